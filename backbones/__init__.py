@@ -1,0 +1,1 @@
+"""Pretrained networks: one architecture a file, preprocessing, the registry of weights."""

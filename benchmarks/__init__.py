@@ -1,0 +1,1 @@
+"""Speed measurements beside the peers, one file each; results go to docs/performance.md."""

@@ -1,0 +1,1 @@
+"""Everything that talks to platforms: adapters, OAuth, budgets, crawl journal, download."""

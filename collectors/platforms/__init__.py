@@ -1,0 +1,1 @@
+"""One file a platform; nothing outside this package knows a platform by name."""

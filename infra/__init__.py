@@ -1,0 +1,1 @@
+"""What surrounds the product: the sandbox platform, images, schedules."""

@@ -1,0 +1,56 @@
+"""Options and printing that several verbs share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from likewise.funnel import Funnel
+from likewise.study import Manifest
+
+__all__ = [
+    "emit",
+    "funnel_text",
+    "json_option",
+    "manifest_result",
+    "master_option",
+    "redo_option",
+    "study_argument",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+study_argument = click.argument("study", type=click.Path(), metavar="STUDY")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+redo_option = click.option(
+    "--redo", is_flag=True, help="Make the table anew although another fingerprint stands there."
+)
+master_option = click.option(
+    "--master", metavar="URL", help="Spark master; default is [spark] master of likewise.toml."
+)
+
+
+def emit(result: Any, *, as_json: bool, text: str) -> None:
+    """Print a verb's result on standard output: JSON for machines, ``text`` for people."""
+    click.echo(json.dumps(result, default=str, ensure_ascii=False) if as_json else text)
+
+
+def manifest_result(manifest: Manifest, *, as_json: bool) -> None:
+    """Print what a stage has published: its funnel, and where."""
+    text = f"{manifest.table}: {manifest.rows} rows, fingerprint {manifest.fingerprint}"
+    if manifest.funnel:
+        text = funnel_text(Funnel.from_dict(manifest.funnel)) + "\n" + text
+    emit(manifest.to_dict(), as_json=as_json, text=text)
+
+
+def funnel_text(funnel: Funnel) -> str:
+    """Rows in, every named reason, rows out, one a line."""
+    lines = [f"{funnel.stage}: {funnel.rows_in:>10,} {funnel.unit} in"]
+    pad = " " * (len(funnel.stage) + 1)
+    lines += [
+        f"{pad} {-count:>10,} {reason}" for reason, count in funnel.to_dict()["dropped"].items()
+    ]
+    return "\n".join([*lines, f"{pad} {funnel.rows_out:>10,} out"])

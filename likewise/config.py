@@ -1,0 +1,374 @@
+"""``likewise.toml``: every parameter of every stage, validated.
+
+Unknown keys, wrong types and impossible values are refused with file, line, key path, what was
+expected and the nearest valid key. ``docs/configuration.md`` and the commented file that
+``likewise init`` writes are generated from these models.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from likewise.errors import ConfigError
+
+__all__ = ["Config", "Section", "load", "parse", "render"]
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudySection(Section):
+    """The study itself."""
+
+    name: str = Field("my study", description="Title of the report.")
+    seed: int = Field(1, ge=0, description="Seed of folds, samples and classifiers.")
+
+
+class SparkSection(Section):
+    """Apache Spark."""
+
+    master: str = Field("local[*]", description="Spark master URL; local[*] is this machine.")
+    driver_memory: str = Field(
+        "2g", pattern=r"^\d+[kmgt]$", description="Heap of the driver's JVM."
+    )
+    partitions: int = Field(0, ge=0, description="Shuffle partitions; 0 lets likewise choose.")
+
+
+class Source(Section):
+    """One place to collect from."""
+
+    platform: Literal["mastodon", "pixelfed", "bluesky", "instagram", "flickr", "instagram-v1"] = (
+        Field(description="Which adapter speaks to it.")
+    )
+    host: str = Field(
+        description="Server, e.g. `https://pixelfed.example`; a folder for instagram-v1.",
+        min_length=1,
+    )
+    permission: str = Field(
+        "",
+        description="Who allowed the collection, when and where it is written down. "
+        "Required for fediverse servers: without it likewise does not collect.",
+    )
+    tags: list[str] = Field([], description="Hashtags to follow, without `#`.")
+    accounts: list[str] = Field([], description="User names whose posts to read.")
+    since: dt.date | None = Field(None, description="Oldest day to collect.")
+    until: dt.date | None = Field(None, description="First day not to collect any more.")
+    max_posts: Positive = Field(200_000, description="Stop after this many posts.")
+
+
+class CollectSection(Section):
+    """`likewise collect`: platforms -> posts, authors."""
+
+    sources: list[Source] = Field([], description="Places to collect from, one table each.")
+    concurrency: int = Field(50, ge=1, le=1000, description="Requests in flight at once.")
+    timeout_s: float = Field(30.0, gt=0, description="Limit of one request, seconds.")
+    max_attempts: Positive = Field(
+        6, description="Tries of one request before it counts as failed."
+    )
+    keep_raw: bool = Field(False, description="Keep every page as gzip JSON, secrets stripped.")
+    contact: str = Field(
+        "", description="Address put into the User-Agent, so that hosts can reach you."
+    )
+    include_sensitive: bool = Field(False, description="Keep posts marked sensitive.")
+    include_bots: bool = Field(False, description="Keep posts of declared bots.")
+
+
+class CleanSection(Section):
+    """`likewise clean`: which posts and authors count."""
+
+    min_age_days: float = Field(30.0, ge=0, description="Younger posts still gather likes.")
+    scale: Literal["log1p", "raw"] = Field(
+        "log1p", description="Scale of the MAD rule; `raw` reproduces the paper."
+    )
+    threshold: float = Field(3.5, gt=0, description="Largest modified z-score that stays.")
+    max_likes_per_follower: float = Field(
+        20.0,
+        gt=0,
+        description="More likes than this times the followers is a wrong or stale count.",
+    )
+    exact_up_to: Positive = Field(
+        5_000_000, description="Authors up to which the median is exact; approximate beyond."
+    )
+
+
+class DownloadSection(Section):
+    """`likewise download`: the bytes behind the media URLs."""
+
+    concurrency: int = Field(32, ge=1, le=1000, description="Downloads at once.")
+    per_host: int = Field(8, ge=1, le=200, description="Downloads at once from one host.")
+    timeout_s: float = Field(30.0, gt=0, description="Limit of one download, seconds.")
+    max_bytes: Positive = Field(20_000_000, description="Larger files are refused.")
+    max_pixels: Positive = Field(80_000_000, description="Pictures of more pixels are refused.")
+    min_side: Positive = Field(224, description="Smaller pictures are rejected, pixels.")
+    max_aspect: float = Field(
+        4.0, gt=1, description="Longer strips are rejected, long side / short."
+    )
+    max_attempts: Positive = Field(4, description="Tries of one address.")
+    allow_hosts: list[str] = Field(
+        [], description="Hosts that may resolve to private or loopback addresses."
+    )
+    buckets: int = Field(16, ge=1, le=4096, description="Pieces in which tables are published.")
+
+
+class FacesSection(Section):
+    """`likewise faces`: which pictures show people."""
+
+    detector: Literal["auto", "yunet", "dlib-hog", "dlib-cnn", "haar", "none"] = Field(
+        "auto", description="`auto` takes YuNet where its model is at hand, else dlib's HOG."
+    )
+    input_side: int = Field(
+        0, ge=0, description="Longest side given to the detector; 0: its default."
+    )
+    min_confidence: float | None = Field(
+        None, description="Least confidence; empty takes the detector's calibrated default."
+    )
+
+
+class LabelSection(Section):
+    """`likewise label`: what counts as liked."""
+
+    method: Literal["pooled", "per-author"] = Field(
+        "pooled", description="Above the median of all (the paper), or of the author's own posts."
+    )
+    target: Literal["likes/followers", "likes/views", "likes"] = Field(
+        "likes/followers", description="Ratio that is compared with its median."
+    )
+    require_faces: bool = Field(True, description="Keep pictures of people only.")
+    margin: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of pictures left out on each side of the median."
+    )
+    min_posts_per_author: Positive = Field(
+        4, description="Least posts of an author for `per-author`."
+    )
+    near_duplicate_radius: int = Field(
+        4, ge=0, le=16, description="Hamming radius within which pictures are copies, bits of 64."
+    )
+    age_correction: bool = Field(False, description="Correct the ratio for the post's age.")
+    folds: int = Field(5, ge=2, le=50, description="Folds by author.")
+    test_fraction: float = Field(0.25, gt=0, lt=0.9, description="Share of authors held out.")
+
+
+class ExtractSection(Section):
+    """`likewise extract`: activations of a pretrained network."""
+
+    backbone: str = Field(
+        "auto", description="Network; `auto` is AlexNet when its weights are at hand."
+    )
+    layers: list[str] = Field([], description="Feature layers; empty takes the backbone's own.")
+    flip: bool = Field(True, description="Add the mirror image of each picture.")
+    pre_relu: bool = Field(False, description="Activations before the ReLU.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Pictures in one forward pass.")
+    engine: Literal["auto", "onnx", "torch"] = Field("auto", description="What runs the network.")
+    random_weights: bool = Field(
+        False, description="Untrained weights: for tests and benchmarks only."
+    )
+
+
+class CompareSection(Section):
+    """`likewise compare`: which classifier tells good from bad."""
+
+    classifiers: list[Literal["linear-svc", "random-forest", "svm-with-sgd"]] = Field(
+        ["linear-svc", "random-forest", "svm-with-sgd"], description="What to compare."
+    )
+    c_values: list[float] = Field(
+        [10.0**e for e in range(-6, 6)], description="C of LinearSVC, cross-validated."
+    )
+    trees: Positive = Field(500, description="Trees of the random forest.")
+    reg_params: list[float] = Field(
+        [10.0**e for e in range(-6, 1)], description="regParam of SVMWithSGD."
+    )
+    step_sizes: list[float] = Field([0.1, 1.0, 10.0], description="stepSize of SVMWithSGD.")
+    sgd_iterations: Positive = Field(100, description="Iterations of SVMWithSGD.")
+    bootstrap: int = Field(1000, ge=100, description="Resamples of the intervals.")
+    permutations: int = Field(200, ge=0, description="Permutations of the test against no signal.")
+    jobs: int = Field(-1, description="Processes; -1 uses every core.")
+
+
+class FinetuneSection(Section):
+    """`likewise finetune`: go on training the network itself."""
+
+    backbone: str = Field("auto", description="Network to start from.")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        "sgd", description="SGD with momentum is the paper's."
+    )
+    learning_rate: float = Field(0.001, gt=0, description="Of the lower layers.")
+    head_factor: float = Field(10.0, gt=0, description="The new head learns this much faster.")
+    step: Positive = Field(5000, description="Iterations after which the rate is cut.")
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each cut.")
+    iterations: Positive = Field(35_000, description="Iterations in all.")
+    batch_size: Positive = Field(32, description="Pictures in one step.")
+    freeze: bool = Field(False, description="Train the head only.")
+
+
+class RankSection(Section):
+    """`likewise rank`: scores, and the best and worst pictures."""
+
+    model: str = Field("auto", description="Saved model; `auto` is the best of the comparison.")
+    n: Positive = Field(25, description="Pictures in each gallery.")
+    per_author: Positive = Field(3, description="Most pictures of one author in a gallery.")
+
+
+class ReportSection(Section):
+    """`likewise report`: one HTML file."""
+
+    title: str = Field("", description="Heading; empty takes the study's name.")
+    thumbnail: int = Field(240, ge=64, le=1024, description="Side of the thumbnails, pixels.")
+
+
+class Config(Section):
+    """The whole of ``likewise.toml``."""
+
+    study: StudySection = StudySection()
+    spark: SparkSection = SparkSection()
+    collect: CollectSection = CollectSection()
+    clean: CleanSection = CleanSection()
+    download: DownloadSection = DownloadSection()
+    faces: FacesSection = FacesSection()
+    label: LabelSection = LabelSection()
+    extract: ExtractSection = ExtractSection()
+    compare: CompareSection = CompareSection()
+    finetune: FinetuneSection = FinetuneSection()
+    rank: RankSection = RankSection()
+    report: ReportSection = ReportSection()
+
+
+def load(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigError: with file, line, key path, what was expected and the nearest valid key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "likewise.toml") -> Config:
+    """Validate configuration text; ``source`` names it in errors. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explain(dict(problem), text, source) for problem in error.errors()]
+        raise ConfigError(
+            "\n".join(problems), hint="every key is described in docs/configuration.md"
+        ) from None
+
+
+def _explain(problem: dict[str, Any], text: str, source: str) -> str:
+    keys = [part for part in problem["loc"] if isinstance(part, str)]
+    path = ".".join(str(part) for part in problem["loc"])
+    line = _line_of(keys, text)
+    where = f"{source}:{line}" if line else source
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: {path} is not a known key{_nearest(keys)}"
+    if problem["type"] == "missing":
+        return f"{where}: {path} is missing{_expected(keys)}"
+    return f"{where}: {path} = {problem['input']!r}: {problem['msg']}{_expected(keys)}"
+
+
+def _model_at(keys: list[str]) -> type[BaseModel]:
+    model: type[BaseModel] = Config
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None:
+            break
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not inner:
+            break
+        model = inner[0]
+    return model
+
+
+def _nearest(keys: list[str]) -> str:
+    names = list(_model_at(keys[:-1]).model_fields)
+    close = difflib.get_close_matches(keys[-1], names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(names)}"
+
+
+def _expected(keys: list[str]) -> str:
+    field = _model_at(keys[:-1]).model_fields.get(keys[-1]) if keys else None
+    return f" ({field.description})" if field is not None and field.description else ""
+
+
+def _line_of(keys: list[str], text: str) -> int:
+    """Line of the key, 0 when it cannot be told. Sections are followed by their headers."""
+    section: list[str] = []
+    best = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([\w.\-\"]+)\s*\]+", line)
+        if header:
+            section = header.group(1).replace('"', "").split(".")
+            if section == keys:
+                return number
+            if keys[: len(section)] == section:
+                best = number
+            continue
+        entry = re.match(r"\s*([\w\-\"]+)\s*=", line)
+        if entry and [*section, entry.group(1).strip('"')] == keys:
+            return number
+    return best
+
+
+def render(values: dict[str, Any] | None = None) -> str:
+    """A commented ``likewise.toml``: defaults as comments, ``values`` (by section) as settings."""
+    given = values or {}
+    lines = ["# likewise.toml: what to collect, and every parameter of every stage."]
+    lines += ["# A line that starts with '#' shows the default; remove the '#' to change it."]
+    for name, field in Config.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        lines += ["", f"# {(model.__doc__ or '').strip()}", f"[{name}]"]
+        lines += _render_section(name, model, dict(given.get(name, {})))
+    return "\n".join(lines) + "\n"
+
+
+def _render_section(name: str, model: type[BaseModel], values: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    tables: list[str] = []
+    for key, field in model.model_fields.items():
+        if key == "sources":
+            for source in values.get(key, []):
+                tables += [
+                    "",
+                    f"[[{name}.{key}]]",
+                    *(f"{k} = {_toml(v)}" for k, v in source.items()),
+                ]
+            continue
+        comment = f"  # {field.description}"
+        if key in values:
+            lines.append(f"{key} = {_toml(values[key])}{comment}")
+        else:
+            default = "" if field.default is None else f" {_toml(field.default)}"
+            lines.append(f"# {key} ={default}{comment}")
+    return lines + tables
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,131 @@
+"""The one exception tree of likewise, and the exit codes that scripts rely on.
+
+====  ===========================================================================
+code  meaning
+====  ===========================================================================
+0     done
+1     unexpected error (a bug: the traceback is in ``logs/``)
+2     usage, configuration or data that cannot be used as it stands
+3     partial: some items failed, all of them listed; or a circuit breaker opened
+4     credentials missing, refused or expired
+5     refused because a table carries another fingerprint
+130   interrupted (Ctrl-C); what was finished is kept
+====  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+
+__all__ = [
+    "CircuitOpenError",
+    "ConfigError",
+    "CredentialsError",
+    "DataError",
+    "ExitCode",
+    "FingerprintError",
+    "LikewiseError",
+    "MissingTableError",
+    "PartialError",
+    "StudyBusyError",
+    "StudyError",
+    "UsageError",
+    "WeightsError",
+]
+
+
+class ExitCode(IntEnum):
+    """Exit status of the ``likewise`` command."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    PARTIAL = 3
+    CREDENTIALS = 4
+    FINGERPRINT = 5
+    INTERRUPTED = 130
+
+
+class LikewiseError(Exception):
+    """Base of every error that likewise raises on purpose.
+
+    ``str(error)`` says what happened, naming the file, field or token; ``hint`` says what to do.
+    """
+
+    exit_code = ExitCode.UNEXPECTED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(LikewiseError):
+    """The command or function was called with something it cannot work on."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """``likewise.toml`` holds an unknown key, a wrong type or an impossible value."""
+
+
+class StudyError(UsageError):
+    """The study folder is missing, is a file, is read-only, or its disk is full."""
+
+
+class StudyBusyError(StudyError):
+    """Another run holds the study's lock."""
+
+    def __init__(self, root: Path, pid: int | None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        super().__init__(
+            f"{root} is in use by {holder}",
+            hint="wait for it to end, or stop it; a lock left by a dead process frees itself",
+        )
+        self.pid = pid
+
+
+class MissingTableError(StudyError):
+    """A stage needs a table that no earlier stage has published."""
+
+
+class DataError(UsageError):
+    """The data cannot carry the computation (one class only, no rows left, NaN features, ...)."""
+
+
+class WeightsError(UsageError):
+    """Network weights are missing, damaged, or belong to another architecture."""
+
+
+class PartialError(LikewiseError):
+    """Some items failed. ``failures`` lists every one of them as (item, reason)."""
+
+    exit_code = ExitCode.PARTIAL
+
+    def __init__(
+        self,
+        message: str,
+        failures: Sequence[tuple[str, str]] = (),
+        *,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.failures = list(failures)
+
+
+class CircuitOpenError(PartialError):
+    """Nearly every item failed for one and the same reason: a bug or a ban, not data."""
+
+
+class CredentialsError(LikewiseError):
+    """A token is missing, refused or expired. The message never holds the secret."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class FingerprintError(LikewiseError):
+    """A table on disk was made from other inputs, parameters, code or weights."""
+
+    exit_code = ExitCode.FINGERPRINT

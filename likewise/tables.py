@@ -1,0 +1,309 @@
+"""Arrow schemas of every table: the contract between the stages.
+
+Every column carries its documentation as field metadata; ``docs/tables.md`` is generated from it.
+A missing count is null, never 0 and never -1. Ids are strings. Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from likewise.errors import DataError
+
+__all__ = [
+    "AUTHORS",
+    "FACES",
+    "KEPT_POSTS",
+    "LABELS",
+    "PICTURES",
+    "POSTS",
+    "SCORES",
+    "TABLES",
+    "TableSpec",
+    "bucket_of",
+    "check_schema",
+    "features_schema",
+    "media_key",
+]
+
+UTC = pa.timestamp("us", tz="UTC")
+
+
+def _field(name: str, kind: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={b"doc": doc.encode()})
+
+
+def _key(name: str, kind: pa.DataType, doc: str) -> pa.Field:
+    return _field(name, kind, doc, nullable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table's name, what one row is, its key columns and its Arrow schema."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+
+
+_POST_KEY = [
+    _key("platform", pa.string(), "Platform the record came from, e.g. `mastodon`."),
+    _key("host", pa.string(), "Server that was asked, e.g. `pixelfed.example`."),
+    _key("post_id", pa.string(), "The platform's own id of the post, as text."),
+]
+
+MEDIA = pa.struct(
+    [
+        _key("index", pa.int32(), "Position in the post, from 0."),
+        _key("kind", pa.string(), "`image`, `video`, `gifv` or `other`."),
+        _field("url", pa.string(), "Address of the original; null when the platform gave none."),
+        _field("preview_url", pa.string(), "Address of a smaller copy."),
+        _field("width", pa.int32(), "Width in pixels, as the platform reports it."),
+        _field("height", pa.int32(), "Height in pixels, as the platform reports it."),
+        _field("alt", pa.string(), "The author's own description of the picture."),
+    ]
+)
+
+_POST_FIELDS = [
+    *_POST_KEY,
+    _key("author_id", pa.string(), "The platform's own id of the author, as text."),
+    _field("url", pa.string(), "Where a person can look at the post."),
+    _field("created_at", UTC, "When the author says the post was made."),
+    _field("indexed_at", UTC, "When the server first saw the post, where it tells."),
+    _key("collected_at", UTC, "When the counts of this row were read."),
+    _field("likes", pa.int64(), "Likes, favourites or faves; null when hidden or absent."),
+    _field("comments", pa.int64(), "Comments or replies; null when absent."),
+    _field("shares", pa.int64(), "Boosts, reposts or shares; null when absent."),
+    _field("views", pa.int64(), "Views, where the platform counts them (Flickr); else null."),
+    _field("tags", pa.list_(pa.string()), "Hashtags, lower case, without `#`."),
+    _field("text", pa.string(), "Caption as plain text, control characters removed."),
+    _field("language", pa.string(), "Language code that the platform reports."),
+    _field(
+        "visibility", pa.string(), "`public`, `unlisted`, ...; null where there is no such idea."
+    ),
+    _field("sensitive", pa.bool_(), "Marked sensitive by its author or a moderator."),
+    _field("labels", pa.list_(pa.string()), "Moderation labels."),
+    _field("media", pa.list_(MEDIA), "Pictures and films of the post, in its order."),
+]
+
+POSTS = TableSpec("posts", "a post", ("platform", "host", "post_id"), pa.schema(_POST_FIELDS))
+
+AUTHORS = TableSpec(
+    "authors",
+    "an author at a moment",
+    ("platform", "host", "author_id", "fetched_at"),
+    pa.schema(
+        [
+            *_POST_KEY[:2],
+            _key("author_id", pa.string(), "The platform's own id of the author, as text."),
+            _field("handle", pa.string(), "Name that the author is addressed by."),
+            _field("followers", pa.int64(), "Followers; null when unknown."),
+            _field("following", pa.int64(), "Accounts that the author follows."),
+            _field("posts_count", pa.int64(), "Posts that the author has made."),
+            _field("bot", pa.bool_(), "Declared to be automated."),
+            _field("noindex", pa.bool_(), "The author asked not to be indexed."),
+            _field("created_at", UTC, "When the account was made."),
+            _field(
+                "source", pa.string(), "`embedded` in a post, or asked from the `account` endpoint."
+            ),
+            _key("fetched_at", UTC, "When these counts were read."),
+        ]
+    ),
+)
+
+KEPT_POSTS = TableSpec(
+    "kept_posts",
+    "a post that passed the rules",
+    POSTS.key,
+    pa.schema(
+        [
+            *_POST_FIELDS,
+            _key("followers", pa.int64(), "Followers, read nearest to `collected_at`."),
+            _field("followers_at", UTC, "When that follower count was read."),
+            _key("age_days", pa.float64(), "Days from `created_at` to `collected_at`."),
+            _key("robust_z", pa.float64(), "Modified z-score of the author's followers."),
+        ]
+    ),
+)
+
+PICTURES = TableSpec(
+    "pictures",
+    "the bytes behind one media URL",
+    ("platform", "host", "post_id", "media_index"),
+    pa.schema(
+        [
+            *_POST_KEY,
+            _key("media_index", pa.int32(), "Position of the picture in its post, from 0."),
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("bucket", pa.int32(), "Bucket that the row is published in; see `bucket_of`."),
+            _key("url", pa.string(), "Address that was asked."),
+            _field(
+                "picture_id", pa.string(), "sha256 of `bytes`, hexadecimal; null without bytes."
+            ),
+            _field("bytes", pa.binary(), "The file exactly as it was served; null unless `ok`."),
+            _field("n_bytes", pa.int64(), "Length of the file."),
+            _field("format", pa.string(), "Format found in the bytes: `jpeg`, `png`, `webp`, ..."),
+            _field("width", pa.int32(), "Width in pixels after EXIF orientation."),
+            _field("height", pa.int32(), "Height in pixels after EXIF orientation."),
+            _field("orientation", pa.int8(), "EXIF orientation found, 1-8; decoders apply it."),
+            _field("phash", pa.int64(), "64-bit perceptual hash, as a signed integer."),
+            _key("status", pa.string(), "`ok`, `rejected` (hygiene or manners) or `failed`."),
+            _field("error_class", pa.string(), "Named reason when the status is not `ok`."),
+            _field("http_status", pa.int32(), "Last HTTP status, where there was an answer."),
+            _key("attempts", pa.int32(), "Requests made for this row so far."),
+            _field("fetched_at", UTC, "When the last request ended."),
+        ]
+    ),
+)
+
+BOX = pa.struct(
+    [
+        _key("x", pa.float32(), "Left edge in pixels of the upright picture."),
+        _key("y", pa.float32(), "Top edge in pixels."),
+        _key("width", pa.float32(), "Width in pixels."),
+        _key("height", pa.float32(), "Height in pixels."),
+    ]
+)
+
+FACES = TableSpec(
+    "faces",
+    "the answer of a detector about one picture",
+    ("picture_id", "detector"),
+    pa.schema(
+        [
+            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _key("bucket", pa.int32(), "Bucket that the row is published in."),
+            _key("detector", pa.string(), "`yunet`, `dlib-hog`, `dlib-cnn` or `haar`."),
+            _field("n_faces", pa.int32(), "Faces at or above the confidence threshold."),
+            _field("best_confidence", pa.float32(), "Highest confidence; null without any box."),
+            _field("boxes", pa.list_(BOX), "All boxes, most confident first."),
+            _field("confidences", pa.list_(pa.float32()), "Confidence of each box, same order."),
+            _field(
+                "landmarks",
+                pa.list_(pa.list_(pa.float32())),
+                "x0, y0, x1, y1, ... of each face in pixels; null where the detector has none.",
+            ),
+            _key("status", pa.string(), "`ok` or `failed`."),
+            _field("error_class", pa.string(), "Named reason when the status is `failed`."),
+        ]
+    ),
+)
+
+LABELS = TableSpec(
+    "labels",
+    "a labelled picture",
+    ("picture_id",),
+    pa.schema(
+        [
+            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            *_POST_KEY,
+            _key("media_index", pa.int32(), "Position of the picture in its post."),
+            _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("likes", pa.int64(), "Likes of the post."),
+            _key("followers", pa.int64(), "Followers of the author (views on Flickr)."),
+            _field("created_at", UTC, "When the post was made."),
+            _key("age_days", pa.float64(), "Age of the post when it was read."),
+            _field("n_faces", pa.int32(), "Faces found at the chosen threshold."),
+            _key("ratio", pa.float64(), "likes / followers, after any stated correction."),
+            _key("label", pa.int8(), "1 above the median (good), 0 otherwise (bad)."),
+            _key("weight", pa.float64(), "Weight in training; 1 unless said."),
+            _key("fold", pa.int32(), "Cross-validation fold of the author, 0 ... k-1."),
+            _key("split", pa.string(), "`train` or `test`; an author is in one of them."),
+        ]
+    ),
+)
+
+_FEATURES = [
+    _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+    _key("bucket", pa.int32(), "Bucket that the row is published in."),
+    _key("backbone", pa.string(), "Network that made the row, e.g. `alexnet`."),
+    _key("flipped", pa.bool_(), "True for the mirror image."),
+    _key("status", pa.string(), "`ok` or `failed`."),
+    _field("error_class", pa.string(), "Named reason when the status is `failed`."),
+]
+
+
+def features_schema(layers: Sequence[str]) -> pa.Schema:
+    """Schema of ``features`` with one float32 list column for each of ``layers``."""
+    columns = [
+        _field(layer, pa.list_(pa.float32()), f"Activations of layer `{layer}`.")
+        for layer in layers
+    ]
+    return pa.schema([*_FEATURES, *columns])
+
+
+FEATURES = TableSpec(
+    "features",
+    "one view of a picture",
+    ("picture_id", "flipped", "backbone"),
+    features_schema(["fc6", "fc7"]),
+)
+
+SCORES = TableSpec(
+    "scores",
+    "a model's opinion of a picture",
+    ("picture_id", "model"),
+    pa.schema(
+        [
+            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _key("model", pa.string(), "Name of the saved model."),
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("score", pa.float64(), "Raw score; larger means better liked."),
+            _key("probability", pa.float64(), "Calibrated probability of the label 1."),
+            _key("rank", pa.int64(), "1 is the best of all; ties go by picture_id."),
+            _key("rank_in_author", pa.int64(), "1 is the best of its author."),
+        ]
+    ),
+)
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (POSTS, AUTHORS, KEPT_POSTS, PICTURES, FACES, LABELS, FEATURES, SCORES)
+}
+
+
+def media_key(platform: str, host: str, post_id: str, media_index: int) -> str:
+    """The text that identifies one picture of one post, before its bytes are known."""
+    return f"{platform}/{host}/{post_id}/{media_index}"
+
+
+def bucket_of(key: str, n_buckets: int) -> int:
+    """Bucket of a row: the same on every machine and in every Python (unlike ``hash``)."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % n_buckets
+
+
+def check_schema(actual: pa.Schema, expected: pa.Schema, table: str) -> None:
+    """Raise DataError naming the first column that is missing, surplus or of another type."""
+    names = set(actual.names)
+    for field in expected:
+        if field.name not in names:
+            raise DataError(f"table {table}: column {field.name!r} ({field.type}) is missing")
+        found = actual.field(field.name).type
+        if not _same_type(found, field.type):
+            raise DataError(
+                f"table {table}: column {field.name!r} is {found}, expected {field.type}"
+            )
+    surplus = _first(name for name in actual.names if name not in set(expected.names))
+    if surplus is not None:
+        raise DataError(f"table {table}: column {surplus!r} is not in the schema")
+
+
+def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Types agree up to the nullability and the names of nested fields (Spark rewrites both)."""
+    if pa.types.is_list(found) and pa.types.is_list(expected):
+        return _same_type(found.value_type, expected.value_type)
+    if pa.types.is_struct(found) and pa.types.is_struct(expected):
+        return [field.name for field in found] == [field.name for field in expected] and all(
+            _same_type(left.type, right.type) for left, right in zip(found, expected, strict=True)
+        )
+    return bool(found == expected)
+
+
+def _first(names: Iterable[str]) -> str | None:
+    return next(iter(names), None)

@@ -1,0 +1,1 @@
+"""The stages that run on Spark, one file a job."""

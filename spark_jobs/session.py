@@ -1,0 +1,138 @@
+"""The Spark session: reuse the active one, or start one with the settings that work here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from likewise.progress import Bar, progress
+from spark_jobs.java import find_java
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from likewise.config import Config
+
+__all__ = ["spark_progress", "spark_session", "stop_session"]
+
+PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training")
+
+# Arrow batches of 10,000 rows would make each worker hold a whole partition of pictures.
+ARROW_BATCH = 64
+
+
+def spark_session(config: Config | None = None, *, master: str | None = None) -> SparkSession:
+    """The active Spark session, or a new one.
+
+    ``master`` wins over ``[spark] master`` of the configuration. Everything listens on loopback
+    when the master is local; on a cluster the executors get this project's code as an archive.
+
+    Raises:
+        UsageError: no Java runtime was found.
+    """
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    from likewise.config import Config as Defaults
+
+    settings = (config or Defaults()).spark
+    where = master or settings.master
+    local = where.startswith("local")
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if local:
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    builder = SparkSession.builder.appName("likewise").master(where)
+    for key, value in _settings(settings.driver_memory, settings.partitions, local=local).items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    if not local:
+        session.sparkContext.addPyFile(str(code_archive()))
+    return session
+
+
+def _settings(memory: str, partitions: int, *, local: bool) -> dict[str, str]:
+    settings = {
+        "spark.driver.memory": memory,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_BATCH),
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.python.worker.reuse": "true",
+        "spark.sql.shuffle.partitions": str(partitions or 2 * (os.cpu_count() or 1)),
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    }
+    if local:
+        scratch = Path(tempfile.gettempdir()) / f"likewise-spark-{os.getuid()}"
+        settings |= {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.local.dir": str(scratch),
+            "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        }
+    return settings
+
+
+def code_archive() -> Path:
+    """A zip of this project's packages, for executors that do not have them installed."""
+    root = Path(__file__).resolve().parent.parent
+    folder = Path(tempfile.mkdtemp(prefix="likewise-code-"))
+    staged = folder / "tree"
+    for package in PACKAGES:
+        shutil.copytree(
+            root / package, staged / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return Path(shutil.make_archive(str(folder / "likewise"), "zip", staged))
+
+
+def stop_session() -> None:
+    """Stop the active session, if there is one."""
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        active.stop()
+
+
+@contextlib.contextmanager
+def spark_progress(spark: SparkSession, title: str) -> Iterator[Bar]:
+    """A bar that counts finished Spark tasks of the jobs that the block starts."""
+    group = f"likewise-{threading.get_ident()}-{title}"
+    spark.sparkContext.setJobGroup(group, title, interruptOnCancel=True)
+    tracker = spark.sparkContext.statusTracker()
+    stop = threading.Event()
+    with progress(title) as bar:
+
+        def watch() -> None:
+            while not stop.wait(0.5):
+                done = total = 0
+                for job in tracker.getJobIdsForGroup(group):
+                    info = tracker.getJobInfo(job)
+                    for stage_id in info.stageIds if info else ():
+                        stage = tracker.getStageInfo(stage_id)
+                        if stage is not None:
+                            done += stage.numCompletedTasks
+                            total += stage.numTasks
+                bar.update(done, total=total or None)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield bar
+        finally:
+            stop.set()
+            watcher.join()
+            spark.sparkContext.setJobGroup("", "")

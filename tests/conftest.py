@@ -1,0 +1,50 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip without it."""
+    folder = Path(os.environ.get("LIKEWISE_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set LIKEWISE_SHARED")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One local Spark session for the whole test run."""
+    from spark_jobs.session import spark_session, stop_session
+
+    yield spark_session(master="local[2]")
+    stop_session()
+
+
+@pytest.fixture(autouse=True)
+def _private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own tokens."""
+    monkeypatch.setenv("LIKEWISE_CONFIG_HOME", str(tmp_path / "config-home"))
+
+
+@pytest.fixture
+def study_folder(tmp_path: Path) -> Path:
+    """A fresh study folder with a default ``likewise.toml``."""
+    from likewise.config import render
+
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "likewise.toml").write_text(render({"study": {"name": "a test"}}), encoding="utf-8")
+    return folder

@@ -1,0 +1,1 @@
+"""Classifiers and their comparison, fine-tuning, ranking, explanation, report."""
