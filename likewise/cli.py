@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import traceback
 
 import click
 
@@ -86,8 +88,9 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; see ``likewise.errors``."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        answer = cli.main(args, prog_name="likewise", standalone_mode=False)
+        cli.main(args, prog_name="likewise", standalone_mode=False)
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
@@ -99,9 +102,14 @@ def run(args: list[str] | None = None) -> int:
     except LikewiseError as error:
         _show(error)
         return error.exit_code
-    except OSError as error:
-        return _system_error(error)
-    return answer if isinstance(answer, int) else ExitCode.DONE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: exit codes are a contract
+        return _unplanned(error)
+    return ExitCode.DONE
+
+
+def _interrupt(*_: object) -> None:
+    """A scheduler's SIGTERM leaves the same way as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _say(message: str) -> None:
@@ -126,11 +134,17 @@ _SYSTEM = {
 }
 
 
-def _system_error(error: OSError) -> int:
-    hint = _SYSTEM.get(error.errno or 0)
+def _unplanned(error: Exception) -> int:
+    code = error.errno if isinstance(error, OSError) else None
+    if any(sign in str(error) for sign in ("No space left on device", "disk is full")):
+        code = errno.ENOSPC
+    hint = _SYSTEM.get(code or 0)
     if hint is None:
-        raise error
-    _say(f"{error.filename or 'the disk'}: {error.strerror}")
+        traceback.print_exception(error)
+        _say("unexpected error: this is a bug; the traceback is above and in the study's logs/")
+        return ExitCode.UNEXPECTED
+    place = getattr(error, "filename", None) or "the study's disk"
+    _say(f"{place}: {os.strerror(code or 0)}")
     click.echo(f"  {hint}", err=True)
     return ExitCode.USAGE
 

@@ -32,6 +32,7 @@ from likewise.errors import (
     StudyError,
 )
 from likewise.funnel import Funnel
+from likewise.logs import study_log
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from likewise.config import Config
 
-__all__ = ["Manifest", "Stage", "Study", "fingerprint", "write_json"]
+__all__ = ["MADE_BY", "Manifest", "Stage", "Study", "fingerprint", "write_json"]
 
 MANIFEST = "_table.json"
 
@@ -147,7 +148,7 @@ class Study:
         if manifest is None:
             raise MissingTableError(
                 f"{self.root}: there is no table {table!r} yet",
-                hint=f"run: likewise {stage or _MADE_BY.get(table, 'run')} {self.root}",
+                hint=f"run: likewise {stage or MADE_BY.get(table, 'run')} {self.root}",
             )
         return manifest
 
@@ -169,7 +170,7 @@ class Study:
 
     def funnels(self) -> list[Funnel]:
         """Funnels of all published tables, in the order of the stages."""
-        manifests = [self.manifest(name) for name in _MADE_BY]
+        manifests = [self.manifest(name) for name in MADE_BY]
         return [Funnel.from_dict(m.funnel) for m in manifests if m is not None and m.funnel]
 
     # -- writing --------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Study:
             FingerprintError: the table, or a part of it, was made from something else.
         """
         made_from = {
-            "stage": _MADE_BY.get(table, table),
+            "stage": MADE_BY.get(table, table),
             "inputs": {name: self.require(name).fingerprint for name in inputs},
             "params": dict(params or {}),
             "code": code,
@@ -252,7 +253,8 @@ class Study:
             handle.write(str(os.getpid()))
             handle.flush()
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
-            yield
+            with study_log(self.root):
+                yield
 
 
 class Stage:
@@ -367,7 +369,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-_MADE_BY = {
+MADE_BY = {
     "posts": "collect",
     "authors": "collect",
     "kept_posts": "clean",

@@ -1,0 +1,186 @@
+"""``likewise doctor``: what this machine has, what is missing and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from likewise.errors import LikewiseError
+from likewise.study import Study
+
+__all__ = ["Check", "doctor"]
+
+LEAST_FREE_GB = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. ``state`` is ``ok``, ``warning`` (works without) or ``broken``."""
+
+    name: str
+    state: str
+    detail: str
+    mend: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def doctor(
+    study: Study | str | os.PathLike[str] | None = None, *, start_spark: bool = False
+) -> list[Check]:
+    """Check this machine, and one study when it is given.
+
+    ``start_spark`` also starts a local Spark session and runs a job in a Python worker (about
+    10 s). Never raises for what it finds: every finding is a Check.
+    """
+    checks = [
+        _guard("java", _java),
+        _guard("spark", lambda: _spark(start=start_spark)),
+        *(_guard(name, _module(name, module, mend)) for name, module, mend in _LIBRARIES),
+        _guard("gpu", _gpu),
+        _guard("weights", lambda: _weights(study)),
+        _guard("face detector", _detector),
+        _guard("tokens", _tokens),
+        _guard("disk", lambda: _disk(study)),
+    ]
+    if study is not None:
+        checks.append(_guard("study", lambda: _study(study)))
+    return checks
+
+
+def _guard(name: str, check: Callable[[], Check]) -> Check:
+    """A check that cannot run is a finding, not a crash."""
+    try:
+        return check()
+    except LikewiseError as error:
+        return Check(name, "broken", str(error), error.hint or "")
+    except Exception as error:  # noqa: BLE001
+        return Check(name, "broken", f"{type(error).__name__}: {error}", _REINSTALL)
+
+
+_REINSTALL = "install the pinned packages anew: make venv"
+
+_LIBRARIES = (
+    ("torch", "torch", "pip install torch==2.13.0"),
+    ("onnxruntime", "onnxruntime", "pip install onnxruntime"),
+    ("dlib", "dlib", "pip install dlib-bin"),
+    ("opencv", "cv2", "pip install 'opencv-python-headless>=4.9,<5'"),
+    ("scikit-learn", "sklearn", "pip install scikit-learn"),
+    ("pyarrow", "pyarrow", "pip install pyarrow"),
+)
+
+
+def _java() -> Check:
+    from spark_jobs.java import find_java
+
+    java = find_java()
+    return Check("java", "ok", f"version {java.version} from {java.origin}")
+
+
+def _spark(*, start: bool) -> Check:
+    import pyspark
+
+    if not start:
+        return Check("spark", "ok", f"pyspark {pyspark.__version__} (not started; --spark does)")
+    from spark_jobs.session import spark_session
+
+    session = spark_session(master="local[1]")
+    counted = session.sparkContext.parallelize(range(10), 2).map(lambda n: n * n).sum()
+    state = "ok" if counted == 285 else "broken"
+    return Check("spark", state, f"pyspark {pyspark.__version__} ran a job in a Python worker")
+
+
+def _module(name: str, module: str, mend: str) -> Callable[[], Check]:
+    def check() -> Check:
+        try:
+            found = importlib.import_module(module)
+        except ImportError as error:
+            return Check(name, "broken", str(error), mend)
+        return Check(name, "ok", str(getattr(found, "__version__", "version unknown")))
+
+    return check
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("gpu", "ok", torch.cuda.get_device_name(0))
+    cores = os.cpu_count() or 1
+    return Check("gpu", "ok", f"none; ONNX Runtime runs on {cores} CPU cores")
+
+
+def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
+    import backbones
+
+    name = "auto" if study is None else Study.open(study).config.extract.backbone
+    choice = backbones.choose(name)
+    paper = choice.name == "alexnet"
+    mend = "" if paper else "fetch the paper's network with: likewise weights fetch alexnet"
+    return Check("weights", "ok" if paper else "warning", f"{choice.name}: {choice.reason}", mend)
+
+
+def _detector() -> Check:
+    from backbones.weights import find
+
+    try:
+        path = find("yunet")
+    except LikewiseError:
+        return Check(
+            "face detector",
+            "warning",
+            "dlib's HOG detector; YuNet finds more faces but its model is not here",
+            "likewise weights fetch yunet",
+        )
+    return Check("face detector", "ok", f"YuNet from {path}")
+
+
+def _tokens() -> Check:
+    from collectors.vault import tokens
+
+    found = tokens()
+    if not found:
+        return Check(
+            "tokens",
+            "warning",
+            "none; servers that answer without one can be read, slowly",
+            "likewise auth add mastodon --host https://your.server",
+        )
+    return Check("tokens", "ok", f"{len(found)} stored")
+
+
+def _disk(study: Study | str | os.PathLike[str] | None) -> Check:
+    place = Path.cwd() if study is None else Study.open(study).root
+    free = shutil.disk_usage(place).free / 1e9
+    if free < LEAST_FREE_GB:
+        return Check(
+            "disk",
+            "warning",
+            f"{free:.1f} GB free at {place}",
+            "a study of 100,000 pictures takes 20 GB",
+        )
+    return Check("disk", "ok", f"{free:.0f} GB free at {place}")
+
+
+def _study(study: Any) -> Check:
+    opened = Study.open(study)
+    if not os.access(opened.root, os.W_OK):
+        return Check(
+            "study", "broken", f"{opened.root} is read-only", "change its rights, or copy it"
+        )
+    sources = opened.config.collect.sources
+    if not sources:
+        return Check(
+            "study",
+            "warning",
+            f"{opened.root}: likewise.toml names no source to collect from",
+            "add a [[collect.sources]] section",
+        )
+    return Check("study", "ok", f"{opened.root}: {len(sources)} sources")

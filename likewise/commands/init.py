@@ -1,0 +1,44 @@
+"""``likewise init``."""
+
+from __future__ import annotations
+
+import click
+
+from likewise.commands._common import emit, json_option
+
+
+@click.command(
+    "init",
+    epilog="Example: likewise init my-study --platform mastodon --host https://pixelfed.example "
+    "--tag me --permission 'admin, mail of 2 May'",
+)
+@click.argument("study", type=click.Path(), metavar="STUDY")
+@click.option("--platform", default="mastodon", show_default=True, help="Platform of the source.")
+@click.option("--host", help="Server to collect from; without it the source is left to you.")
+@click.option("--tag", "tags", multiple=True, help="Hashtag to follow; may be given several times.")
+@click.option("--account", "accounts", multiple=True, help="Account to read; may be repeated.")
+@click.option("--permission", default="", help="Who allowed the collection, and when.")
+@json_option
+def command(
+    study: str,
+    platform: str,
+    host: str | None,
+    tags: tuple[str, ...],
+    accounts: tuple[str, ...],
+    permission: str,
+    as_json: bool,
+) -> None:
+    """Make a study folder with a commented likewise.toml."""
+    import likewise
+
+    values = {}
+    if host:
+        source = {"platform": platform, "host": host, "permission": permission}
+        lists = {"tags": list(tags), "accounts": list(accounts)}
+        values["collect"] = {"sources": [source | {k: v for k, v in lists.items() if v}]}
+    made = likewise.init(study, values=values)
+    emit(
+        {"study": str(made.root), "config": str(made.root / "likewise.toml")},
+        as_json=as_json,
+        text=f"made {made.root / 'likewise.toml'}: look through it, then: likewise run {study}",
+    )

@@ -1,0 +1,74 @@
+"""``likewise status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from likewise.commands._common import emit, json_option, study_argument
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from likewise.overview import StageStatus, Status
+
+
+@click.command("status", epilog="Example: likewise status my-study --json")
+@study_argument
+@json_option
+def command(study: str, as_json: bool) -> None:
+    """Show where a study stands: the funnel of every stage, with all reasons."""
+    import likewise
+
+    answer = likewise.status(study)
+    if as_json:
+        emit(answer.to_dict(), as_json=True, text="")
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(answer))
+    console.print(
+        f"report: {answer.report or f'not yet (likewise report {study})'}", highlight=False
+    )
+
+
+def _table(answer: Status) -> Table:
+    from rich.table import Table
+
+    table = Table(title=answer.study, title_style="bold", caption="rows in - dropped = rows out")
+    for name, justify in (
+        ("stage", "left"),
+        ("rows", "right"),
+        ("what", "left"),
+        ("state", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for stage in answer.stages:
+        _add_rows(table, stage)
+    return table
+
+
+_STYLES = {"done": "green", "stale": "yellow", "unfinished": "yellow", "missing": "dim"}
+
+
+def _add_rows(table: Table, stage: StageStatus) -> None:
+    state = stage.state + (
+        f": {', '.join(stage.stale_because)} changed" if stage.stale_because else ""
+    )
+    style = _STYLES[stage.state]
+    funnel = stage.funnel
+    if not funnel:
+        rows = "" if stage.rows is None else f"{stage.rows:,}"
+        what = (
+            stage.table if stage.buckets is None else f"{stage.table}: {stage.buckets} buckets made"
+        )
+        table.add_row(stage.stage, rows, what, f"[{style}]{state}[/]", end_section=True)
+        return
+    table.add_row(
+        stage.stage, f"{funnel['rows_in']:,}", f"{funnel['unit']} in", f"[{style}]{state}[/]"
+    )
+    for reason, count in funnel["dropped"].items():
+        table.add_row("", f"-{count:,}", f"[dim]{reason}[/]", "")
+    table.add_row("", f"{funnel['rows_out']:,}", f"out, table {stage.table}", "", end_section=True)

@@ -1,0 +1,99 @@
+"""``likewise run``: all stages in order, each skipped when its table is there already."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import likewise
+from likewise.errors import PartialError, UsageError
+from likewise.progress import note
+from likewise.study import Study
+
+__all__ = ["STAGES", "run"]
+
+STAGES = (
+    "collect",
+    "clean",
+    "download",
+    "faces",
+    "label",
+    "extract",
+    "compare",
+    "rank",
+    "report",
+)
+
+ON_SPARK = {"clean", "faces", "label", "extract", "compare", "rank"}
+
+
+def run(
+    study: Study | str | os.PathLike[str],
+    *,
+    until: str = "report",
+    redo: bool = False,
+    master: str | None = None,
+) -> Path | None:
+    """Do the stages up to ``until``; return the report's path when it was made.
+
+    A stage whose items failed in part (pictures that are gone, say) does not stop the run: the
+    failures are in the funnel, and PartialError is raised at the end so that the exit code tells.
+
+    Raises:
+        UsageError: ``until`` is not a stage.
+        PartialError: some items failed in some stage.
+    """
+    if until not in STAGES:
+        raise UsageError(f"there is no stage {until!r}; stages are {', '.join(STAGES)}")
+    opened = Study.open(study)
+    failures: list[tuple[str, str]] = []
+    answer: Any = None
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        started = time.monotonic()
+        try:
+            answer = _call(stage, opened, redo=redo, master=master)
+        except PartialError as error:
+            if opened.manifest(_TABLES.get(stage, stage)) is None:
+                raise
+            failures += [(f"{stage}: {item}", reason) for item, reason in error.failures]
+        note(f"{stage:<9} {_summary(stage, opened)} ({time.monotonic() - started:.1f} s)")
+    if failures:
+        raise PartialError(
+            f"{opened.root}: {len(failures)} items failed, everything else is done",
+            failures,
+            hint="ask for them again with: likewise download --retry failed, then likewise run",
+        )
+    return answer if isinstance(answer, Path) else None
+
+
+def _call(stage: str, study: Study, *, redo: bool, master: str | None) -> Any:
+    function: Callable[..., Any] = getattr(likewise, stage)
+    options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
+    if stage != "collect":
+        options["redo"] = redo
+    return function(study, **options)
+
+
+_TABLES = {
+    "collect": "posts",
+    "clean": "kept_posts",
+    "download": "pictures",
+    "label": "labels",
+    "extract": "features",
+    "compare": "comparison",
+    "rank": "scores",
+}
+
+
+def _summary(stage: str, study: Study) -> str:
+    table = _TABLES.get(stage, stage)
+    manifest = study.manifest(table)
+    if manifest is None:
+        return "done"
+    funnel = manifest.funnel
+    if not funnel:
+        return f"{manifest.rows:,} rows"
+    return f"{funnel['rows_in']:,} {funnel['unit']} in, {funnel['rows_out']:,} out"
