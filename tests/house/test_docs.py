@@ -1,0 +1,44 @@
+"""The documentation: links lead somewhere, verbs exist, decisions are where they should be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from likewise.cli import COMMANDS
+from likewise.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_verb_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`(?:\$ )?likewise ([a-z]+)\b", page.read_text(encoding="utf-8"))
+    assert set(named) <= set(COMMANDS)
+
+
+def test_the_readme_names_every_stage() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    stages = [
+        "collect",
+        "clean",
+        "download",
+        "faces",
+        "label",
+        "extract",
+        "compare",
+        "rank",
+        "report",
+    ]
+    assert all(f"| `{stage}` |" in text for stage in stages)
+    assert set(TABLES) <= set(re.findall(r"\w+", text)) | {"comparison"}
