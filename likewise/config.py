@@ -99,8 +99,18 @@ class CleanSection(Section):
         gt=0,
         description="More likes than this times the followers is a wrong or stale count.",
     )
+    earliest: dt.date = Field(
+        dt.date(2004, 2, 1), description="Posts dated earlier are impossible: nothing was open yet."
+    )
+    max_gap_days: float = Field(
+        90.0,
+        gt=0,
+        description="A follower count read further than this from the likes is stale, days.",
+    )
     exact_up_to: Positive = Field(
-        5_000_000, description="Authors up to which the median is exact; approximate beyond."
+        5_000_000,
+        description="Distinct follower counts up to which the median is exact; "
+        "beyond, counts are rounded to four digits first.",
     )
 
 
@@ -201,16 +211,46 @@ class FinetuneSection(Section):
     """`likewise finetune`: go on training the network itself."""
 
     backbone: str = Field("auto", description="Network to start from.")
+    random_weights: bool = Field(
+        False, description="Start from untrained weights: for tests and benchmarks only."
+    )
     optimizer: Literal["sgd", "adamw"] = Field(
         "sgd", description="SGD with momentum is the paper's."
     )
     learning_rate: float = Field(0.001, gt=0, description="Of the lower layers.")
     head_factor: float = Field(10.0, gt=0, description="The new head learns this much faster.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
+    weight_decay: float = Field(
+        0.0005, ge=0, description="Pull of the weights to 0; biases and norms are left out."
+    )
+    schedule: Literal["step", "cosine"] = Field(
+        "step", description="`step` is the paper's; `cosine` falls to 0 at the last iteration."
+    )
     step: Positive = Field(5000, description="Iterations after which the rate is cut.")
     gamma: float = Field(0.1, gt=0, le=1, description="Factor of each cut.")
     iterations: Positive = Field(35_000, description="Iterations in all.")
-    batch_size: Positive = Field(32, description="Pictures in one step.")
+    batch_size: Positive = Field(50, description="Pictures in one step, over all workers.")
     freeze: bool = Field(False, description="Train the head only.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of each label that is spread over all classes."
+    )
+    flip: bool = Field(True, description="Mirror training pictures at random.")
+    crop: bool = Field(True, description="Crop training pictures at random, not in the middle.")
+    colour: float = Field(
+        0.0, ge=0, lt=1, description="Largest random change of brightness, contrast, saturation."
+    )
+    mixed_precision: bool = Field(True, description="Half precision on a GPU; no effect on CPUs.")
+    validation_fold: int = Field(
+        0, ge=-1, description="Fold of training authors for curves and calibration; -1: none."
+    )
+    evaluate_every: Positive = Field(500, description="Iterations between two validations.")
+    patience: int = Field(
+        0, ge=0, description="Validations without progress before it stops; 0 never stops early."
+    )
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="Minutes between two checkpoints; 0 makes one every iteration."
+    )
+    workers: Positive = Field(1, description="Processes; several run through TorchDistributor.")
 
 
 class RankSection(Section):
@@ -219,6 +259,15 @@ class RankSection(Section):
     model: str = Field("auto", description="Saved model; `auto` is the best of the comparison.")
     n: Positive = Field(25, description="Pictures in each gallery.")
     per_author: Positive = Field(3, description="Most pictures of one author in a gallery.")
+    near_duplicate_radius: int = Field(
+        8, ge=0, le=32, description="Hamming radius within which a gallery shows one copy, bits."
+    )
+    split: Literal["test", "all"] = Field(
+        "test", description="Galleries of held-out authors only, or of all pictures."
+    )
+    compared: Positive = Field(
+        1000, description="Most pictures at each end whose properties `explain` compares."
+    )
 
 
 class ReportSection(Section):

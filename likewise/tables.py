@@ -123,10 +123,22 @@ KEPT_POSTS = TableSpec(
     pa.schema(
         [
             *_POST_FIELDS,
-            _key("followers", pa.int64(), "Followers, read nearest to `collected_at`."),
+            _field(
+                "followers",
+                pa.int64(),
+                "Followers, read nearest to `collected_at`; null where the target needs none.",
+            ),
             _field("followers_at", UTC, "When that follower count was read."),
-            _key("age_days", pa.float64(), "Days from `created_at` to `collected_at`."),
-            _key("robust_z", pa.float64(), "Modified z-score of the author's followers."),
+            _key(
+                "age_days",
+                pa.float64(),
+                "Days from `indexed_at` (`created_at` where absent) to `collected_at`.",
+            ),
+            _field(
+                "robust_z",
+                pa.float64(),
+                "Modified z-score of the author's followers; null where the target needs none.",
+            ),
         ]
     ),
 )
@@ -253,8 +265,9 @@ SCORES = TableSpec(
         [
             _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
             _key("model", pa.string(), "Name of the saved model."),
+            *_POST_KEY[:2],
             _key("author_id", pa.string(), "The platform's own id of the author."),
-            _key("score", pa.float64(), "Raw score; larger means better liked."),
+            _key("score", pa.float64(), "Mean raw score of the views; larger means better liked."),
             _key("probability", pa.float64(), "Calibrated probability of the label 1."),
             _key("rank", pa.int64(), "1 is the best of all; ties go by picture_id."),
             _key("rank_in_author", pa.int64(), "1 is the best of its author."),

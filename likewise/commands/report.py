@@ -1,0 +1,33 @@
+"""``likewise report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from likewise.commands._common import emit, json_option, redo_option, study_argument
+
+
+@click.command("report", epilog="Example: likewise report my-study")
+@study_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML file to write; default is reports/report.html of the study.",
+)
+@redo_option
+@json_option
+def command(study: str, output: Path | None, redo: bool, as_json: bool) -> None:
+    """Write one HTML file that shows everything the study holds so far.
+
+    It opens without a server or a network. Every figure also lies beside it as PNG and SVG.
+    """
+    import likewise
+    from likewise.study import Study
+
+    opened = Study.open(study)
+    with opened.lock():
+        path = likewise.report(opened, output=output, redo=redo)
+    emit({"report": str(path)}, as_json=as_json, text=str(path))

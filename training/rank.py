@@ -1,0 +1,255 @@
+"""Every picture's score by a saved model, its calibrated probability and its ranks.
+
+Both views of a picture are scored and averaged. Each Parquet part of ``features`` is scored by
+itself, so that one machine and a Spark cluster do the same arithmetic and give the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from likewise.errors import DataError
+from likewise.funnel import Funnel
+from likewise.progress import progress
+from likewise.study import Study
+from likewise.tables import SCORES
+from training import gallery, models
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likewise.study import Manifest
+    from training.models import Scorer
+
+__all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "score_part"]
+
+CODE = 1
+BATCH = 4096
+
+PART_SCHEMA = pa.schema(
+    [
+        pa.field("picture_id", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("score", pa.float64()),
+    ]
+)
+"""What ``score_part`` answers: one row a view; ``score`` is null where ``status`` is not ok."""
+
+
+def rank(
+    study: Study | str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    n: int | None = None,
+    redo: bool = False,
+    master: str | None = None,
+) -> Manifest:
+    """Score every labelled picture, publish ``scores`` and make the galleries.
+
+    Args:
+        study: the study or its folder.
+        model: name of a saved model; ``auto`` or None takes ``[rank] model``.
+        n: pictures in each gallery; None takes ``[rank] n``.
+        redo: replace scores that another model or other features made.
+        master: Spark master; without one, and with a local one in the configuration, the parts
+            are scored in this process unless a Spark session is active.
+
+    Raises:
+        MissingTableError: there are no features, labels or models yet.
+        DataError: the model reads another backbone or layer, or a score is not finite.
+        FingerprintError: other scores stand there and ``redo`` is false.
+    """
+    opened = Study.open(study)
+    scorer = _scorer(opened, model)
+    stage = opened.begin(
+        "scores",
+        inputs=["features", "labels"],
+        params={"model": scorer.name, "parameters": _model_print(opened, scorer.name)},
+        code=CODE,
+        redo=redo,
+    )
+    if not stage.done:
+        views = _score(opened, scorer, master)
+        table, funnel = ranked(views, _labels(opened), scorer)
+        stage.write(table)
+        stage.publish(funnel=funnel, **_about(scorer))
+    gallery.make(opened, n=n)
+    return stage.manifest
+
+
+def _scorer(study: Study, model: str | None) -> Scorer:
+    name = model or study.config.rank.model
+    return models.load(study, models.best(study) if name == "auto" else name)
+
+
+def _model_print(study: Study, name: str) -> str:
+    """The model's parameters and card, so that a model fitted anew makes new scores."""
+    digest = hashlib.sha256()
+    for path in sorted((study.root / "models" / name).iterdir()):
+        if path.is_file() and path.suffix != ".md":
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _about(scorer: Scorer) -> dict[str, Any]:
+    return {
+        "model": scorer.name,
+        "classifier": scorer.card.get("classifier", scorer.card.get("kind")),
+        "backbone": scorer.backbone,
+        "layer": scorer.layer,
+    }
+
+
+def _labels(study: Study) -> pa.Table:
+    return study.read("labels", ["picture_id", "platform", "host", "author_id"])
+
+
+def _score(study: Study, scorer: Scorer, master: str | None) -> pa.Table:
+    _check_features(study, scorer)
+    parts = sorted(study.table_path("features").rglob("*.parquet"))
+    if _wants_spark(study, master):
+        from spark_jobs.rank import score_parts
+
+        views = score_parts(study.config, parts, scorer, master=master)
+    else:
+        views = _score_here(parts, scorer)
+    _check_finite(views, scorer)
+    return views
+
+
+def _score_here(parts: Sequence[Path], scorer: Scorer) -> pa.Table:
+    answers: list[pa.RecordBatch] = []
+    with progress("rank", total=len(parts)) as bar:
+        for part in parts:
+            answers.extend(score_part(part, scorer))
+            bar.advance()
+    return pa.Table.from_batches(answers, PART_SCHEMA)
+
+
+def _check_features(study: Study, scorer: Scorer) -> None:
+    features = study.dataset("features")
+    layers = [field.name for field in features.schema if pa.types.is_list(field.type)]
+    backbones = pc.unique(features.to_table(columns=["backbone"])["backbone"]).to_pylist()
+    if scorer.backbone in backbones and scorer.layer in layers:
+        return
+    raise DataError(
+        f"model {scorer.name} reads layer {scorer.layer!r} of {scorer.backbone}; the features "
+        f"table holds {', '.join(layers)} of {', '.join(backbones) or 'no backbone'}",
+        hint="fit a model on these features (likewise compare), or extract with that backbone",
+    )
+
+
+def _check_finite(views: pa.Table, scorer: Scorer) -> None:
+    bad = views.filter(pc.invert(pc.is_finite(views["score"])))
+    if bad.num_rows:
+        raise DataError(
+            f"model {scorer.name}: the score of picture {bad['picture_id'][0]} is "
+            f"{bad['score'][0]} ({bad.num_rows} such views)",
+            hint="its features hold NaN or infinity: make them anew with extract --redo",
+        )
+
+
+def _wants_spark(study: Study, master: str | None) -> bool:
+    """Starting Spark costs more than scoring 100,000 pictures: only where it is up or asked for."""
+    import sys
+
+    if master is not None or not study.config.spark.master.startswith("local"):
+        return True
+    if "pyspark" not in sys.modules:
+        return False
+    from pyspark.sql import SparkSession
+
+    return SparkSession.getActiveSession() is not None
+
+
+def score_part(path: Path | str, scorer: Scorer) -> Iterator[pa.RecordBatch]:
+    """Scores of one Parquet part of ``features``; batches of ``PART_SCHEMA``, one row a view.
+
+    Views of other backbones are passed over; a score that is not finite is left for the caller.
+    """
+    columns = ["picture_id", "backbone", "status", scorer.layer]
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH, columns=columns):
+        mine = batch.filter(pc.equal(batch["backbone"], scorer.backbone))
+        ok = pc.equal(mine["status"], "ok")
+        scores = np.zeros(len(mine))
+        chosen = ok.to_numpy(zero_copy_only=False)
+        if chosen.any():
+            scores[chosen] = scorer.score(matrix(mine.filter(ok), scorer.layer))
+        values = pa.array(scores, mask=~chosen)
+        yield pa.record_batch([mine["picture_id"], mine["status"], values], schema=PART_SCHEMA)
+
+
+def matrix(batch: pa.RecordBatch, layer: str) -> NDArray[np.float32]:
+    """Column ``layer`` of a batch as a (rows, d) float32 matrix, without a copy where possible.
+
+    Raises:
+        DataError: the lists are not all of one length.
+    """
+    column = batch[layer]
+    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
+    if len(batch) == 0 or len(values) % len(batch):
+        raise DataError(f"features: lists of layer {layer!r} differ in length")
+    lengths = pc.unique(pc.list_value_length(column))
+    if len(lengths) != 1:
+        raise DataError(f"features: lists of layer {layer!r} differ in length")
+    return values.reshape(len(batch), -1)
+
+
+def ranked(views: pa.Table, labels: pa.Table, scorer: Scorer) -> tuple[pa.Table, Funnel]:
+    """Views' scores to the rows of ``scores``, best first, and what became of every label.
+
+    Ties go by picture_id, so the ranks do not depend on the order of the rows.
+    """
+    known = labels.num_rows
+    met = pc.is_in(labels["picture_id"], value_set=pc.unique(views["picture_id"]))
+    means = (
+        views.filter(pc.equal(views["status"], "ok"))
+        .group_by("picture_id")
+        .aggregate([("score", "mean")])
+    )
+    joined = labels.join(means, "picture_id", join_type="inner").combine_chunks()
+    joined = joined.sort_by([("score_mean", "descending"), ("picture_id", "ascending")])
+    scores = joined["score_mean"].to_numpy()
+    without = known - int(pc.sum(met).as_py() or 0)
+    funnel = Funnel(
+        "rank",
+        "pictures",
+        known,
+        joined.num_rows,
+        {"features_failed": known - without - joined.num_rows, "no_features": without},
+    )
+    if not joined.num_rows:
+        raise DataError(
+            "not one labelled picture has features to score",
+            hint="run: likewise extract, after label",
+        )
+    rows = {
+        "picture_id": joined["picture_id"],
+        "model": pa.array([scorer.name] * joined.num_rows, pa.string()),
+        "platform": joined["platform"],
+        "host": joined["host"],
+        "author_id": joined["author_id"],
+        "score": scores,
+        "probability": scorer.probability(scores),
+        "rank": np.arange(1, joined.num_rows + 1),
+        "rank_in_author": _rank_within(joined),
+    }
+    return pa.table(rows, schema=SCORES.schema), funnel
+
+
+def _rank_within(joined: pa.Table) -> NDArray[np.int64]:
+    """Place of each row among its author's rows, from 1; the rows come best first."""
+    frame = joined.select(["platform", "host", "author_id"]).to_pandas()
+    places: NDArray[np.int64] = frame.groupby(list(frame.columns)).cumcount().to_numpy() + 1
+    return places
