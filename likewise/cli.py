@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 
 import click
 
 from likewise import __version__
 from likewise.errors import ExitCode, LikewiseError, PartialError
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "guarded", "main", "run"]
 
 COMMANDS: dict[str, str] = {
     "init": "Make a study folder with a commented likewise.toml.",
@@ -88,9 +89,14 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; see ``likewise.errors``."""
+    return guarded(lambda: cli.main(args, prog_name="likewise", standalone_mode=False))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Call ``work``; turn whatever it raises into a message and a documented exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli.main(args, prog_name="likewise", standalone_mode=False)
+        work()
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:

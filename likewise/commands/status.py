@@ -25,13 +25,16 @@ def command(study: str, as_json: bool) -> None:
     if as_json:
         emit(answer.to_dict(), as_json=True, text="")
         return
+    show(answer)
+    missing = f"not yet (likewise report {study})"
+    click.echo(f"report: {answer.report or missing}")
+
+
+def show(answer: Status) -> None:
+    """Print the table of stages on standard output."""
     from rich.console import Console
 
-    console = Console()
-    console.print(_table(answer))
-    console.print(
-        f"report: {answer.report or f'not yet (likewise report {study})'}", highlight=False
-    )
+    Console().print(_table(answer))
 
 
 def _table(answer: Status) -> Table:
