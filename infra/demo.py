@@ -28,8 +28,8 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TAG = "me"
-"""The hashtag of the paper; the sandbox gives it to most posts."""
+TAG = "photo"
+"""The hashtag that every post of the sandbox carries."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
