@@ -50,9 +50,7 @@ class SparkSection(Section):
 class Source(Section):
     """One place to collect from."""
 
-    platform: Literal["mastodon", "pixelfed", "bluesky", "instagram", "flickr", "instagram-v1"] = (
-        Field(description="Which adapter speaks to it.")
-    )
+    platform: str = Field(description="Which adapter speaks to it, e.g. `mastodon`.")
     host: str = Field(
         description="Server, e.g. `https://pixelfed.example`; a folder for instagram-v1.",
         min_length=1,
@@ -167,6 +165,9 @@ class LabelSection(Section):
         4, ge=0, le=16, description="Hamming radius within which pictures are copies, bits of 64."
     )
     age_correction: bool = Field(False, description="Correct the ratio for the post's age.")
+    hour_correction: bool = Field(
+        False, description="Correct the ratio for the hour (UTC) of the post."
+    )
     folds: int = Field(5, ge=2, le=50, description="Folds by author.")
     test_fraction: float = Field(0.25, gt=0, lt=0.9, description="Share of authors held out.")
 

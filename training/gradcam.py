@@ -145,15 +145,16 @@ def _explain(
 class _LastMaps:
     """While open, remembers the maps that the network's last convolutional part puts out.
 
-    These are the last four-dimensional output of any module that is not a pool or dropout, so a
-    block with a residual sum or a concatenation counts as a whole.
+    These are the last four-dimensional output of any module that is no pool and no dropout, so a
+    block with a residual sum or a concatenation counts as a whole; or what enters the last pool,
+    which has passed activations that are no modules.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._handles: list[RemovableHandle] = []
         self._maps: Tensor | None = None
-        self._pooled: Tensor | None = None
+        self._ended: object = None
 
     def __enter__(self) -> _LastMaps:
         self._handles = [m.register_forward_hook(self._see) for m in self._model.modules()]
@@ -163,13 +164,16 @@ class _LastMaps:
         for handle in self._handles:
             handle.remove()
 
-    def _see(self, module: nn.Module, _inputs: object, output: object) -> None:
-        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[-1] < 2:
-            return
+    def _see(self, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         if isinstance(module, _ENDINGS):
-            self._pooled = output
-        elif output is not self._pooled:
-            self._maps = output
+            self._ended = output
+            self._keep(inputs[0])
+        elif output is not self._ended:
+            self._keep(output)
+
+    def _keep(self, candidate: object) -> None:
+        if isinstance(candidate, Tensor) and candidate.ndim == 4 and max(candidate.shape[2:]) > 1:
+            self._maps = candidate
 
     def maps(self) -> Tensor:
         if self._maps is None or not self._maps.requires_grad:

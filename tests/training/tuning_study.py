@@ -1,0 +1,84 @@
+"""A small study with a planted rule: green pictures are liked, red ones are not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from likewise.config import render
+from likewise.funnel import Funnel
+from likewise.study import Study
+from likewise.tables import LABELS, PICTURES, bucket_of, media_key
+
+BUCKETS = 2
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def picture(label: int, rng: np.random.Generator, side: int = 256) -> bytes:
+    """A JPEG of noise with a cast: green for the label 1, red for 0."""
+    pixels = rng.integers(0, 120, (side, side + 20, 3))
+    pixels[:, :, 1 if label else 2] += 110
+    return cv2.imencode(".jpg", pixels.astype(np.uint8))[1].tobytes()
+
+
+def make_study(folder: Path, *, authors: int = 12, each: int = 4, **finetune: object) -> Study:
+    """A study with published ``pictures`` and ``labels``; ``finetune`` fills its section."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"study": {"name": "planted"}, "download": {"buckets": BUCKETS}}
+    text = render({**settings, "finetune": finetune})
+    (folder / "likewise.toml").write_text(text, encoding="utf-8")
+    study = Study.open(folder)
+    rng = np.random.default_rng(7)
+    rows = [_rows(author, n, rng) for author in range(authors) for n in range(each)]
+    publish(study, [p for p, _ in rows], [row for _, row in rows])
+    return study
+
+
+def publish(
+    study: Study, pictures: list[dict[str, object]], labels: list[dict[str, object]]
+) -> None:
+    """Publish the two tables that fine-tuning reads."""
+    stage = study.begin("pictures", n_buckets=BUCKETS)
+    for bucket in range(BUCKETS):
+        mine = [row for row in pictures if row["bucket"] == bucket]
+        with stage.bucket(bucket) as directory:
+            pa.parquet.write_table(
+                pa.Table.from_pylist(mine, PICTURES.schema), directory / "part-0.parquet"
+            )
+    stage.publish(funnel=Funnel("download", "pictures", len(pictures), len(pictures)))
+    stage = study.begin("labels")
+    stage.write(pa.Table.from_pylist(labels, LABELS.schema))
+    stage.publish(funnel=Funnel("label", "pictures", len(labels), len(labels)))
+
+
+def _rows(
+    author: int, n: int, rng: np.random.Generator
+) -> tuple[dict[str, object], dict[str, object]]:
+    label = n % 2
+    data = picture(label, rng)
+    key = {"platform": "mastodon", "host": "a.example", "post_id": f"{author}-{n}"}
+    common = {
+        **key,
+        "media_index": 0,
+        "author_id": str(author),
+        "picture_id": hashlib.sha256(data).hexdigest(),
+        "bucket": bucket_of(media_key(*key.values(), 0), BUCKETS),
+    }
+    row = {**common, "url": "https://a.example/x", "bytes": data, "status": "ok", "attempts": 1}
+    tag = {
+        **common,
+        "likes": label,
+        "followers": 2,
+        "age_days": 40.0,
+        "ratio": label / 2,
+        "label": label,
+        "weight": 1.0,
+        "fold": author % 3,
+        "split": "test" if author % 4 == 3 else "train",
+    }
+    return row, tag

@@ -1,0 +1,238 @@
+"""Fine-tuning: go on training a pretrained network on the study's own labels.
+
+The default recipe is the paper's: a new layer with one output a class that learns ten times as
+fast as the rest, SGD with momentum at a rate of 0.001, a tenth of it after every 5,000 of 35,000
+iterations, three quarters of the authors for training. What the paper leaves open follows the
+example it started from (Caffe's "flickr style": batches of 50, weight decay 0.0005, random crops
+and mirror images).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from backbones import registry
+from backbones import weights as weight_files
+from likewise.errors import UsageError
+from likewise.funnel import Funnel
+from likewise.progress import progress
+from likewise.study import Study, write_json
+from training import models
+from training.bootstrap import author_weights, interval
+from training.calibration import platt
+from training.metrics import Evaluation
+from training.tuning.canvases import Canvases
+from training.tuning.curves import as_table
+from training.tuning.job import Job, launch
+from training.tuning.measure import logits_of, measure, score_of
+from training.tuning.saved import KIND, FinetunedScorer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likewise.config import FinetuneSection
+    from likewise.study import Manifest, Stage
+    from training.tuning.loop import State
+    from training.tuning.network import Tunable
+    from training.tuning.samples import Samples
+
+__all__ = ["finetune"]
+
+CODE = 1
+TABLE = "finetune"
+
+# Parameters that change when and where a run works, but not what it computes.
+_ASIDE = {"checkpoint_minutes", "backbone"}
+
+
+def finetune(
+    study: Study | str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    redo: bool = False,
+    master: str | None = None,
+) -> Manifest:
+    """Tune a network on the labelled pictures and save it as ``models/finetuned-BACKBONE``.
+
+    A killed run goes on from its last checkpoint; on a CPU it ends in the very weights of an
+    undisturbed one. The curves become the table ``finetune``, ``reports/finetune.json`` and
+    TensorBoard event files below ``logs/``.
+
+    Args:
+        study: the study or its folder.
+        workers: processes; None takes ``[finetune] workers``.
+        redo: start afresh although another recipe's network stands there.
+        master: Spark master for several workers.
+
+    Raises:
+        MissingTableError: pictures or labels have not been published.
+        DataError: too few authors, one class only, no picture that can be used, or a loss that
+            is not finite.
+        UsageError: the batch cannot be shared evenly among the workers.
+        WeightsError: the backbone's weights are missing or damaged.
+        FingerprintError: another recipe's network stands there and ``redo`` is false.
+    """
+    opened = Study.open(study)
+    recipe = _recipe(opened, workers)
+    choice = registry.choose(recipe.backbone)
+    stage = _begin(opened, recipe, choice.name, redo=redo)
+    job = Job(opened.root, choice.name, recipe, opened.config.study.seed, stage.fingerprint)
+    if stage.done:
+        return stage.manifest
+    if redo:
+        shutil.rmtree(job.work.parent, ignore_errors=True)
+    failed = job.decode()
+    samples = job.samples()
+    samples.parts(recipe.validation_fold)  # refuses what cannot be trained on, before it starts
+    launch(job, master=master)
+    manifest = _publish(job, stage, samples, failed, choice.reason)
+    shutil.rmtree(job.work.parent, ignore_errors=True)
+    shutil.rmtree(job.canvases, ignore_errors=True)
+    return manifest
+
+
+def _recipe(study: Study, workers: int | None) -> FinetuneSection:
+    recipe = study.config.finetune
+    if workers is not None:
+        recipe = recipe.model_copy(update={"workers": workers})
+    if recipe.batch_size % recipe.workers:
+        raise UsageError(
+            f"[finetune] batch_size = {recipe.batch_size} cannot be shared evenly among "
+            f"{recipe.workers} workers",
+            hint=f"take a multiple of {recipe.workers}",
+        )
+    return recipe
+
+
+def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) -> Stage:
+    params = recipe.model_dump(exclude=_ASIDE)
+    params |= {"backbone": backbone, "seed": study.config.study.seed}
+    params["weights"] = "random" if recipe.random_weights else _weights(backbone)["hash"]
+    return study.begin(TABLE, inputs=["pictures", "labels"], params=params, code=CODE, redo=redo)
+
+
+def _weights(backbone: str) -> dict[str, str]:
+    known = weight_files.entry(registry.get(backbone).weights)
+    return {"name": known.name, "hash": known.hash, "license": known.license}
+
+
+def _publish(
+    job: Job, stage: Stage, samples: Samples, failed: dict[str, str], reason: str
+) -> Manifest:
+    tunable, state = job.trained(samples.classes)
+    measured = _Measured(job, samples, tunable)
+    card = _card(job, samples, tunable, state, measured)
+    scorer = FinetunedScorer(card, tunable.network)
+    models.save(job.study, cast("models.LinearScorer", scorer))
+    summary = {
+        "model": card["name"],
+        "backbone": job.backbone,
+        "reason": reason,
+        "iterations": state.iteration,
+        "stopped_early": state.stopped,
+        "pictures": measured.counts,
+        "scores": card["scores"],
+        "events": f"logs/finetune-{job.fingerprint}",
+    }
+    write_json(job.root / "reports" / "finetune.json", {**summary, "curves": state.curves})
+    stage.write(as_table(state.curves))
+    reasons = Counter(failed.values())
+    funnel = Funnel(TABLE, "pictures", len(samples) + reasons.total(), len(samples), dict(reasons))
+    return stage.publish(funnel=funnel, **summary)
+
+
+class _Measured:
+    """Scores of the validation and test pictures, both views averaged, and what they are worth."""
+
+    def __init__(self, job: Job, samples: Samples, tunable: Tunable) -> None:
+        self._job, self._samples = job, samples
+        self._pictures = Canvases(job.canvases, samples.picture_ids)
+        parts = samples.parts(job.recipe.validation_fold)
+        self.counts = {name: len(indices) for name, indices in parts.items()}
+        self.logits = {
+            name: self._logits(tunable, indices)
+            for name, indices in parts.items()
+            if name != "train" and len(indices)
+        }
+        self.calibration = self._calibration(parts["validation"])
+        self.scores = self._scores(parts)
+
+    def _logits(self, tunable: Tunable, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        chosen = (self._pictures[int(i)] for i in indices)
+        with progress("measuring the network", total=len(indices)) as bar:
+            return logits_of(
+                tunable.network, chosen, self._job.spec, both_views=True, done=bar.advance
+            )
+
+    def _calibration(self, validation: NDArray[np.int64]) -> dict[str, Any]:
+        """Platt's sigmoid on authors the network has not seen; else its own softmax as it is."""
+        if not len(validation):
+            return {"slope": 1.0, "intercept": 0.0, "fitted_on": "nothing: the network's softmax"}
+        label = self._binary(validation)
+        slope, intercept = platt(score_of(self.logits["validation"]), label)
+        return {"slope": slope, "intercept": intercept, "fitted_on": "validation fold"}
+
+    def _binary(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        last: NDArray[np.bool_] = self._samples.labels[indices] == self._samples.classes - 1
+        return last.astype(np.int64)
+
+    def _scores(self, parts: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
+        named: dict[str, Any] = {}
+        for part, logits in self.logits.items():
+            values = measure(logits, self._samples.labels[parts[part]])
+            named |= {f"{part}_{metric}": value for metric, value in values.items()}
+        return named | self._intervals(parts["test"])
+
+    def _intervals(self, test: NDArray[np.int64]) -> dict[str, Any]:
+        """Measures on the test authors, with intervals from a bootstrap over authors."""
+        from scipy.special import expit
+
+        scores, fit = score_of(self.logits["test"]), self.calibration
+        probability = expit(fit["slope"] * scores + fit["intercept"])
+        evaluation = Evaluation(self._binary(test), scores, probability)
+        _, authors = np.unique(self._samples.authors[test].astype(str), return_inverse=True)
+        config = self._job.study.config
+        draws = author_weights(authors, config.compare.bootstrap, config.study.seed)
+        drawn = evaluation.metrics(draws)
+        answer = {}
+        for metric, value in evaluation.metrics().items():
+            low, high = interval(drawn[metric])
+            answer[f"test_{metric}"] = {"value": float(value), "low": low, "high": high}
+        return answer
+
+
+def _card(
+    job: Job, samples: Samples, tunable: Tunable, state: State, measured: _Measured
+) -> dict[str, Any]:
+    backbone = registry.get(job.backbone)
+    side = backbone.input_size
+    return {
+        "name": f"finetuned-{job.backbone}",
+        "kind": KIND,
+        "classifier": f"{backbone.title}, fine-tuned",
+        "summary": "A pretrained network that went on learning on the pictures of this study.",
+        "backbone": job.backbone,
+        "layer": FinetunedScorer.layer,
+        "dim": 3 * side * side,
+        "head": tunable.head,
+        "classes": samples.classes,
+        "scores": measured.scores,
+        "calibration": measured.calibration,
+        "parameters": job.recipe.model_dump(exclude=_ASIDE) | {"seed": job.seed},
+        "data": {
+            "fingerprint": job.fingerprint,
+            "authors": len(set(samples.authors)),
+            "iterations done": state.iteration,
+            **{f"{part} pictures": count for part, count in measured.counts.items()},
+        },
+        "weights": {"name": "random"} if job.recipe.random_weights else _weights(job.backbone),
+        "limits": [
+            "It has seen the audience of this study only; another platform may like other things.",
+            "The score is a comparison of pictures, not a forecast of likes.",
+        ],
+    }

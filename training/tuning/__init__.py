@@ -1,0 +1,1 @@
+"""Fine-tuning in parts: pictures, batches, network, loop, checkpoints, curves, the saved model."""

@@ -1,0 +1,206 @@
+"""One fine-tuning job: what every process that takes part needs to know, and what it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backbones import registry
+from likewise.config import FinetuneSection
+from likewise.errors import DataError, LikewiseError
+from likewise.study import Study, fingerprint
+from training.tuning import checkpoint
+from training.tuning.batches import Augmentation, Batches
+from training.tuning.canvases import Canvases, decode_all, decoded
+from training.tuning.loop import Loop, Run, State
+from training.tuning.measure import logits_of, measure
+from training.tuning.network import Tunable, build
+from training.tuning.samples import Order, Samples, read_samples
+from training.tuning.team import Team, Workers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+__all__ = ["Job", "launch"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Small enough to be sent to workers: they read everything else from the study's folder."""
+
+    root: Path
+    backbone: str
+    recipe: FinetuneSection
+    seed: int
+    fingerprint: str
+
+    @property
+    def study(self) -> Study:
+        """The study, opened anew."""
+        return Study.open(self.root)
+
+    @property
+    def work(self) -> Path:
+        """Folder of the checkpoint."""
+        return self.root / "cache" / "finetune" / self.fingerprint
+
+    @property
+    def spec(self) -> registry.Preprocess:
+        """The backbone's preprocessing."""
+        return registry.get(self.backbone).preprocess
+
+    @property
+    def canvases(self) -> Path:
+        """Folder of the decoded pictures; networks of the same input side share it."""
+        made_from = {
+            "pictures": self.study.require("pictures").fingerprint,
+            "labels": self.study.require("labels").fingerprint,
+            "fit": [self.spec.resize, self.spec.fit, self.spec.interpolation],
+        }
+        return self.root / "cache" / "canvases" / fingerprint(made_from)
+
+    def decode(self) -> dict[str, str]:
+        """Decode what is labelled; picture_id -> reason for each that cannot be used."""
+        study = self.study
+        parts = sorted(study.table_path("pictures").rglob("*.parquet"))
+        wanted = set(read_samples(study).picture_ids)
+        failed = decode_all(parts, wanted, self.spec, self.canvases)
+        if len(failed) == len(wanted):
+            reasons = ", ".join(sorted(set(failed.values())))
+            raise DataError(
+                f"fine-tuning: not one of {len(wanted)} labelled pictures can be used ({reasons})",
+                hint=f"run: likewise download {study.root}",
+            )
+        return failed
+
+    def samples(self) -> Samples:
+        """The labelled pictures that have been decoded."""
+        everything = read_samples(self.study)
+        here = decoded(self.canvases)
+        return everything.only(np.array([i in here for i in everything.picture_ids], np.bool_))
+
+    def network(self, classes: int) -> Tunable:
+        """The network before its first step."""
+        return build(
+            self.backbone, classes, seed=self.seed, random_weights=self.recipe.random_weights
+        )
+
+    def train(self, team: Team) -> None:
+        """Train from the start or from the checkpoint; the result is the last checkpoint."""
+        samples = self.samples()
+        parts = samples.parts(self.recipe.validation_fold)
+        pictures = Canvases(self.canvases, samples.picture_ids)
+        recipe = self.recipe
+        batches = Batches(
+            pictures=pictures,
+            samples=samples,
+            order=Order(parts["train"], self.seed),
+            size=self.spec.size,
+            augmentation=Augmentation(recipe.flip, recipe.crop, recipe.colour),
+            batch_size=recipe.batch_size,
+            seed=self.seed,
+        )
+        validate = partial(_validate, samples, pictures, parts["validation"], self.spec)
+        run = Run(
+            backbone=self.backbone,
+            fingerprint=self.fingerprint,
+            recipe=recipe,
+            spec=self.spec,
+            batches=batches,
+            validate=validate if len(parts["validation"]) else None,
+            checkpoint=self.work / "checkpoint.pt",
+            events=self.root / "logs" / f"finetune-{self.fingerprint}",
+        )
+        Loop(self.network(samples.classes), run, team).train()
+
+    def trained(self, classes: int) -> tuple[Tunable, State]:
+        """The network and the course of a training that has come to its end."""
+        saved = checkpoint.read(
+            self.work / "checkpoint.pt", backbone=self.backbone, fingerprint=self.fingerprint
+        )
+        assert saved is not None, "train() ends with a checkpoint"
+        state = State(**saved["state"])
+        tunable = self.network(classes)
+        tunable.network.load_state_dict(state.best_weights or saved["network"])
+        return tunable, state
+
+
+def _validate(
+    samples: Samples,
+    pictures: Canvases,
+    indices: NDArray[np.int64],
+    spec: registry.Preprocess,
+    network: nn.Module,
+) -> dict[str, float]:
+    logits = logits_of(network, (pictures[i] for i in indices), spec, both_views=False)
+    return measure(logits, samples.labels[indices])
+
+
+def launch(job: Job, *, master: str | None = None) -> None:
+    """Train in this process, or in ``[finetune] workers`` processes through TorchDistributor.
+
+    With a local Spark master the processes run on this machine; on a cluster, on its executors,
+    which must reach the study's folder under the same path.
+
+    Raises:
+        LikewiseError: a worker has failed; its own words are in the log.
+    """
+    if job.recipe.workers == 1:
+        job.train(Team())
+        return
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    from spark_jobs.session import spark_session
+
+    session = spark_session(job.study.config, master=master)
+    local = str(session.sparkContext.master).startswith("local")
+    with _loopback(job.recipe.workers) if local else nullcontext():
+        distributor = TorchDistributor(job.recipe.workers, local_mode=local, use_gpu=_gpus(local))
+        try:
+            distributor.run(_work, job)
+        except RuntimeError as error:
+            raise LikewiseError(
+                f"fine-tuning: a worker has failed: {error}",
+                hint="its error stands in the lines above; the last checkpoint is kept",
+            ) from error
+
+
+def _work(job: Job) -> None:
+    team = Workers()
+    try:
+        job.train(team)
+    finally:
+        team.close()
+
+
+def _gpus(local: bool) -> bool:
+    import torch
+
+    return local and torch.cuda.is_available()
+
+
+@contextmanager
+def _loopback(workers: int) -> Iterator[None]:
+    """Workers on one machine talk over loopback and share its cores."""
+    wanted = {
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
+    }
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
