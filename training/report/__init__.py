@@ -1,0 +1,100 @@
+"""The report: one HTML file that needs neither server nor network, and every figure beside it.
+
+It shows what the study holds so far and says what is missing; nothing in it is recomputed that a
+stage has already published.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from likewise.errors import StudyError
+from likewise.progress import progress
+from likewise.study import MADE_BY, Study, fingerprint, write_json
+from training.report import summary
+from training.report.context import Context
+from training.report.pages import render
+from training.report.sections import SECTIONS
+
+__all__ = ["report"]
+
+CODE = 1
+RECEIPT = "report.json"
+
+
+def report(
+    study: Study | str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    redo: bool = False,
+) -> Path:
+    """Write the report and return its path.
+
+    Figures go into ``figures/`` beside it, as PNG and SVG. A report that was made from the same
+    tables stands as it is unless ``redo`` is true.
+
+    Raises:
+        StudyError: the study or the place of the report cannot be used.
+    """
+    opened = Study.open(study)
+    path = Path(output) if output is not None else opened.folder("reports") / "report.html"
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder, expected a file to write the report to")
+    receipt = opened.root / "reports" / RECEIPT
+    made_from = _made_from(opened, path)
+    if not redo and path.is_file() and _same(receipt, made_from):
+        return path
+    figures = path.parent / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    _write(path, _page(Context(opened, figures), made_from["fingerprint"]))
+    write_json(receipt, made_from)
+    return path
+
+
+def _page(context: Context, print_now: str) -> str:
+    sections = []
+    with progress("report", total=len(SECTIONS) + 2) as bar:
+        head = summary.head(context)
+        bar.advance()
+        for make in SECTIONS:
+            sections.append(make(context))
+            bar.advance()
+        missing = context.thumbs.load(context.study)
+        return render(head, sections, context.thumbs, missing=missing, fingerprint=print_now)
+
+
+def _made_from(study: Study, path: Path) -> dict[str, Any]:
+    """What the page depends on: the tables, the other reports, the configuration and the code."""
+    tables = {name: m.fingerprint for name in MADE_BY if (m := study.manifest(name)) is not None}
+    folder = study.root / "reports"
+    files = sorted(p for p in folder.glob("*.json") if p.name not in {RECEIPT, "explanation.json"})
+    content = {
+        "code": CODE,
+        "tables": tables,
+        "files": {p.name: fingerprint({"text": p.read_text(encoding="utf-8")}) for p in files},
+        "config": study.config.model_dump(mode="json"),
+        "path": str(path.absolute()),
+    }
+    return {"fingerprint": fingerprint(content), **content}
+
+
+def _same(receipt: Path, made_from: dict[str, Any]) -> bool:
+    import json
+
+    try:
+        before = json.loads(receipt.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return bool(before.get("fingerprint") == made_from["fingerprint"])
+
+
+def _write(path: Path, page: str) -> None:
+    """A reader sees the old report or the new one, never a part."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staged.write_text(page, encoding="utf-8")
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)

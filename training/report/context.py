@@ -1,0 +1,153 @@
+"""What all sections of the report draw from: the study's tables, read once, and thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from likewise.study import Study
+from training import gallery, models, thumbnails
+from training.report.figures import Figure, Painter, draw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likewise.study import Manifest
+    from training.gallery import Galleries
+    from training.models import Scorer
+
+__all__ = ["Context", "Section", "Thumbs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the page: its anchor, heading, template and what the template shows."""
+
+    id: str
+    title: str
+    template: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Edit = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+
+
+class Thumbs:
+    """Small pictures of the page: asked for by the sections, read in one pass over the table."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self._wanted: dict[str, list[tuple[str, Edit]]] = defaultdict(list)
+        self._uris: dict[str, str] = {}
+
+    def square(self, picture_id: str, side: int | None = None) -> str:
+        """Key of the picture's middle square of ``side`` pixels."""
+        size = side or self.side
+        return self._want(picture_id, f"square{size}", lambda rgb: thumbnails.square(rgb, size))
+
+    def boxed(self, picture_id: str, boxes: Sequence[Sequence[float]]) -> str:
+        """Key of the whole picture with face boxes (x, y, width, height; shares of its size)."""
+
+        def edit(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return _with_boxes(thumbnails.shrink(rgb, self.side), boxes)
+
+        return self._want(picture_id, "boxed", edit)
+
+    def give(self, key: str, rgb: NDArray[np.uint8]) -> None:
+        """Put a picture that was made elsewhere (a heat map) under ``key``."""
+        self._uris[key] = _uri(rgb)
+
+    def _want(self, picture_id: str, kind: str, edit: Edit) -> str:
+        key = f"{kind}:{picture_id}"
+        if key not in {known for known, _ in self._wanted[picture_id]}:
+            self._wanted[picture_id].append((key, edit))
+        return key
+
+    def load(self, study: Study) -> int:
+        """Make every thumbnail that was asked for; return how many pictures were not there."""
+        sides = dict.fromkeys(self._wanted, self.side)
+        for picture_id, rgb in thumbnails.decoded(study, sides):
+            for key, edit in self._wanted[picture_id]:
+                self._uris[key] = _uri(edit(rgb))
+        keys = [edits[0][0] for edits in self._wanted.values()]
+        return sum(key not in self._uris for key in keys)
+
+    def uri(self, key: str) -> str | None:
+        """``data:`` address of the thumbnail; None when the picture is missing or broken."""
+        return self._uris.get(key)
+
+
+def _uri(rgb: NDArray[np.uint8]) -> str:
+    return "data:image/webp;base64," + base64.b64encode(thumbnails.encode(rgb)).decode()
+
+
+def _with_boxes(rgb: NDArray[np.uint8], boxes: Sequence[Sequence[float]]) -> NDArray[np.uint8]:
+    """White boxes with a dark rim, so that they show on any picture."""
+    canvas = np.ascontiguousarray(rgb).copy()
+    height, width = canvas.shape[:2]
+    for x, y, w, h in boxes:
+        corners = (
+            (round(x * width), round(y * height)),
+            (round((x + w) * width), round((y + h) * height)),
+        )
+        cv2.rectangle(canvas, *corners, (20, 20, 20), 4)
+        cv2.rectangle(canvas, *corners, (255, 255, 255), 2)
+    return canvas
+
+
+class Context:
+    """The study as the report sees it. What is missing is None, never an error."""
+
+    def __init__(self, study: Study, figures: Path) -> None:
+        self.study = study
+        self.figures = figures
+        self.thumbs = Thumbs(study.config.report.thumbnail)
+
+    def manifest(self, table: str) -> Manifest | None:
+        """The table's manifest, or None."""
+        return self.study.manifest(table)
+
+    def extra(self, table: str) -> Mapping[str, Any]:
+        """What the stage said about its table; empty without a table."""
+        manifest = self.manifest(table)
+        return {} if manifest is None else manifest.extra
+
+    def figure(self, name: str, title: str, words: str, paint: Painter, **shape: float) -> Figure:
+        """Draw a figure into the report's folder."""
+        return draw(self.figures, name, title, words, paint, **shape)
+
+    @cached_property
+    def labels(self) -> pa.Table | None:
+        """The labels without their times; None before ``label``."""
+        return self.study.read("labels") if self.manifest("labels") else None
+
+    @cached_property
+    def galleries(self) -> Galleries | None:
+        """The best and worst pictures; None before ``rank``."""
+        return gallery.load(self.study) if self.manifest("scores") else None
+
+    @cached_property
+    def scorer(self) -> Scorer | None:
+        """The model of the ranking; None before ``rank`` or when it was deleted since."""
+        name = self.extra("scores").get("model")
+        return models.load(self.study, name) if name in models.names(self.study) else None
+
+    @cached_property
+    def comparison(self) -> Mapping[str, Any] | None:
+        """``reports/comparison.json``; None before ``compare``."""
+        path = self.study.root / "reports" / "comparison.json"
+        try:
+            content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return content

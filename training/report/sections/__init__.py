@@ -1,0 +1,38 @@
+"""The parts of the report, one subject a file, in the order of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from training.report.context import Context, Section
+from training.report.sections import (
+    audience,
+    comparison,
+    duplicates,
+    explanation,
+    faces,
+    fairness,
+    finetuning,
+    funnel,
+    galleries,
+    labels,
+    lineage,
+    privacy,
+)
+
+__all__ = ["SECTIONS"]
+
+SECTIONS: tuple[Callable[[Context], Section], ...] = (
+    galleries.section,
+    explanation.section,
+    comparison.section,
+    finetuning.section,
+    funnel.section,
+    audience.section,
+    labels.section,
+    faces.section,
+    duplicates.section,
+    fairness.section,
+    privacy.section,
+    lineage.section,
+)

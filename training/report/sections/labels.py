@@ -1,0 +1,76 @@
+"""What counts as liked: the distribution of the ratio and its median."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from training.report.context import Context, Section
+from training.report.figures import BAD, GOOD, INK, Figure
+from training.report.sections.audience import power
+from training.report.words import count, number
+
+__all__ = ["section"]
+
+
+def section(context: Context) -> Section:
+    """Histogram of likes / followers coloured by label, and the sizes of both halves."""
+    table = context.labels
+    config = context.study.config.label
+    data: dict[str, Any] = {"target": config.target, "method": config.method, "figure": None}
+    if table is not None and table.num_rows:
+        data |= _facts(table) | {"figure": _figure(context, table)}
+    return Section("labels", "What counts as liked", "labels.html", data)
+
+
+def _facts(table: pa.Table) -> dict[str, Any]:
+    good = int(pc.sum(table["label"]).as_py())
+    authors = table.group_by(["platform", "host", "author_id"]).aggregate([])
+    test = table.filter(pc.equal(table["split"], "test"))
+    return {
+        "n": table.num_rows,
+        "good": good,
+        "bad": table.num_rows - good,
+        "authors": authors.num_rows,
+        "test": test.num_rows,
+        "median": float(np.median(table["ratio"].to_numpy())),
+        "zeros": int(pc.sum(pc.equal(table["likes"], 0)).as_py()),
+    }
+
+
+def _figure(context: Context, table: pa.Table) -> Figure:
+    ratio, good = table["ratio"].to_numpy(), table["label"].to_numpy() == 1
+    positive = ratio > 0
+    logs = np.log10(ratio[positive])
+    middle = float(np.median(ratio))
+    sides = [logs[good[positive]], logs[~good[positive]]]
+
+    def paint(axes: Axes, wide: bool) -> None:
+        edges = np.histogram_bin_edges(logs, bins=40 if wide else 26) if logs.size else 10
+        names = ("good: above the median", "bad: at or below it")
+        axes.hist(sides[::-1], bins=edges, stacked=True, color=[BAD, GOOD], alpha=0.9)
+        top = axes.get_ylim()[1] * 1.3
+        axes.set_ylim(0, top)
+        if middle > 0:
+            place = float(np.log10(middle))
+            axes.axvline(place, color=INK, lw=1)
+            axes.text(place, top * 0.97, f"  {names[0]}", color=GOOD, va="top", fontsize=9)
+            down = 0.97 if wide else 0.89
+            axes.text(
+                place, top * down, f"{names[1]}  ", color=BAD, va="top", ha="right", fontsize=9
+            )
+        axes.set_xlabel("likes / followers (log scale)")
+        axes.set_ylabel("pictures")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        axes.xaxis.set_major_formatter(FuncFormatter(power))
+
+    words = (
+        f"Histogram of likes divided by followers of {count(len(ratio))} pictures on a log scale, "
+        f"split at the median {number(middle)}."
+    )
+    return context.figure("labels", "Likes per follower, and where the line is", words, paint)

@@ -1,0 +1,73 @@
+"""Numbers and reasons in the words of the page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["count", "date", "interval", "number", "percent", "plural", "reason", "signed"]
+
+
+def count(value: float) -> str:
+    """12345 -> '12,345'."""
+    return f"{value:,.0f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Three significant digits without an exponent; a dash for what is not known."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 8)}f}".replace("-", "\u2212")
+
+
+def signed(value: float | None, places: int = 2) -> str:
+    """'+0.31' or '\u22120.31'."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:+.{places}f}".replace("-", "\u2212")
+
+
+def percent(share: float, places: int = 0) -> str:
+    """0.123 -> '12 %'."""
+    return f"{100 * share:.{places}f} %" if math.isfinite(share) else "–"
+
+
+def interval(low: float, high: float, places: int = 2) -> str:
+    """'0.58 to 0.66'."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    return f"{low:.{places}f} to {high:.{places}f}".replace("-", "\u2212")
+
+
+def plural(value: int, one: str, many: str | None = None) -> str:
+    """'1 picture', '2 pictures'."""
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
+def reason(name: str) -> str:
+    """A named reason of a funnel in words: 'followers_outlier' -> 'followers outlier'."""
+    return name.replace("_", " ").replace("-", " ")
+
+
+def date(value: str | dt.datetime | None) -> str:
+    """'1 June 2026, 12:00 UTC'."""
+    if not value:
+        return "–"
+    moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+FILTERS: Mapping[str, Any] = {
+    "count": count,
+    "number": number,
+    "signed": signed,
+    "percent": percent,
+    "reason": reason,
+    "date": date,
+}
+"""What the templates call them."""
