@@ -124,7 +124,16 @@ class DownloadSection(Section):
     max_aspect: float = Field(
         4.0, gt=1, description="Longer strips are rejected, long side / short."
     )
+    min_contrast: float = Field(
+        3.0, ge=0, description="Uniform pictures are rejected: standard deviation, levels of 255."
+    )
     max_attempts: Positive = Field(4, description="Tries of one address.")
+    breaker: float = Field(
+        0.95,
+        gt=0,
+        description="Stop when this share failed for one reason: a bug or a ban; 2 never stops.",
+    )
+    workers: int = Field(0, ge=0, description="Processes that decode; 0: one for each core.")
     allow_hosts: list[str] = Field(
         [], description="Hosts that may resolve to private or loopback addresses."
     )

@@ -1,0 +1,199 @@
+"""``collect``: from the platforms of ``likewise.toml`` to the tables ``posts`` and ``authors``."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import time
+from collections.abc import Sequence
+
+from collectors import platforms as registry
+from collectors.client import Client, Limits, open_session
+from collectors.crawl import Crawl, partial
+from collectors.journal import Journal
+from collectors.manners import check_permission
+from collectors.platforms.base import Chain, Platform
+from collectors.publish import micros, publish, since_of
+from collectors.store import Token, TokenStore, from_environment
+from collectors.tokens import Pool, name_of
+from likewise.errors import ConfigError, CredentialsError, LikewiseError
+from likewise.progress import progress
+from likewise.study import Manifest, Study
+
+__all__ = ["collect", "open_platforms", "tokens_for"]
+
+
+def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = None) -> Manifest:
+    """Collect posts and authors, or go on where an earlier run stopped.
+
+    Called again after it was done, it asks nothing and changes nothing; ``since`` extends the
+    crawl to everything from that day until now that has not been covered.
+
+    Returns:
+        Manifest of ``posts``; ``authors`` is published with it.
+
+    Raises:
+        ConfigError: no sources, an unknown platform, or a server without permission.
+        CredentialsError: a token is needed and there is none, or none is left.
+        PartialError: some chains failed; the tables hold everything else.
+        CircuitOpenError: nearly everything failed for the same reason.
+    """
+    opened = Study.open(study)
+    adapters = open_platforms(opened)
+    for platform in adapters:
+        check_permission(platform)
+    start = None if since is None else micros(since)
+    with Journal(opened.journal_path) as journal:
+        start = _remembered_since(journal, start)
+        failures = asyncio.run(_crawl(opened, journal, adapters, start))
+        manifest = publish(opened, journal, adapters, start)
+    if failures:
+        raise partial(failures)
+    return manifest
+
+
+def open_platforms(study: Study) -> list[Platform]:
+    """An adapter for every source.
+
+    Raises:
+        ConfigError: there are no sources, two of them name the same server, or a platform is
+            not known.
+    """
+    sources = study.config.collect.sources
+    if not sources:
+        raise ConfigError(
+            f"{study.root / 'likewise.toml'}: there is nothing to collect",
+            hint="add a [[collect.sources]] section; docs/collecting.md shows one",
+        )
+    adapters = [registry.get(source.platform)(source) for source in sources]
+    places = [(platform.name, platform.host) for platform in adapters]
+    for place in places:
+        if places.count(place) > 1:
+            raise ConfigError(
+                f"collect.sources: {place[0]} {place[1]} is listed twice",
+                hint="join the tags and accounts of both in one [[collect.sources]] section",
+            )
+    return adapters
+
+
+def tokens_for(platform: Platform) -> list[Token]:
+    """Tokens for a host: those of the configuration folder, and one from the environment."""
+    found = TokenStore().of(platform.name, platform.host)
+    extra = from_environment(platform.name, platform.host, platform.environment)
+    return found if extra is None else [*found, extra]
+
+
+def _remembered_since(journal: Journal, since: int | None) -> int | None:
+    """``--since`` holds for later runs too, or these would drop what it brought."""
+    before = journal.meta("since")
+    times = [t for t in (since, int(before) if before else None) if t is not None]
+    earliest = min(times, default=None)
+    if earliest is not None:
+        journal.set_meta("since", str(earliest))
+    if since is not None:
+        journal.set_meta("extend", str(time.time_ns() // 1000))
+    return earliest
+
+
+async def _crawl(
+    study: Study, journal: Journal, adapters: Sequence[Platform], since: int | None
+) -> list[tuple[str, str]]:
+    section = study.config.collect
+    limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
+    slots = asyncio.Semaphore(section.concurrency)
+    await journal.run(journal.ask_again)
+    raw_folder = study.folder("raw") if section.keep_raw else None
+    failures: list[tuple[str, str]] = []
+    with progress("collect", None) as bar:
+        async with open_session(section.concurrency, limits, section.contact) as session:
+            for platform in adapters:
+                pool = Pool(platform, tokens_for(platform))
+                client = Client(session, pool, slots, journal, limits)
+                crawl = Crawl(client, journal, section, raw_folder, bar)
+                await _host(client, journal, crawl, since)
+                failures += crawl.failures
+    return failures
+
+
+async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
+    platform, pool = client.platform, client.pool
+    pool.restore(await journal.run(lambda: list(journal.calls())))
+    try:
+        await _learn(client)
+        await _plan(journal, platform, since)
+        await crawl.run()
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    finally:
+        names = {name_of(t) for t in pool.tokens} | set(pool.retired)
+        rows = [
+            (n, pool.calls.get(n, 0), pool.failures.get(n, 0), pool.retired.get(n)) for n in names
+        ]
+        await journal.run(journal.note_tokens, *crawl.where, rows)
+        await journal.run(journal.count, *crawl.where, dict(client.counters))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that tells most: one of likewise's own, else the first."""
+    ours = group.subgroup(LikewiseError)
+    leaf: BaseException = group if ours is None else ours
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
+
+
+async def _learn(client: Client) -> None:
+    """Ask what the server is; a server that asks for a login is told apart from one that fails."""
+    platform = client.platform
+    probe = platform.probe()
+    if probe is not None:
+        platform.learn(await client.call(probe))
+    if platform.requires_token and client.pool.tokens == [None]:
+        raise CredentialsError(
+            f"{platform.host} shows what is asked for to logged-in users only",
+            hint=f"likewise auth add {platform.name} --host {platform.base}",
+        )
+
+
+async def _plan(journal: Journal, platform: Platform, since: int | None) -> None:
+    """Add chains for what no earlier run has covered."""
+    planned = await journal.run(journal.planned, platform.name, platform.host)
+    until = platform.source.until
+    now = time.time_ns() // 1000
+    hi = now if until is None else min(now, micros(until))
+    chains = platform.plan(since_of(platform, since), hi)
+    extend = journal.meta("extend")
+    fresh = uncovered(chains, planned, extend=bool(extend))
+    await journal.run(journal.add_chains, platform.name, platform.host, fresh)
+    await journal.run(journal.set_meta, "extend", "")
+
+
+def uncovered(chains: Sequence[Chain], planned: Sequence[Chain], *, extend: bool) -> list[Chain]:
+    """The parts of ``chains`` that ``planned`` does not cover, per tag and account.
+
+    Newer time than the newest planned is left alone unless ``extend`` is set.
+    """
+    fresh: list[Chain] = []
+    for chain in chains:
+        old = [p for p in planned if (p.kind, p.value) == (chain.kind, chain.value)]
+        if not old:
+            fresh.append(chain)
+            continue
+        top = max(p.hi for p in old if p.hi is not None)
+        lows = [p.lo for p in old]
+        bottom = None if None in lows else min(lo for lo in lows if lo is not None)
+        fresh += _around(chain, bottom, top, extend=extend)
+    return fresh
+
+
+def _around(chain: Chain, bottom: int | None, top: int, *, extend: bool) -> list[Chain]:
+    """What of a chain lies above ``top`` or below ``bottom``."""
+    parts = []
+    hi = chain.hi if chain.hi is not None else top
+    if extend and hi > top:
+        lo = top if chain.lo is None else max(top, chain.lo)
+        parts.append(Chain(chain.kind, chain.value, lo, hi))
+    if bottom is not None and (chain.lo is None or chain.lo < bottom):
+        parts.append(Chain(chain.kind, chain.value, chain.lo, min(hi, bottom)))
+    return parts

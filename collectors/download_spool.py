@@ -1,0 +1,87 @@
+"""Rows on disk by bucket, in small files that are whole or absent.
+
+A part is an Arrow IPC file with one record batch for each bucket that has rows in it. Parts are
+memory-mapped when they are read, so that looking at keys and states does not load the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """A folder of parts. All rows have a column ``bucket``."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder = folder
+        self.schema = schema
+        self._index: dict[int, list[tuple[Path, int]]] | None = None
+
+    def write(self, rows: pa.Table, name: str | None = None) -> None:
+        """Add a part. ``name`` makes a repeated write replace the earlier one."""
+        if not rows.num_rows:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / f"{name or uuid.uuid4().hex}.arrow"
+        staged = target.with_suffix(f".{os.getpid()}.tmp")
+        with pa.OSFile(str(staged), "wb") as file, pa.ipc.new_file(file, self.schema) as writer:
+            for batch in _by_bucket(rows):
+                writer.write_batch(batch)
+        os.replace(staged, target)
+        self._index = None
+
+    def batches(self, bucket: int) -> Iterator[pa.RecordBatch]:
+        """Batches of one bucket, in the order in which they were written."""
+        for path, number in self._located()[bucket]:
+            with pa.memory_map(str(path)) as file:
+                yield pa.ipc.open_file(file).get_batch(number)
+
+    def all_batches(self) -> Iterator[pa.RecordBatch]:
+        """Every batch, bucket by bucket."""
+        for bucket in sorted(self._located()):
+            yield from self.batches(bucket)
+
+    def paths(self) -> list[Path]:
+        """Whole parts, oldest first."""
+        found = self.folder.glob("*.arrow") if self.folder.is_dir() else ()
+        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+    def _located(self) -> dict[int, list[tuple[Path, int]]]:
+        if self._index is None:
+            index: dict[int, list[tuple[Path, int]]] = defaultdict(list)
+            for path in self.paths():
+                for number, bucket in enumerate(_buckets_in(path)):
+                    index[bucket].append((path, number))
+            self._index = index
+        return self._index
+
+
+def _by_bucket(rows: pa.Table) -> Iterator[pa.RecordBatch]:
+    buckets = rows["bucket"].to_numpy()
+    order = np.argsort(buckets, kind="stable")
+    edges = np.flatnonzero(np.diff(buckets[order])) + 1
+    for chosen in np.split(order, edges):
+        yield from rows.take(pa.array(chosen)).combine_chunks().to_batches()
+
+
+def _buckets_in(path: Path) -> list[int]:
+    """Bucket of each batch of a part; none when a power cut has left it broken."""
+    try:
+        with pa.memory_map(str(path)) as file:
+            part = pa.ipc.open_file(file)
+            return [
+                int(part.get_batch(number)["bucket"][0].as_py())
+                for number in range(part.num_record_batches)
+            ]
+    except pa.ArrowInvalid:
+        path.unlink()
+        return []

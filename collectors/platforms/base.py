@@ -1,0 +1,278 @@
+"""What every platform adapter offers to the crawl, and the small types they share.
+
+An adapter is pure: it builds requests and reads answers. It never waits, sends or stores.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from collectors.buckets import BucketSpec, Correction
+from collectors.records import Author, Oddities, Post
+from likewise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collectors.store import Token
+    from likewise.config import Source
+
+__all__ = [
+    "Answer",
+    "Chain",
+    "Outcome",
+    "Page",
+    "Platform",
+    "Request",
+    "Signature",
+    "Verdict",
+    "authority",
+    "decode_json",
+    "error_texts",
+    "header_time",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. ``kind`` chooses the rate buckets; ``params`` may repeat a name."""
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    kind: str = "call"
+    method: str = "GET"
+    data: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+Signature = tuple[dict[str, str], tuple[tuple[str, str], ...]]
+"""Headers and form fields that carry a token."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back. ``problem`` names why the body is no JSON; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any = None
+    problem: str | None = None
+    received: float = 0.0
+
+
+class Outcome(enum.Enum):
+    """What an answer means for the call that asked."""
+
+    OK = "ok"
+    THROTTLED = "throttled"
+    TOKEN = "token"
+    RETRY = "retry"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The meaning of an answer; ``until`` is when a throttled bucket opens (epoch seconds)."""
+
+    outcome: Outcome
+    reason: str = ""
+    until: float | None = None
+
+
+OK = Verdict(Outcome.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Pages that follow each other: one tag or account, within ``[lo, hi)`` in microseconds.
+
+    None for ``lo`` or ``hi`` means that the chain is open on that side.
+    """
+
+    kind: str
+    value: str
+    lo: int | None = None
+    hi: int | None = None
+
+
+@dataclass(slots=True)
+class Page:
+    """What one page of a chain held; ``cursor`` None is the end of the chain."""
+
+    posts: list[Post] = field(default_factory=list)
+    authors: list[Author] = field(default_factory=list)
+    cursor: str | None = None
+    dropped: Oddities = field(default_factory=Oddities)
+    oddities: Oddities = field(default_factory=Oddities)
+
+
+class Platform(ABC):
+    """An adapter for one host of one platform."""
+
+    name: ClassVar[str]
+    needs_permission: ClassVar[bool] = False
+    requires_token: bool = False
+    offline: ClassVar[bool] = False
+    authors_per_call: int = 0
+    counts_per_call: int = 0
+    environment: ClassVar[Mapping[str, str]] = {}
+    """Environment variable -> field of the token that it fills."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.base = source.host if "://" in source.host else f"https://{source.host}"
+        self.base = self.base.rstrip("/")
+        self.host = authority(self.base)
+
+    # -- what to ask ----------------------------------------------------------------------
+
+    def probe(self) -> Request | None:
+        """A first call that tells what the server is and allows; None when nothing can tell."""
+        return None
+
+    def learn(self, answer: Answer) -> None:
+        """Take in the answer to ``probe``; called with an error answer too."""
+
+    @abstractmethod
+    def plan(self, lo: int | None, hi: int) -> list[Chain]:
+        """Chains that cover the source's tags and accounts within ``[lo, hi)`` microseconds."""
+
+    @abstractmethod
+    def page(self, chain: Chain, cursor: str | None) -> Request:
+        """The request for the next page of a chain."""
+
+    @abstractmethod
+    def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        """Posts, authors and the next cursor of an answer that was judged OK."""
+
+    def authors(self, ids: Sequence[str]) -> Request:
+        """The request for at most ``authors_per_call`` authors."""
+        raise NotImplementedError(self.name)
+
+    def read_authors(self, ids: Sequence[str], answer: Answer) -> list[Author]:
+        """Authors of an answer; those that the platform left out are left out."""
+        raise NotImplementedError(self.name)
+
+    def wants(self, author: Author) -> bool:
+        """Whether an embedded author's figures are missing or implausible."""
+        return self.authors_per_call > 0 and not author.followers
+
+    def counts(self, ids: Sequence[str]) -> Request:
+        """The request that reads at most ``counts_per_call`` posts again."""
+        raise NotImplementedError(self.name)
+
+    def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
+        """The posts that still exist; those that are absent were deleted upstream."""
+        raise NotImplementedError(self.name)
+
+    # -- limits and tokens ----------------------------------------------------------------
+
+    @abstractmethod
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        """The rate buckets that one call of this kind with this token draws from."""
+
+    def corrections(self, answer: Answer, specs: Sequence[BucketSpec]) -> list[Correction]:
+        """What the answer's headers say about those buckets."""
+        return []
+
+    def sign(self, request: Request, token: Token | None) -> Signature:
+        """Headers and form fields that carry the token. Tokens never go into an address."""
+        if request.headers or token is None or "access_token" not in token.secret:
+            return dict(request.headers), ()
+        return {"Authorization": f"Bearer {token.secret['access_token']}"}, ()
+
+    def decode(self, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
+        """An answer from bytes; a body that cannot be read has a named problem."""
+        return decode_json(status, headers, raw)
+
+    def renewal(self, token: Token) -> Request | None:
+        """The request that renews an expired token; None when it cannot be renewed."""
+        return None
+
+    def renewed(self, token: Token, answer: Answer) -> dict[str, str] | None:
+        """Secrets after a renewal; None when it was refused."""
+        return None
+
+    def judge(self, answer: Answer) -> Verdict:
+        """What an answer means. Adapters name their platform's own errors first."""
+        if answer.status == 429:
+            return Verdict(Outcome.THROTTLED, "http_429", retry_after(answer))
+        if answer.status >= 500 and answer.status != 501:
+            return Verdict(Outcome.RETRY, f"http_{answer.status}", retry_after(answer))
+        if answer.status == 408:
+            return Verdict(Outcome.RETRY, "http_408")
+        if answer.status == 401:
+            return Verdict(Outcome.TOKEN, "http_401")
+        if answer.status in {404, 410}:
+            return Verdict(Outcome.GONE, f"http_{answer.status}")
+        if answer.status >= 300:
+            return Verdict(Outcome.REFUSED, f"http_{answer.status}")
+        if answer.problem is not None:
+            return Verdict(Outcome.RETRY, answer.problem)
+        return OK
+
+
+def authority(base: str) -> str:
+    """Host (and port, where it is not the usual one) of an address.
+
+    Raises:
+        ConfigError: the address has no host.
+    """
+    parts = urlsplit(base)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"collect.sources: host {base!r}: {error}") from None
+    if not parts.hostname or parts.scheme not in {"http", "https"}:
+        raise ConfigError(f"collect.sources: {base!r} is no server, expected e.g. pixelfed.example")
+    return parts.hostname if port is None else f"{parts.hostname}:{port}"
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Epoch seconds of a ``Retry-After`` header: seconds from now, or an HTTP date."""
+    text = answer.headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        return answer.received + max(0.0, float(text))
+    except ValueError:
+        return header_time(text)
+
+
+def header_time(text: str) -> float | None:
+    """Epoch seconds of an ISO 8601 or HTTP date; None when it is neither."""
+    from email.utils import parsedate_to_datetime
+
+    for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            when = parse(text)
+        except (ValueError, TypeError):
+            continue
+        return (when if when.tzinfo else when.replace(tzinfo=dt.UTC)).timestamp()
+    return None
+
+
+def decode_json(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
+    """An answer with a JSON body, or the name of what stands in its place."""
+    try:
+        return Answer(status, headers, json.loads(raw))
+    except (ValueError, RecursionError):
+        start = raw[:200].lstrip().lower()
+        html = start.startswith((b"<!doctype", b"<html")) or "html" in headers.get(
+            "content-type", ""
+        )
+        problem = "empty_body" if not raw.strip() else "html" if html else "broken_json"
+        return Answer(status, headers, problem=problem)
+
+
+def error_texts(body: Any) -> list[str]:
+    """Every text of a small JSON error body, lower case, for tests on its wording."""
+    if isinstance(body, dict):
+        return [text for value in body.values() for text in error_texts(value)]
+    return [body.lower()] if isinstance(body, str) else []

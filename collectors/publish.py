@@ -1,0 +1,222 @@
+"""From the journal to the tables ``posts`` and ``authors``, in the order of their keys.
+
+Rows are streamed, so memory does not depend on how many there are. The fingerprint holds a digest
+of the rows: the same rows make the same table, others make another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collectors.manners import reason_to_drop
+from likewise.funnel import Funnel
+from likewise.study import Manifest, Study
+from likewise.tables import AUTHORS, POSTS
+
+if TYPE_CHECKING:
+    from collectors.journal import Journal
+    from collectors.platforms.base import Platform
+
+__all__ = ["publish"]
+
+_BATCH = 4096
+CODE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What of a host belongs into the tables: dates, and the oldest post within ``max_posts``."""
+
+    platform: str
+    host: str
+    since: int | None
+    until: int | None
+    most: int
+
+
+def publish(
+    study: Study, journal: Journal, platforms: Sequence[Platform], since: int | None
+) -> Manifest:
+    """Write ``posts`` and ``authors`` anew when their rows have changed; returns posts' manifest."""
+    places = [_place(platform, since) for platform in platforms]
+    db = journal.db
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS out (platform, host, post_id, author_id, "
+               "PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID")  # fmt: skip
+    db.execute("DELETE FROM out")
+    db.execute("BEGIN")
+    funnel = _select(study, db, places, journal)
+    db.execute("COMMIT")
+    manifest = _write(
+        study, "posts", POSTS.schema, lambda: _posts(db), funnel, _extra(journal, platforms)
+    )
+    authors_in = sum(_count(db, "authors", place) for place in places)
+    authors_out = db.execute(f"SELECT count(*) FROM authors a WHERE {_WITH_POST}").fetchone()[0]
+    authors_funnel = Funnel(
+        "collect", "author readings", authors_in, authors_out,
+        {"no_post_kept": authors_in - authors_out},
+    )  # fmt: skip
+    _write(study, "authors", AUTHORS.schema, lambda: _authors(db), authors_funnel, {})
+    return manifest
+
+
+def _place(platform: Platform, since: int | None) -> _Place:
+    source = platform.source
+    until = None if source.until is None else micros(source.until)
+    return _Place(platform.name, platform.host, since_of(platform, since), until, source.max_posts)
+
+
+def micros(day: Any) -> int:
+    """Microseconds since 1970 of the start of a day in UTC."""
+    import datetime as dt
+
+    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp()) * 1_000_000
+
+
+def since_of(platform: Platform, since: int | None) -> int | None:
+    """The oldest moment to collect: the earlier of ``likewise.toml`` and ``--since``."""
+    given = platform.source.since
+    if given is None:
+        return None
+    return micros(given) if since is None else min(micros(given), since)
+
+
+# -- which posts ------------------------------------------------------------------------------
+
+
+def _select(study: Study, db: sqlite3.Connection, places: list[_Place], journal: Journal) -> Funnel:
+    """Fill the temporary table ``out`` with the keys that stay, and count the others."""
+    dropped: Counter[str] = Counter()
+    rows_in = 0
+    for place in places:
+        left = place.most
+        lost = {
+            name.removeprefix("dropped:"): n
+            for name, n in journal.counters(place.platform, place.host).items()
+            if name.startswith("dropped:")
+        }
+        dropped.update(lost)
+        rows_in += sum(lost.values())
+        cursor = db.execute(_NEWEST_FIRST, (place.platform, place.host))
+        for post_id, author_id, created_at, sensitive, flags, author_flags in cursor:
+            rows_in += 1
+            reason = reason_to_drop(
+                [*flags.split(), *(author_flags or "").split()],
+                sensitive=bool(sensitive),
+                section=study.config.collect,
+            )
+            reason = reason or _why_not(place, created_at, left)
+            if reason is not None:
+                dropped[reason] += 1
+                continue
+            left -= 1
+            db.execute(
+                "INSERT INTO out VALUES (?, ?, ?, ?)",
+                (place.platform, place.host, post_id, author_id),
+            )
+    return Funnel("collect", "posts", rows_in, rows_in - sum(dropped.values()), dict(dropped))
+
+
+_NEWEST_FIRST = """
+SELECT post_id, author_id, created_at, sensitive, flags,
+    (SELECT group_concat(a.flags, ' ') FROM authors a WHERE a.platform = p.platform
+     AND a.host = p.host AND a.author_id = p.author_id)
+FROM posts p WHERE platform = ? AND host = ? ORDER BY coalesce(created_at, 0) DESC, post_id
+"""
+
+
+def _why_not(place: _Place, created_at: int | None, left: int) -> str | None:
+    if created_at is not None and place.since is not None and created_at < place.since:
+        return "before_since"
+    if created_at is not None and place.until is not None and created_at >= place.until:
+        return "after_until"
+    return "over_max_posts" if left <= 0 else None
+
+
+# -- rows -------------------------------------------------------------------------------------
+
+
+def _posts(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+    rows = db.execute(
+        "SELECT platform, host, collected_at, record FROM out JOIN posts "
+        "USING (platform, host, post_id) ORDER BY platform, host, post_id"
+    )
+    for platform, host, collected_at, record in rows:
+        yield {
+            "platform": platform,
+            "host": host,
+            "collected_at": collected_at,
+            **json.loads(record),
+        }
+
+
+_WITH_POST = (
+    "EXISTS (SELECT 1 FROM out o WHERE o.platform = a.platform AND o.host = a.host "
+    "AND o.author_id = a.author_id) AND record != ''"
+)
+
+
+def _authors(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+    rows = db.execute(
+        f"SELECT platform, host, fetched_at, record FROM authors a WHERE {_WITH_POST} "
+        "ORDER BY platform, host, author_id, fetched_at, source"
+    )
+    for platform, host, fetched_at, record in rows:
+        yield {"platform": platform, "host": host, "fetched_at": fetched_at, **json.loads(record)}
+
+
+def _count(db: sqlite3.Connection, table: str, place: _Place) -> int:
+    row = db.execute(
+        f"SELECT count(*) FROM {table} WHERE platform = ? AND host = ?",
+        (place.platform, place.host),
+    ).fetchone()
+    return int(row[0])
+
+
+def _write(
+    study: Study, name: str, schema: pa.Schema, rows: Any, funnel: Funnel, extra: Any
+) -> Manifest:
+    digest = hashlib.sha256()
+    for row in rows():
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        digest.update(b"\n")
+    params = {"rows": digest.hexdigest()}
+    stage = study.begin(name, params=params, code=CODE, redo=_changed(study, name, params))
+    if stage.done:
+        return stage.manifest
+    with (
+        stage.staging() as folder,
+        pq.ParquetWriter(folder / "part-0000.parquet", schema, compression="zstd") as writer,
+    ):
+        for batch in _batched(rows()):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+    return stage.publish(funnel=funnel, **extra)
+
+
+def _changed(study: Study, name: str, params: dict[str, str]) -> bool:
+    """Collected rows replace the table: it is what the journal says, not a derived result."""
+    manifest = study.manifest(name)
+    return manifest is None or manifest.made_from.get("params") != params
+
+
+def _batched(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _extra(journal: Journal, platforms: Sequence[Platform]) -> dict[str, Any]:
+    return {"counters": {f"{p.name} {p.host}": journal.counters(p.name, p.host) for p in platforms}}

@@ -1,0 +1,89 @@
+"""What a platform's answer is turned into: posts, authors, media.
+
+Ids are strings, times are microseconds since 1970 in UTC, and a count that the platform did not
+give is None. The dictionaries made by ``Post.row`` and ``Author.row`` fit ``likewise.tables``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Author", "Media", "Oddities", "Post"]
+
+Oddities = Counter[str]
+"""Named oddities of an answer that cost no row: ``likes_negative``, ``date_implausible``, ..."""
+
+
+@dataclass(slots=True)
+class Media:
+    """One picture or film of a post."""
+
+    index: int
+    kind: str
+    url: str | None
+    preview_url: str | None = None
+    width: int | None = None
+    height: int | None = None
+    alt: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As an entry of the ``media`` column."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class Post:
+    """A post as it was read, before the rules of manners; ``flags`` are what those rules read."""
+
+    post_id: str
+    author_id: str
+    url: str | None = None
+    created_at: int | None = None
+    indexed_at: int | None = None
+    likes: int | None = None
+    comments: int | None = None
+    shares: int | None = None
+    views: int | None = None
+    tags: list[str] = field(default_factory=list)
+    text: str | None = None
+    language: str | None = None
+    visibility: str | None = None
+    sensitive: bool | None = None
+    labels: list[str] = field(default_factory=list)
+    media: list[Media] = field(default_factory=list)
+    flags: frozenset[str] = frozenset()
+
+    def row(self) -> dict[str, Any]:
+        """Every column but the platform, the host and the time of reading; None is left out."""
+        row = {name: getattr(self, name) for name in _POST_COLUMNS}
+        row["media"] = [media.row() for media in self.media]
+        return {name: value for name, value in row.items() if value is not None}
+
+
+_POST_COLUMNS = tuple(name for name in Post.__slots__ if name not in {"flags", "media"})
+
+
+@dataclass(slots=True)
+class Author:
+    """An author as embedded in a post, or as the account endpoint shows it."""
+
+    author_id: str
+    handle: str | None = None
+    followers: int | None = None
+    following: int | None = None
+    posts_count: int | None = None
+    bot: bool | None = None
+    noindex: bool | None = None
+    created_at: int | None = None
+    source: str = "embedded"
+    flags: frozenset[str] = frozenset()
+
+    def row(self) -> dict[str, Any]:
+        """Every column but the platform, the host and the time of reading; None is left out."""
+        row = {name: getattr(self, name) for name in _AUTHOR_COLUMNS}
+        return {name: value for name, value in row.items() if value is not None}
+
+
+_AUTHOR_COLUMNS = tuple(name for name in Author.__slots__ if name != "flags")
