@@ -18,9 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from filters.quantiles import quantile
 from likewise.errors import DataError
 
-__all__ = ["Bounds", "Scale", "bounds", "log10_histogram", "median"]
+__all__ = ["Bounds", "Scale", "bounds", "log10_histogram"]
 
 Scale = Literal["log1p", "raw"]
 Spread = Literal["mad", "mean-ad", "none"]
@@ -75,22 +76,6 @@ class Bounds:
         return asdict(self)
 
 
-def median(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """Median of ``values``, each repeated ``counts`` times; the mean of the middle two.
-
-    Raises:
-        DataError: there is no value.
-    """
-    total = int(counts.sum())
-    if total == 0:
-        raise DataError("the median of no values is not defined")
-    order = np.argsort(values, kind="stable")
-    ends = np.cumsum(counts[order])
-    middle = np.searchsorted(ends, [(total - 1) // 2, total // 2], side="right")
-    low, high = values[order][middle]
-    return float(low + (high - low) / 2)
-
-
 def bounds(
     values: ArrayLike,
     counts: ArrayLike | None = None,
@@ -113,7 +98,7 @@ def bounds(
     if not np.isfinite(raw).all() or (raw < 0).any():
         raise DataError("follower counts must be finite and not negative")
     x = _scaled(raw, scale)
-    centre = median(x, times)
+    centre = quantile(x, times, 0.5)
     spread, deviation = _spread(np.abs(x - centre), times)
     reach = threshold * deviation * CONSISTENCY[spread]
     lower, upper = _raw(centre - reach, scale), _raw(centre + reach, scale)
@@ -138,7 +123,7 @@ def bounds(
 
 
 def _spread(away: NDArray[np.float64], times: NDArray[np.int64]) -> tuple[Spread, float]:
-    mad = median(away, times)
+    mad = quantile(away, times, 0.5)
     if mad > 0:
         return "mad", mad
     mean_ad = float((away * times).sum() / times.sum())

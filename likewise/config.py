@@ -201,19 +201,35 @@ class CompareSection(Section):
     """`likewise compare`: which classifier tells good from bad."""
 
     classifiers: list[Literal["linear-svc", "random-forest", "svm-with-sgd"]] = Field(
-        ["linear-svc", "random-forest", "svm-with-sgd"], description="What to compare."
+        ["linear-svc", "random-forest", "svm-with-sgd"],
+        min_length=1,
+        description="What to compare.",
     )
-    c_values: list[float] = Field(
-        [10.0**e for e in range(-6, 6)], description="C of LinearSVC, cross-validated."
+    layers: list[str] = Field(
+        [], description="Feature layers; empty takes all that are there but the logits."
+    )
+    sets: list[Literal["normal", "flipped"]] = Field(
+        ["normal", "flipped"],
+        min_length=1,
+        description="Train on the originals, or on originals and mirror images.",
+    )
+    c_values: list[Annotated[float, Field(gt=0)]] = Field(
+        [float(f"1e{e}") for e in range(-6, 6)],
+        min_length=1,
+        description="C of LinearSVC, cross-validated.",
     )
     trees: Positive = Field(500, description="Trees of the random forest.")
-    reg_params: list[float] = Field(
-        [10.0**e for e in range(-6, 1)], description="regParam of SVMWithSGD."
+    reg_params: list[Annotated[float, Field(ge=0)]] = Field(
+        [float(f"1e{e}") for e in range(-6, 1)],
+        min_length=1,
+        description="regParam of SVMWithSGD.",
     )
-    step_sizes: list[float] = Field([0.1, 1.0, 10.0], description="stepSize of SVMWithSGD.")
+    step_sizes: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.1, 1.0, 10.0], min_length=1, description="stepSize of SVMWithSGD."
+    )
     sgd_iterations: Positive = Field(100, description="Iterations of SVMWithSGD.")
     bootstrap: int = Field(1000, ge=100, description="Resamples of the intervals.")
-    permutations: int = Field(200, ge=0, description="Permutations of the test against no signal.")
+    permutations: int = Field(1000, ge=0, description="Permutations of the test against no signal.")
     jobs: int = Field(-1, description="Processes; -1 uses every core.")
 
 

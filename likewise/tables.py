@@ -16,6 +16,7 @@ from likewise.errors import DataError
 
 __all__ = [
     "AUTHORS",
+    "COMPARISON",
     "FACES",
     "KEPT_POSTS",
     "LABELS",
@@ -218,7 +219,12 @@ LABELS = TableSpec(
             _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
             _key("author_id", pa.string(), "The platform's own id of the author."),
             _key("likes", pa.int64(), "Likes of the post."),
-            _key("followers", pa.int64(), "Followers of the author (views on Flickr)."),
+            _field(
+                "followers",
+                pa.int64(),
+                "What likes are divided by: the author's followers, or the post's views for the "
+                "target `likes/views`; null for `likes`.",
+            ),
             _field("created_at", UTC, "When the post was made."),
             _key("age_days", pa.float64(), "Age of the post when it was read."),
             _field("n_faces", pa.int32(), "Faces found at the chosen threshold."),
@@ -275,9 +281,31 @@ SCORES = TableSpec(
     ),
 )
 
+COMPARISON = TableSpec(
+    "comparison",
+    "one score of one classifier or baseline",
+    ("layer", "set", "classifier", "parameters", "part", "fold", "metric"),
+    pa.schema(
+        [
+            _field("layer", pa.string(), "Feature layer; null for a baseline."),
+            _field("set", pa.string(), "`normal` or `flipped`; null for a baseline."),
+            _key("classifier", pa.string(), "Classifier, or `baseline:NAME`."),
+            _field("model", pa.string(), "Name of the saved model, where there is one."),
+            _key("parameters", pa.string(), "Grid point, e.g. `C=0.001`; empty without a grid."),
+            _key("part", pa.string(), "`cv` (training authors) or `test` (held-out authors)."),
+            _field("fold", pa.int32(), "Fold of a `cv` row; null for the mean and for `test`."),
+            _key("metric", pa.string(), "`average_precision`, `roc_auc`, `accuracy` or `brier`."),
+            _field("value", pa.float64(), "The score; null when the fit diverged."),
+            _field("low", pa.float64(), "Lower end of the 95 % interval (bootstrap by author)."),
+            _field("high", pa.float64(), "Upper end of the 95 % interval."),
+            _key("made_by", pa.string(), "Program that made the number."),
+        ]
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
-    for spec in (POSTS, AUTHORS, KEPT_POSTS, PICTURES, FACES, LABELS, FEATURES, SCORES)
+    for spec in (POSTS, AUTHORS, KEPT_POSTS, PICTURES, FACES, LABELS, FEATURES, COMPARISON, SCORES)
 }
 
 

@@ -8,7 +8,6 @@ was read nearest to the post's own counts.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,15 @@ from filters.outliers import Bounds, bounds, log10_histogram
 from likewise.config import CleanSection
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from spark_jobs.frames import AUTHOR_KEY, collect_arrow, hashed, read_table, write_parts
+from spark_jobs.frames import (
+    AUTHOR_KEY,
+    collect_arrow,
+    counted,
+    decided,
+    hashed,
+    read_table,
+    write_parts,
+)
 from spark_jobs.session import spark_progress, spark_session
 
 if TYPE_CHECKING:
@@ -66,13 +73,16 @@ def clean(
     posts, authors = (read_table(spark, study, name) for name in ("posts", "authors"))
     with spark_progress(spark, "clean"), stage.staging() as directory:
         if audience == "none":
-            judged, facts = _without_authors(posts, settings), {}
+            facts: dict[str, Any] = {}
+            judged = _without_authors(posts, settings)
         else:
             readings = _readings(posts, authors, audience).persist()
             rule, facts = _rule(readings, settings)
             judged = _judged(posts, readings, rule, settings, audience)
-        funnel = _write_kept(judged, directory)
+        with counted(judged) as (kept, counts):
+            write_parts(kept, "kept_posts", directory)
         spark.catalog.clearCache()
+    funnel = Funnel("clean", "posts", counts.rows_in, counts.rows_out, counts.dropped)
     return stage.publish(funnel=funnel, rows=funnel.rows_out, audience=audience, **facts)
 
 
@@ -162,8 +172,8 @@ def _judged(
     scaled = F.log1p(x) if rule.scale == "log1p" else x
     z = F.when(x > 0, (scaled - rule.median) / rule.unit)
     read = _with_nearest(joined) if audience == "followers" else _with_views(joined)
-    return _decided(
-        read.withColumn("robust_z", z),
+    return decided(
+        read.withColumns({"robust_z": z, "age_days": _age_days()}),
         [
             *_post_reasons(settings),
             ("author unknown", F.col("author_hash").isNull()),
@@ -227,7 +237,8 @@ def _without_authors(posts: DataFrame, settings: CleanSection) -> DataFrame:
 
     columns = {"followers": "bigint", "followers_at": "timestamp", "robust_z": "double"}
     empty = {name: F.lit(None).cast(kind) for name, kind in columns.items()}
-    return _decided(posts.withColumns(empty), _post_reasons(settings))
+    judged = posts.withColumns({**empty, "age_days": _age_days()})
+    return decided(judged, _post_reasons(settings))
 
 
 def _post_reasons(settings: CleanSection) -> list[tuple[str, Column]]:
@@ -257,35 +268,3 @@ def _age_days() -> Column:
 
     since = F.unix_micros(F.coalesce("indexed_at", "created_at"))
     return (F.unix_micros("collected_at") - since) / DAY_US
-
-
-def _decided(posts: DataFrame, reasons: list[tuple[str, Column]]) -> DataFrame:
-    """Add ``age_days`` and ``reason``: the number, from 1, of the first reason that holds, or 0."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    first: Any = F
-    for number, (_, holds) in enumerate(reasons, start=1):
-        first = first.when(holds, number)
-    decided = posts.withColumns({"age_days": _age_days(), "reason": first.otherwise(0)})
-    return decided.withMetadata("reason", {"names": ["kept", *(name for name, _ in reasons)]})
-
-
-def _write_kept(judged: DataFrame, directory: Path) -> Funnel:
-    """Write the posts that stay and count the others, in one pass over the posts."""
-    from pyspark.sql import Observation
-    from pyspark.sql import functions as F  # noqa: N812
-
-    names: list[str] = judged.schema["reason"].metadata["names"]
-    counter = Observation("clean")
-    counts = [F.count_if(F.col("reason") == n).alias(f"n{n}") for n in range(len(names))]
-    observed = judged.observe(counter, *counts)
-    write_parts(observed.where(F.col("reason") == 0), "kept_posts", directory)
-    found = counter.get
-    number = [int(found.get(f"n{n}", 0)) for n in range(len(names))]
-    return Funnel(
-        stage="clean",
-        unit="posts",
-        rows_in=sum(number),
-        rows_out=number[0],
-        dropped=dict(zip(names[1:], number[1:], strict=True)),
-    )

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
+from study_rows import DAY, NOW, author, post, publish
 
 from likewise.study import Study
-from likewise.tables import AUTHORS, KEPT_POSTS, POSTS, check_schema
+from likewise.tables import KEPT_POSTS, check_schema
 from spark_jobs.clean import clean
-
-NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-DAY = dt.timedelta(days=1)
-
-
-def post(number: int, author: str = "a0", **other: Any) -> dict[str, Any]:
-    row = {
-        "platform": "mastodon",
-        "host": "one.example",
-        "post_id": str(number),
-        "author_id": author,
-        "created_at": NOW - 60 * DAY,
-        "collected_at": NOW,
-        "likes": 5,
-        "tags": ["me"],
-        "media": [{"index": 0, "kind": "image", "url": f"http://one.example/{number}.jpg"}],
-    }
-    return row | other
-
-
-def author(name: str, followers: int | None, at: dt.datetime = NOW, **other: Any) -> dict[str, Any]:
-    row = {"platform": "mastodon", "host": "one.example", "author_id": name}
-    return row | {"followers": followers, "fetched_at": at} | other
-
-
-def publish(folder: Path, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    stage = Study.open(folder).begin(name)
-    stage.write(pa.Table.from_pylist(rows, schema=schema))
-    stage.publish()
-
 
 ORDINARY = [author(f"a{n}", 100 + n) for n in range(40)]
 
@@ -50,8 +18,8 @@ ORDINARY = [author(f"a{n}", 100 + n) for n in range(40)]
 @pytest.fixture
 def run(study_folder: Path, spark: Any) -> Any:
     def run(posts: list[dict[str, Any]], authors: list[dict[str, Any]]) -> Any:
-        publish(study_folder, "posts", posts, POSTS.schema)
-        publish(study_folder, "authors", [*ORDINARY, *authors], AUTHORS.schema)
+        publish(study_folder, "posts", posts)
+        publish(study_folder, "authors", [*ORDINARY, *authors])
         manifest = clean(study_folder)
         return manifest, Study.open(study_folder).read("kept_posts").sort_by("post_id")
 

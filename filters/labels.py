@@ -1,0 +1,184 @@
+"""What "liked" means: likes / audience against a median, and how much of it is the author.
+
+Stated rules:
+
+* a picture is good (1) when its ratio lies above the cut, bad (0) otherwise; a ratio that equals
+  the median is bad, so that ties can never be split by chance;
+* a ratio of zero is an ordinary small ratio;
+* with a margin m the cut is an interval between the quantiles 0.5 - m and 0.5 + m; ratios above
+  its lower and up to its upper end are left out;
+* quantiles interpolate linearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filters.quantiles import quantile
+from likewise.errors import DataError
+
+__all__ = ["AGE_EDGES", "Correction", "Cut", "author_facts", "correction", "cut"]
+
+AGE_EDGES = (30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 365.0, 730.0)
+"""Ages in days between which a post's growth is taken as even."""
+
+LEAST_IN_BIN = 50
+"""Posts below which a bin's median says too little to correct by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Ratios up to ``low`` are bad, above ``high`` good, between them left out."""
+
+    low: float
+    median: float
+    high: float
+    margin: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    def labels(self, ratio: NDArray[np.float64]) -> NDArray[np.int8]:
+        """1 good, 0 bad, -1 left out; shape (n,)."""
+        return np.where(ratio > self.high, 1, np.where(ratio <= self.low, 0, -1)).astype(np.int8)
+
+
+def cut(
+    values: NDArray[np.float64], counts: NDArray[np.int64] | None = None, *, margin: float = 0.0
+) -> Cut:
+    """The cut at the median of ``values`` (n,), each repeated ``counts`` times (once when absent).
+
+    Raises:
+        DataError: no value lies above the cut, so there is one class only.
+    """
+    times = np.ones(values.size, np.int64) if counts is None else counts
+    low, middle, high = (quantile(values, times, q) for q in (0.5 - margin, 0.5, 0.5 + margin))
+    if not (values > high).any():
+        raise DataError(
+            f"every ratio up to the largest, {values.max():g}, lies at or below the cut: "
+            "there is no good picture",
+            hint="likes are hidden or nearly all equal here; collect more, or lower [label] margin",
+        )
+    return Cut(low, middle, high, margin)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Factors that a ratio is divided by: one for each bin of age, one for each hour (UTC)."""
+
+    age: tuple[float, ...] = (1.0,) * (len(AGE_EDGES) + 1)
+    hour: tuple[float, ...] = (1.0,) * 24
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"age_edges": list(AGE_EDGES), "age": list(self.age), "hour": list(self.hour)}
+
+    def apply(
+        self,
+        ratio: NDArray[np.float64],
+        age_days: NDArray[np.float64],
+        hour: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """Corrected ratios, shape (n,)."""
+        factor = np.take(self.age, age_bin(age_days)) * np.take(self.hour, hour)
+        return np.asarray(ratio / factor, np.float64)
+
+
+def age_bin(age_days: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of ``AGE_EDGES`` at or below each age."""
+    return np.searchsorted(AGE_EDGES, age_days, side="right")
+
+
+def correction(
+    ratio: NDArray[np.float64],
+    age_days: NDArray[np.float64],
+    hour: NDArray[np.int64],
+    *,
+    by_age: bool,
+    by_hour: bool,
+) -> Correction:
+    """Estimate the factors: a bin's median ratio over the median of all, age first.
+
+    Likes still grow with age, and more people look at some hours; both act on all posts alike, so
+    the medians of large bins show them. Bins of fewer than 50 posts, or of median zero, keep 1.
+    """
+    age = hours = None
+    if by_age:
+        bins = age_bin(age_days)
+        age = _factors(ratio, bins, len(AGE_EDGES) + 1)
+        ratio = ratio / np.take(age, bins)
+    if by_hour:
+        hours = _factors(ratio, hour, 24)
+    neutral = Correction()
+    return Correction(age or neutral.age, hours or neutral.hour)
+
+
+def _factors(ratio: NDArray[np.float64], bins: NDArray[np.int64], n: int) -> tuple[float, ...]:
+    overall = float(np.median(ratio)) if ratio.size else 0.0
+    factors = [1.0] * n
+    if overall <= 0:
+        return tuple(factors)
+    for number in range(n):
+        inside = ratio[bins == number]
+        if inside.size >= LEAST_IN_BIN and (middle := float(np.median(inside))) > 0:
+            factors[number] = middle / overall
+    return tuple(factors)
+
+
+def author_facts(
+    ratio: NDArray[np.float64], label: NDArray[np.int8], author: NDArray[np.int64]
+) -> dict[str, float | int]:
+    """How far the author alone explains the ratio: what every result has to be seen beside.
+
+    Args:
+        ratio: Ratios (n,); those of zero count as half of the smallest positive one.
+        label: 1 good, 0 bad (n,).
+        author: An integer for each author (n,).
+
+    Returns:
+        ``variance_between`` and ``variance_between_adjusted``: share of the variance of log(ratio)
+        that lies between authors (eta squared, and epsilon squared, which is not raised by small
+        groups). ``author_ap``: average precision of a score that knows only the author, the mean
+        log(ratio) of the author's other pictures; ``chance_ap``: that of a random order.
+    """
+    facts: dict[str, float | int] = {"pictures": int(ratio.size)}
+    positive = ratio[ratio > 0]
+    if positive.size == 0 or ratio.size < 2:
+        return facts
+    log = np.log(np.where(ratio > 0, ratio, positive.min() / 2))
+    _, group, sizes = np.unique(author, return_inverse=True, return_counts=True)
+    sums = np.bincount(group, weights=log)
+    facts |= {
+        "authors": int(sizes.size),
+        **_variance_between(log, sums[group] / sizes[group], sizes),
+    }
+    others = sizes[group] - 1
+    score = np.where(others > 0, (sums[group] - log) / np.maximum(others, 1), log.mean())
+    return facts | _precision_of(score, label)
+
+
+def _variance_between(
+    log: NDArray[np.float64], author_mean: NDArray[np.float64], sizes: NDArray[np.int64]
+) -> dict[str, float]:
+    total = float(((log - log.mean()) ** 2).sum())
+    within = float(((log - author_mean) ** 2).sum())
+    if total == 0:
+        return {}
+    n, k = log.size, sizes.size
+    adjusted = 1 - (within / (n - k)) / (total / (n - 1)) if n > k else float("nan")
+    shares = {"variance_between": 1 - within / total}
+    return shares | ({"variance_between_adjusted": adjusted} if n > k else {})
+
+
+def _precision_of(score: NDArray[np.float64], label: NDArray[np.int8]) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score
+
+    good = float(label.mean())
+    if good in (0.0, 1.0):
+        return {}
+    return {"author_ap": float(average_precision_score(label, score)), "chance_ap": good}

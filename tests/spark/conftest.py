@@ -1,0 +1,6 @@
+"""Puts the row builders on the import path of the tests of this folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
