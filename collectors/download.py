@@ -10,29 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from typing import Literal
 
 from collectors.download_engine import Settings, circuit_open, fetch_all
 from collectors.download_fetch import Limits
 from collectors.download_fold import Facts, fold
-from collectors.download_plan import Item, Plan, make_plan, outcomes, wants_again
+from collectors.download_plan import Plan, Todo, make_plan
 from collectors.download_store import Store
 from filters.pictures import Hygiene
+from likewise import __version__
 from likewise.config import DownloadSection
 from likewise.errors import CircuitOpenError, PartialError
 from likewise.funnel import Funnel
-from likewise.progress import progress
+from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 
-__all__ = ["download", "settings_of"]
+__all__ = ["Engine", "download", "in_this_process", "settings_of"]
 
 Retry = Literal["failed", "timeouts", "all"]
+
+Engine = Callable[[Todo, Settings, Store, Bar], None]
+"""Fetches what is to do into the store's rows, with these settings."""
+
+LEAST = 10
+"""A table of fewer rows is published even when all of them failed."""
 
 
 def download(
@@ -40,7 +42,7 @@ def download(
     *,
     retry: Retry | None = None,
     redo: bool = False,
-    engine: Literal["asyncio", "spark"] = "asyncio",
+    engine: Engine | None = None,
 ) -> Manifest:
     """Fetch the pictures of the kept posts; publish ``pictures``.
 
@@ -52,7 +54,7 @@ def download(
         retry: Ask again for rows that ``failed``, that ran into ``timeouts``, or for ``all``
             without a picture. None takes up an unfinished run and fetches new posts only.
         redo: Apply changed hygiene rules to the pictures that are there.
-        engine: ``asyncio`` in this process, or the same coroutine in ``spark`` partitions.
+        engine: What fetches; None is asyncio in this process. ``spark_jobs.download`` has another.
 
     Raises:
         MissingTableError: there are no kept posts.
@@ -61,35 +63,63 @@ def download(
         CircuitOpenError: nearly all failed for one reason; nothing is published.
     """
     study = Study.open(study)
-    kept = study.require("kept_posts")
+    kept = study.require("kept_posts").fingerprint
     store = Store(study)
     store.finish_publication()
-    if retry is None and store.is_current(kept.fingerprint):
+    if retry is None and store.is_current(kept):
         return study.require("pictures")
-    store.check_hygiene(redo=redo)
+    store.adopt(redo=redo)
     with progress("download: planning"):
-        plan = make_plan(study, store.fresh_plan_folder())
-    todo = _Todo(plan, store, retry)
+        plan = make_plan(study, store.open())
+        todo = Todo(plan, store, retry)
     try:
-        _fetch(study, todo, store, engine)
+        with progress("download", len(todo)) as bar:
+            if len(todo):
+                settings = settings_of(study.config.download, study.config.collect.contact)
+                (engine or in_this_process)(todo, settings, store, bar)
     except CircuitOpenError as error:
         store.suspect(error.__notes__[0])
         raise
     with progress("download: publishing", plan.n_buckets) as bar:
         facts = fold(plan, store, bar)
     _check_share(facts, study.config.download.breaker, store)
-    manifest = store.publish(facts, _funnel(plan, facts))
-    failed = [(item, reason) for item, reason in facts.failed if item in todo.asked]
-    if failed:
+    manifest = store.publish(facts.content, _funnel(plan, facts), kept)
+    if facts.failed:
         raise PartialError(
-            f"{len(failed)} of {len(todo.asked)} pictures failed",
-            failed,
+            f"{len(facts.failed)} of {len(todo)} pictures failed",
+            facts.failed,
             hint=f"ask again with: likewise download --retry failed {study.root}",
         )
     return manifest
 
 
-def settings_of(config: DownloadSection) -> Settings:
+def in_this_process(todo: Todo, settings: Settings, store: Store, bar: Bar) -> None:
+    """The engine of one machine: one event loop, one session."""
+    asyncio.run(fetch_all(todo.items(), settings, store.rows, advance=bar.advance))
+
+
+def _check_share(facts: Facts, share: float, store: Store) -> None:
+    """Nothing is published when nearly all rows failed for one reason."""
+    n = facts.status.total()
+    for reason, times in facts.failed_reasons.most_common(1):
+        if n >= LEAST and times >= share * n:
+            store.suspect(reason)
+            raise circuit_open(reason, times, n)
+
+
+def _funnel(plan: Plan, facts: Facts) -> Funnel:
+    pictures = facts.status.total()
+    repeated = plan.media - plan.left_out.total() - pictures
+    return Funnel(
+        stage="download",
+        unit="media",
+        rows_in=plan.media,
+        rows_out=facts.status["ok"],
+        dropped={**plan.left_out, **facts.reasons, "listed twice": repeated},
+    )
+
+
+def settings_of(config: DownloadSection, contact: str = "") -> Settings:
     """The engine's settings as ``likewise.toml`` gives them."""
     return Settings(
         limits=Limits(
@@ -97,6 +127,7 @@ def settings_of(config: DownloadSection) -> Settings:
             max_bytes=config.max_bytes,
             concurrency=config.concurrency,
             per_host=config.per_host,
+            user_agent=f"likewise/{__version__}" + (f" (+{contact})" if contact else ""),
         ),
         hygiene=Hygiene(
             min_side=config.min_side,

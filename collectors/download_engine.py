@@ -27,7 +27,7 @@ from filters.pictures import Hygiene, Inspection
 from likewise.errors import CircuitOpenError
 from likewise.tables import PICTURES
 
-__all__ = ["Breaker", "Renew", "Settings", "Tally", "fetch_all"]
+__all__ = ["Breaker", "Renew", "Settings", "Tally", "circuit_open", "fetch_all", "host_of"]
 
 LOOKAHEAD = 4096
 """Items that wait in memory; the others wait on disk."""
@@ -45,8 +45,8 @@ Renew = Callable[[Item], Awaitable[str | None]]
 class Settings:
     """How to fetch and what may stay."""
 
-    limits: Limits = Limits()
-    hygiene: Hygiene = Hygiene()
+    limits: Limits = field(default_factory=Limits)
+    hygiene: Hygiene = field(default_factory=Hygiene)
     max_attempts: int = 4
     allow_hosts: tuple[str, ...] = ()
     breaker: float = 0.95
@@ -178,7 +178,7 @@ class _Run:
             item = next(items, None)
             if item is None:
                 return False
-            self._turns.add(_host_of(item.url), _Job(item, item.url))
+            self._turns.add(host_of(item.url), _Job(item, item.url))
         return True
 
     async def _pause(self, until: float | None, now: float) -> None:
@@ -275,7 +275,8 @@ class _Job:
     renewed: bool = False
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
+    """Host that a URL names; empty when it names none."""
     try:
         return URL(url).host or ""
     except ValueError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from collectors.download_expiry import expires_at
 from collectors.download_fetch import RETRYABLE, TIMEOUTS
@@ -17,7 +19,7 @@ from likewise.errors import UsageError
 from likewise.study import Study
 from likewise.tables import PICTURES, bucket_of, media_key
 
-__all__ = ["Item", "Key", "Plan", "key_of", "make_plan", "outcomes", "wants_again"]
+__all__ = ["KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
 
 Key = tuple[str, str, str, int]
 
@@ -66,14 +68,76 @@ class Plan:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def items(self, bucket: int) -> Iterator[Item]:
-        """Pictures of one bucket, each once."""
-        seen: set[Key] = set()
+        """Pictures of one bucket, in the order of the posts; a key may come twice."""
         for batch in self.parts.batches(bucket):
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                item = Item(*values)
-                if item.key not in seen:
-                    seen.add(item.key)
-                    yield item
+                yield Item(*values)
+
+
+class Todo:
+    """Pictures of a plan that have no row yet, or one that is asked for again.
+
+    Takes one byte of memory for each picture of the plan.
+    """
+
+    def __init__(self, plan: Plan, known: Known, retry: str | None) -> None:
+        self._plan = plan
+        self._attempts: dict[Key, int] = {}
+        self._asked: list[NDArray[np.bool_]] = []
+        self._signed: list[tuple[float, int, int]] = []
+        for bucket in range(plan.n_buckets):
+            self._asked.append(self._strike_out(bucket, known, retry))
+
+    def __len__(self) -> int:
+        return int(sum(mask.sum() for mask in self._asked)) + len(self._signed)
+
+    def _strike_out(self, bucket: int, known: Known, retry: str | None) -> NDArray[np.bool_]:
+        done = outcomes(known.known(bucket, (*KEY, *STATE)))
+        suspects = known.suspects()
+        seen: set[Key] = set()
+        asked: list[bool] = []
+        for row, item in enumerate(self._plan.items(bucket)):
+            outcome = done.get(item.key)
+            again = item.key not in seen and (
+                outcome is None
+                or wants_again(outcome, retry)
+                or (outcome.status == "failed" and outcome.error_class in suspects)
+            )
+            seen.add(item.key)
+            if again and outcome is not None:
+                self._attempts[item.key] = outcome.attempts
+            if again and item.expires is not None:
+                self._signed.append((item.expires, bucket, row))
+            asked.append(again and item.expires is None)
+        return np.array(asked, bool)
+
+    def items(self) -> Iterator[Item]:
+        """What to ask for: signed addresses first, those that expire first before the others."""
+        tables: dict[int, pa.Table] = {}
+        for _, bucket, row in sorted(self._signed):
+            if bucket not in tables:
+                tables[bucket] = pa.Table.from_batches(self._plan.parts.batches(bucket), SCHEMA)
+            values = tables[bucket].slice(row, 1).to_pylist()[0].values()
+            yield self._with_attempts(Item(*values))
+        for bucket, asked in enumerate(self._asked):
+            if asked.any():
+                for item, wanted in zip(self._plan.items(bucket), asked, strict=True):
+                    if wanted:
+                        yield self._with_attempts(item)
+
+    def _with_attempts(self, item: Item) -> Item:
+        before = self._attempts.get(item.key)
+        return item if before is None else item._replace(attempts=before)
+
+
+class Known(Protocol):
+    """Rows of earlier runs; see ``download_store.Store``."""
+
+    def known(self, bucket: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Given columns of all rows of one bucket."""
+
+    def suspects(self) -> frozenset[str]:
+        """Reasons whose failures do not count."""
 
 
 def make_plan(study: Study, folder: Path) -> Plan:
@@ -134,18 +198,15 @@ class Outcome(NamedTuple):
     attempts: int
 
 
-def key_of(columns: Mapping[str, list[object]], row: int) -> Key:
-    """Key of one row of columns as Python lists."""
-    return tuple(columns[name][row] for name in KEY)  # type: ignore[return-value]
-
-
 def outcomes(batches: Iterable[pa.RecordBatch]) -> dict[Key, Outcome]:
     """Latest outcome of each key; the bytes are not looked at."""
     found: dict[Key, Outcome] = {}
     for batch in batches:
         columns = [batch[name].to_pylist() for name in (*KEY, *STATE)]
-        for platform, host, post_id, index, *state in zip(*columns, strict=True):
-            found[platform, host, post_id, index] = Outcome(*state)
+        for values in zip(*columns, strict=True):
+            held = found.get(values[:4])
+            if held is None or held.status != "ok":
+                found[values[:4]] = Outcome(*values[4:])
     return found
 
 

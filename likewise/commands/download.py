@@ -1,0 +1,45 @@
+"""``likewise download``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from likewise.commands._common import json_option, manifest_result, redo_option, study_argument
+
+
+@click.command("download", epilog="Example: likewise download --retry failed my-study")
+@study_argument
+@click.option(
+    "--retry",
+    type=click.Choice(["failed", "timeouts", "all"]),
+    help="Ask again for rows that failed, that took too long, or all without a picture.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["asyncio", "spark"]),
+    default="asyncio",
+    show_default=True,
+    help="Fetch from this process, or from the executors of a Spark cluster.",
+)
+@redo_option
+@json_option
+def command(study: str, retry: Any, engine: Any, redo: bool, as_json: bool) -> None:
+    """Fetch the pictures of the kept posts: kept_posts -> pictures.
+
+    Exit code 3 tells that some pictures failed; they are listed, and everything else is published.
+    """
+    from likewise.study import Study
+
+    opened = Study.open(study)
+    with opened.lock():
+        if engine == "spark":
+            from spark_jobs.download import download as download_on_spark
+
+            manifest = download_on_spark(opened, retry=retry, redo=redo)
+        else:
+            from collectors.download import download
+
+            manifest = download(opened, retry=retry, redo=redo)
+    manifest_result(manifest, as_json=as_json)
