@@ -25,7 +25,7 @@ class EfficientNetLite(EfficientNet, Network):  # type: ignore[misc]
 
     def features(self, x: Tensor, *, pre_relu: bool = False) -> dict[str, Tensor]:  # noqa: ARG002
         """pooled (n, 1280) and logits (n, 1000); there is no ReLU between them."""
-        pooled: Tensor = self.extract_features(x).mean((2, 3))
+        pooled: Tensor = EfficientNet.extract_features(self, x).mean((2, 3))
         return {"pooled": pooled, "logits": self._head(pooled)}
 
     def _head(self, pooled: Tensor) -> Tensor:

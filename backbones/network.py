@@ -24,7 +24,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_load_state_dict_pre_hook(_adapt_in_place)
+        self.register_load_state_dict_pre_hook(_adapt_in_place)  # type: ignore[no-untyped-call]
 
     @classmethod
     def adapt(cls, state: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Features of a folder of pictures without Spark: the same code path with a local loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from backbones.features_table import features_writer
+from backbones.inference import Batch, Picture, embed, record_batch
+from backbones.plan import Plan
+from likewise.errors import UsageError
+from likewise.tables import features_schema
+
+__all__ = ["Embedded", "embed_folder", "find_pictures"]
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif"))
+
+
+class Embedded(NamedTuple):
+    """What was written: pictures, rows, and the files that failed as (path, error class)."""
+
+    pictures: int
+    rows: int
+    failed: list[tuple[str, str]]
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Picture files in ``folder`` and below, by their suffix, in order of their paths.
+
+    Raises:
+        UsageError: the folder does not exist or holds no picture.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UsageError(f"{folder} does not exist")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise UsageError(
+            f"{folder} holds no picture", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def embed_folder(
+    paths: Sequence[Path],
+    output: Path,
+    plan: Plan,
+    *,
+    root: Path | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Embedded:
+    """Write one Parquet file with the columns of the ``features`` table, but for the bucket.
+
+    ``picture_id`` is here the path relative to ``root``; rows are in the order of ``paths``. The
+    file appears when it is whole. ``advance`` is told how many pictures were finished.
+    """
+    schema = _schema(plan)
+    failed: list[tuple[str, str]] = []
+    rows = 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    staged = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with features_writer(staged, schema, plan) as write:
+            for batch in embed(_read(paths, root), plan):
+                rows += write(record_batch(batch, plan, schema))
+                failed += _failures(batch)
+                if advance is not None:
+                    advance(len(batch.ids))
+        os.replace(staged, output)
+    finally:
+        staged.unlink(missing_ok=True)
+    return Embedded(len(paths), rows, failed)
+
+
+def _schema(plan: Plan) -> pa.Schema:
+    """Columns of ``features`` without the bucket; ``picture_id`` holds the path."""
+    schema = features_schema(plan.layers)
+    schema = schema.remove(schema.get_field_index("bucket"))
+    return schema.with_metadata(
+        {"backbone": plan.backbone, "weights": plan.weights_id, "pre_relu": str(plan.pre_relu)}
+    )
+
+
+def _read(paths: Sequence[Path], root: Path | None) -> Iterator[Picture]:
+    for path in paths:
+        name = str(path.relative_to(root)) if root is not None else str(path)
+        try:
+            yield name, path.read_bytes()
+        except OSError:
+            yield name, None
+
+
+def _failures(batch: Batch) -> list[tuple[str, str]]:
+    pairs = zip(batch.ids, batch.errors, strict=True)
+    return [(name, error) for name, error in pairs if error is not None]

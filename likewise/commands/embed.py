@@ -1,0 +1,79 @@
+"""``likewise embed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from likewise.commands._common import emit, json_option
+
+
+@click.command(
+    "embed", epilog="Example: likewise embed pictures/ -o features.parquet --backbone alexnet"
+)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Parquet file to write."
+)
+@click.option("--backbone", default="auto", show_default=True, help="Network to use.")
+@click.option("--layer", "layers", multiple=True, help="Feature layer; may be given repeatedly.")
+@click.option("--flip", is_flag=True, help="Add the mirror image of each picture.")
+@click.option("--pre-relu", is_flag=True, help="Activations before the ReLU.")
+@click.option("--half", is_flag=True, help="Round to float16 precision; half the file.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096))
+@click.option(
+    "--threads", default=0, type=click.IntRange(0), help="Threads of the network; 0 is one a core."
+)
+@click.option("--engine", type=click.Choice(["auto", "onnx", "torch"]), default="auto")
+@click.option("--weights", type=click.Path(path_type=Path), help="A weights file of your own.")
+@click.option("--random-weights", is_flag=True, help="Untrained network, for tests.")
+@json_option
+def command(
+    folder: Path,
+    output: Path,
+    layers: tuple[str, ...],
+    as_json: bool,
+    threads: int,
+    weights: Path | None,
+    engine: Literal["auto", "onnx", "torch"],
+    **options: Any,
+) -> None:
+    """Compute features of a folder of pictures, without Spark: FOLDER -> one Parquet file.
+
+    `picture_id` is the path below FOLDER. Broken pictures are rows with an error class; the exit
+    code is then 3.
+    """
+    import os
+
+    from backbones.folder import embed_folder, find_pictures
+    from backbones.plan import make_plan
+    from likewise.progress import progress
+
+    paths = find_pictures(folder)
+    cores = threads or len(os.sched_getaffinity(0))
+    plan = make_plan(
+        options.pop("backbone"), layers, engine=engine, weights=weights, threads=cores, **options
+    )
+    root = folder if folder.is_dir() else folder.parent
+    with progress(f"embed {plan.backbone}", len(paths)) as bar:
+        done = embed_folder(paths, output, plan, root=root, advance=bar.advance)
+    result = {
+        "output": str(output),
+        "backbone": plan.backbone,
+        "layers": list(plan.layers),
+        "weights": plan.weights_id,
+        **done._asdict(),
+    }
+    good = done.pictures - len(done.failed)
+    text = f"{output}: {done.rows:,} rows of {good:,} pictures by {plan.backbone}"
+    emit(result, as_json=as_json, text=text)
+    if done.failed:
+        _tell(done.failed)
+
+
+def _tell(failed: list[tuple[str, str]]) -> None:
+    from likewise.errors import PartialError
+
+    raise PartialError(f"{len(failed)} pictures could not be decoded", failed)
