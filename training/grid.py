@@ -1,0 +1,88 @@
+"""Finished grid points, kept on disk: an interrupted comparison goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likewise.progress import Bar
+
+__all__ = ["GridStore", "Point", "safe_name"]
+
+Point = dict[str, "NDArray[Any]"]
+
+
+class GridStore:
+    """Arrays by name below one folder; each point is computed once and appears whole."""
+
+    def __init__(self, folder: Path, bar: Bar | None = None) -> None:
+        self.folder = folder
+        self.bar = bar
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def below(self, name: str) -> GridStore:
+        """A store for one classifier on one set of one layer."""
+        return GridStore(self.folder / safe_name(name), self.bar)
+
+    def point(self, name: str, compute: Callable[[], Mapping[str, NDArray[Any]]]) -> Point:
+        """The point of that name: read back when it is finished, computed and kept otherwise."""
+        self._title(name)
+        path = self.path(f"{name}.npz")
+        found = _read(path)
+        if found is None:
+            found = dict(compute())
+            self.keep(path, lambda staged: _write(staged, found or {}))
+        self._advance()
+        return found
+
+    def path(self, name: str) -> Path:
+        """Place of a file of this store."""
+        return self.folder / safe_name(name)
+
+    def keep(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Let ``write`` make the file elsewhere, then put it in its place at once."""
+        staged = path.with_name(f".{uuid.uuid4().hex[:8]}{path.suffix}")
+        write(staged)
+        os.replace(staged, path)
+
+    def discard(self) -> None:
+        """Delete all points: the table that they were for is published."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _title(self, name: str) -> None:
+        if self.bar is not None:
+            self.bar.update(self.bar.completed, title=f"compare: {self.folder.name} {name}")
+
+    def _advance(self) -> None:
+        if self.bar is not None:
+            self.bar.advance()
+
+
+def safe_name(name: str) -> str:
+    """The name with everything but letters, digits and ``_.=+-`` replaced, fit for a file."""
+    return re.sub(r"[^A-Za-z0-9_.=+\-]", "_", name)
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> Point | None:
+    """The arrays of a finished point; None when there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (FileNotFoundError, BadZipFile, EOFError, ValueError):
+        return None
