@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from likewise.config import render
 from likewise.funnel import Funnel
@@ -16,7 +16,8 @@ from likewise.study import Study
 from likewise.tables import LABELS, PICTURES, bucket_of, media_key
 
 BUCKETS = 2
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+Row = dict[str, object]
 
 
 def picture(label: int, rng: np.random.Generator, side: int = 256) -> bytes:
@@ -39,15 +40,13 @@ def make_study(folder: Path, *, authors: int = 12, each: int = 4, **finetune: ob
     return study
 
 
-def publish(
-    study: Study, pictures: list[dict[str, object]], labels: list[dict[str, object]]
-) -> None:
+def publish(study: Study, pictures: list[Row], labels: list[Row]) -> None:
     """Publish the two tables that fine-tuning reads."""
     stage = study.begin("pictures", n_buckets=BUCKETS)
     for bucket in range(BUCKETS):
         mine = [row for row in pictures if row["bucket"] == bucket]
         with stage.bucket(bucket) as directory:
-            pa.parquet.write_table(
+            pq.write_table(
                 pa.Table.from_pylist(mine, PICTURES.schema), directory / "part-0.parquet"
             )
     stage.publish(funnel=Funnel("download", "pictures", len(pictures), len(pictures)))
@@ -56,9 +55,7 @@ def publish(
     stage.publish(funnel=Funnel("label", "pictures", len(labels), len(labels)))
 
 
-def _rows(
-    author: int, n: int, rng: np.random.Generator
-) -> tuple[dict[str, object], dict[str, object]]:
+def _rows(author: int, n: int, rng: np.random.Generator) -> tuple[Row, Row]:
     label = n % 2
     data = picture(label, rng)
     key = {"platform": "mastodon", "host": "a.example", "post_id": f"{author}-{n}"}

@@ -171,10 +171,7 @@ class Loop:
             state.best, state.best_at = measures["average_precision"], state.iteration
             if patience and self.team.leads:
                 state.best_weights = _copied(self.network)
-        elif (
-            patience
-            and state.iteration - state.best_at >= patience * self.run.recipe.evaluate_every
-        ):
+        elif patience and state.iteration - state.best_at >= enough:
             state.stopped = True
             note(f"finetune: no progress since iteration {state.best_at}, stopping early")
 
