@@ -27,8 +27,19 @@ def picture(label: int, rng: np.random.Generator, side: int = 256) -> bytes:
     return cv2.imencode(".jpg", pixels.astype(np.uint8))[1].tobytes()
 
 
-def make_study(folder: Path, *, authors: int = 12, each: int = 4, **finetune: object) -> Study:
-    """A study with published ``pictures`` and ``labels``; ``finetune`` fills its section."""
+def make_study(  # noqa: PLR0913
+    folder: Path,
+    *,
+    authors: int = 12,
+    each: int = 4,
+    lost: int = 0,
+    broken: int = 0,
+    **finetune: object,
+) -> Study:
+    """A study with published ``pictures`` and ``labels``; ``finetune`` fills its section.
+
+    The first ``lost`` pictures are not in the table, the next ``broken`` ones are no pictures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"study": {"name": "planted"}, "download": {"buckets": BUCKETS}}
     text = render({**settings, "finetune": finetune})
@@ -36,7 +47,9 @@ def make_study(folder: Path, *, authors: int = 12, each: int = 4, **finetune: ob
     study = Study.open(folder)
     rng = np.random.default_rng(7)
     rows = [_rows(author, n, rng) for author in range(authors) for n in range(each)]
-    publish(study, [p for p, _ in rows], [row for _, row in rows])
+    for row, _ in rows[lost : lost + broken]:
+        row["bytes"] = b"this is no picture at all"
+    publish(study, [row for row, _ in rows[lost:]], [row for _, row in rows])
     return study
 
 
