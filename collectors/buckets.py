@@ -10,10 +10,13 @@ All times are epoch seconds.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from typing_extensions import override
 
 __all__ = ["Bucket", "BucketSpec", "Correction", "FixedWindow", "SlidingWindow", "lower_bound"]
 
@@ -29,7 +32,7 @@ class BucketSpec:
 
     def open(self) -> Bucket:
         """An empty bucket."""
-        return (FixedWindow if self.window == "fixed" else SlidingWindow)(self)
+        return FixedWindow(self) if self.window == "fixed" else SlidingWindow(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,63 +45,69 @@ class Correction:
     blocked_until: float | None = None
 
 
-class Bucket:
+class Bucket(ABC):
     """State of one bucket. Subclasses say when a cell becomes free again."""
 
     def __init__(self, spec: BucketSpec) -> None:
         self.spec = spec
         self.slack = min(max(0.002, 0.002 * spec.period), 1.0)
         self.blocked_until = -math.inf
-        self.in_flight: dict[int, float] = {}
+        self.in_flight: set[int] = set()
 
     def ready_at(self, now: float) -> float:
         """When one more call may start; ``inf`` when that hangs on calls still in flight."""
         return max(self._free_at(now), self.blocked_until, now)
 
+    @abstractmethod
+    def remaining(self, now: float) -> int:
+        """Calls that may start now, were the bucket not blocked."""
+
+    @abstractmethod
+    def resets_at(self, now: float) -> float:
+        """When the whole budget is there again, if nothing is called until then."""
+
+    @abstractmethod
     def reserve(self, ticket: int, now: float) -> None:
         """Occupy a cell with a call that starts now."""
-        self.in_flight[ticket] = now
 
+    @abstractmethod
     def settle(self, ticket: int, now: float) -> None:
         """The call's answer has come (or its failure): its cell is freed in time."""
-        self.in_flight.pop(ticket, None)
 
+    @abstractmethod
     def release(self, ticket: int) -> None:
         """The call was never sent: its cell is free again at once."""
-        self.in_flight.pop(ticket, None)
 
-    def remaining(self, now: float) -> int:
-        """Calls that may start now."""
-        raise NotImplementedError
+    def restore(self, answered: Iterable[float | None], now: float) -> None:
+        """Count calls of an earlier run by the times of their answers.
 
-    def restore(self, calls: Iterable[tuple[float, float | None]], now: float) -> None:
-        """Count calls of an earlier run, given as (started, answered or None when it never came).
-
-        A call that the earlier run did not see answered counts as answered now. Times in the
-        future (a clock that was set back) count as now too.
+        None (the run ended before the answer came) counts as now, and so does a time in the
+        future, which a clock leaves behind that was set back.
         """
-        for started, ended in calls:
-            when = now if ended is None else min(ended, now)
-            self._count(min(started, now), when, now)
+        for ended in answered:
+            self._count(now if ended is None else min(ended, now), now)
 
     def correct(self, correction: Correction, started: float, now: float) -> None:
-        """Lower the budget to what the server says; it is never raised above the local count."""
+        """Lower the budget to what the server said in answer to a call that started then.
+
+        The budget is never raised above the local count.
+        """
         if correction.blocked_until is not None:
             self.blocked_until = max(self.blocked_until, correction.blocked_until)
         if correction.remaining is None:
             return
         surplus = self.remaining(now) - max(0, correction.remaining)
         if surplus > 0:
-            self._lower(min(surplus, self.spec.limit), correction.reset, started, now)
+            self._lower(surplus, correction.reset, started, now)
 
-    def _free_at(self, now: float) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _free_at(self, now: float) -> float: ...
 
-    def _count(self, started: float, ended: float, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _count(self, ended: float, now: float) -> None: ...
 
-    def _lower(self, surplus: int, reset: float | None, started: float, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _lower(self, surplus: int, reset: float | None, started: float, now: float) -> None: ...
 
 
 class SlidingWindow(Bucket):
@@ -112,10 +121,17 @@ class SlidingWindow(Bucket):
         while self._expiries and self._expiries[0] <= now:
             self._expiries.popleft()
 
+    @override
     def remaining(self, now: float) -> int:
         self._flush(now)
         return max(0, self.spec.limit - len(self.in_flight) - len(self._expiries))
 
+    @override
+    def resets_at(self, now: float) -> float:
+        self._flush(now)
+        return self._expiries[-1] if self._expiries else now
+
+    @override
     def _free_at(self, now: float) -> float:
         self._flush(now)
         surplus = len(self.in_flight) + len(self._expiries) - self.spec.limit
@@ -123,15 +139,27 @@ class SlidingWindow(Bucket):
             return now
         return self._expiries[surplus] if surplus < len(self._expiries) else math.inf
 
+    @override
+    def reserve(self, ticket: int, now: float) -> None:
+        self.in_flight.add(ticket)
+
+    @override
     def settle(self, ticket: int, now: float) -> None:
-        if self.in_flight.pop(ticket, None) is not None:
+        if ticket in self.in_flight:
+            self.in_flight.remove(ticket)
             self._insert(now + self.spec.period + self.slack)
 
-    def _count(self, started: float, ended: float, now: float) -> None:
+    @override
+    def release(self, ticket: int) -> None:
+        self.in_flight.discard(ticket)
+
+    @override
+    def _count(self, ended: float, now: float) -> None:
         expiry = ended + self.spec.period + self.slack
         if expiry > now:
             self._insert(expiry)
 
+    @override
     def _lower(self, surplus: int, reset: float | None, started: float, now: float) -> None:
         latest = now + self.spec.period + self.slack
         expiry = latest if reset is None else min(latest, max(now, reset) + self.slack)
@@ -148,58 +176,82 @@ class SlidingWindow(Bucket):
 class FixedWindow(Bucket):
     """At most ``limit`` calls within each window of the server's wall clock.
 
-    Windows turn at multiples of ``period`` since 1970. ``skew`` is the server's clock minus ours.
-    No call starts within ``slack`` after a turn; a call that starts within ``slack`` before it,
-    or is in flight while it happens, is counted in both windows.
+    Windows turn at multiples of ``period`` since 1970. No call starts within ``slack`` after a
+    turn; a call that starts within ``slack`` before it, or is in flight while it happens, is
+    counted in both windows. So clocks may differ by ``slack`` (1 % of the period, at most 2 s);
+    ``skew``, the server's clock minus ours, covers more where it is known.
     """
 
-    def __init__(self, spec: BucketSpec) -> None:
+    def __init__(self, spec: BucketSpec, skew: float = 0.0) -> None:
         super().__init__(spec)
-        self.skew = 0.0
+        self.skew = skew
         self.slack = min(max(0.02, 0.01 * spec.period), 2.0)
         self._window = -1
         self._used = 0
-        self._late = 0
+        self._late: set[int] = set()
 
     def _turn(self, now: float) -> None:
-        window = math.floor((now + self.skew - self.slack) / self.spec.period)
-        if window > self._window:
-            self._window = window
-            self._used = len(self.in_flight) + self._late
-            self._late = 0
+        if now >= self._end() + self.slack:
+            window = math.floor((now + self.skew - self.slack) / self.spec.period)
+            self._window = max(window, self._window + 1)
+            self._used = len(self.in_flight | self._late)
+            self._late = set()
 
-    def window_end(self) -> float:
-        """When the current window ends, with the slack that keeps a call out of it."""
-        return (self._window + 1) * self.spec.period - self.skew + self.slack
+    def _start(self) -> float:
+        return self._window * self.spec.period - self.skew
 
+    def _end(self) -> float:
+        return (self._window + 1) * self.spec.period - self.skew
+
+    @override
     def remaining(self, now: float) -> int:
         self._turn(now)
         return max(0, self.spec.limit - self._used)
 
+    @override
+    def resets_at(self, now: float) -> float:
+        self._turn(now)
+        return self._end() + self.slack if self._used else now
+
+    @override
     def _free_at(self, now: float) -> float:
         self._turn(now)
-        turning = now + self.skew >= (self._window + 1) * self.spec.period
-        return self.window_end() if turning or self._used >= self.spec.limit else now
+        turning = now >= self._end()
+        return self._end() + self.slack if turning or self._used >= self.spec.limit else now
 
+    @override
     def reserve(self, ticket: int, now: float) -> None:
         self._turn(now)
+        self.in_flight.add(ticket)
         self._used += 1
-        self._late += now > self.window_end() - 2 * self.slack
-        super().reserve(ticket, now)
+        self._note_late(ticket, now)
 
+    @override
+    def settle(self, ticket: int, now: float) -> None:
+        self._turn(now)
+        self._note_late(ticket, now)
+        self.in_flight.discard(ticket)
+
+    def _note_late(self, ticket: int, now: float) -> None:
+        if now > self._end() - self.slack:
+            self._late.add(ticket)
+
+    @override
     def release(self, ticket: int) -> None:
-        if self.in_flight.pop(ticket, None) is not None:
+        if ticket in self.in_flight:
+            self.in_flight.remove(ticket)
             self._used -= 1
 
-    def _count(self, started: float, ended: float, now: float) -> None:
+    @override
+    def _count(self, ended: float, now: float) -> None:
         self._turn(now)
-        if ended + self.skew >= self._window * self.spec.period:
+        if ended >= self._start() - self.slack:
             self._used += 1
 
+    @override
     def _lower(self, surplus: int, reset: float | None, started: float, now: float) -> None:
-        turned = started < self._window * self.spec.period - self.skew
-        of_this_window = reset is None or abs(reset + self.slack - self.window_end()) < 1.5
-        if not turned and of_this_window:
+        of_this_window = reset is None or abs(reset - self._end()) < 1.5
+        if started >= self._start() and of_this_window:
             self._used += surplus
 
 

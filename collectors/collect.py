@@ -118,7 +118,7 @@ async def _crawl(
 
 async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
     platform, pool = client.platform, client.pool
-    pool.restore(await journal.run(lambda: list(journal.calls())))
+    pool.restore(await journal.run(journal.calls))
     try:
         await _learn(client)
         await _plan(journal, platform, since)

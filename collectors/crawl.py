@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collectors import manners, raw
 from collectors.client import CallError, Client
-from collectors.journal import Journal, StoredChain
+from collectors.journal import Journal, Progress, StoredChain
 from collectors.platforms.base import Outcome, Page
 from collectors.records import Post
 from likewise.errors import PartialError
@@ -106,7 +106,7 @@ class Crawl:
             position = min((p.created_at for p in page.posts if p.created_at), default=position)
             at = StoredChain(at.id, at.chain, progress.cursor, at.pages + 1)
 
-    def _store(self, at: StoredChain, page: Page):  # type: ignore[no-untyped-def]
+    def _store(self, at: StoredChain, page: Page) -> Progress:
         progress = self.journal.store_page(*self.where, at, page, self.keep)
         kept = {post.author_id for post in page.posts if self.keep(post)}
         wanted = [
@@ -163,14 +163,17 @@ class Crawl:
         await self.journal.run(self.journal.answered, *self.where, ids, found)
 
 
+Work = Coroutine[Any, Any, None]
+
+
 @contextlib.asynccontextmanager
-async def _bounded(most: int) -> AsyncIterator[Callable[..., object]]:
+async def _bounded(most: int) -> AsyncIterator[Callable[[Work], Awaitable[None]]]:
     """Start coroutines, at most ``most`` at once; leaving waits for all of them."""
     slots = asyncio.Semaphore(most)
 
     async with asyncio.TaskGroup() as group:
 
-        async def start(work):  # type: ignore[no-untyped-def]
+        async def start(work: Work) -> None:
             await slots.acquire()
             group.create_task(work).add_done_callback(lambda _: slots.release())
 

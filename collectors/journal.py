@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,19 +135,20 @@ class Journal:
 
     def _transact(self, batch: list[tuple[Callable[..., Any], tuple[Any, ...], Any]]) -> None:
         """Several jobs in one transaction; their results are told only once it is committed."""
-        results: list[tuple[Any, Any, BaseException | None]] = []
-        self.db.execute("BEGIN IMMEDIATE")
+        results: list[Any] = []
+        failed: BaseException | None = None
         try:
-            for function, arguments, future in batch:
-                results.append((future, function(*arguments), None))
+            self.db.execute("BEGIN IMMEDIATE")
+            results = [function(*arguments) for function, arguments, _ in batch]
             self.db.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            self.db.execute("ROLLBACK")
-            results = [(future, None, error) for _, _, future in batch]
-        for future, result, error in results:
+        except BaseException as error:  # noqa: BLE001 - handed to those who wait
+            failed = _disk_error(self.path, error)
+            results = [None] * len(batch)
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+        for (_, _, future), result in zip(batch, results, strict=True):
             if future is not None:
-                loop = future.get_loop()
-                loop.call_soon_threadsafe(_finish, future, result, error)
+                future.get_loop().call_soon_threadsafe(_finish, future, result, failed)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a method of this journal in the writing thread, within a transaction."""
@@ -177,13 +178,11 @@ class Journal:
     def _end_call(self, number: int, ended: float) -> None:
         self.db.execute("UPDATE calls SET ended = ? WHERE id = ?", (ended, number))
 
-    def calls(self) -> Iterator[tuple[str, float, float | None]]:
-        """(bucket, started, answered) of every call within the longest window."""
+    def calls(self) -> list[tuple[str, float | None]]:
+        """(bucket, answered) of every call within the longest window."""
         self.db.execute("DELETE FROM calls WHERE started < ?", (time.time() - LONGEST_WINDOW_S,))
-        rows = self.db.execute("SELECT buckets, started, ended FROM calls").fetchall()
-        for keys, started, ended in rows:
-            for key in keys.split("\n"):
-                yield key, started, ended
+        rows = self.db.execute("SELECT buckets, ended FROM calls ORDER BY ended")
+        return [(key, ended) for keys, ended in rows for key in keys.split("\n")]
 
     def note_tokens(
         self, platform: str, host: str, rows: Iterable[tuple[str, int, int, str | None]]
@@ -397,6 +396,15 @@ class Journal:
     def set_meta(self, key: str, value: str) -> None:
         """Remember a value."""
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _disk_error(path: Path, error: BaseException) -> BaseException:
+    """A full or read-only disk, told as such."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return error
+    return StudyError(
+        f"{path}: {error}", hint="mend the disk and run the command again; nothing read is lost"
+    )
 
 
 def _finish(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

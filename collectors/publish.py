@@ -46,7 +46,7 @@ class _Place:
 def publish(
     study: Study, journal: Journal, platforms: Sequence[Platform], since: int | None
 ) -> Manifest:
-    """Write ``posts`` and ``authors`` anew when their rows have changed; returns posts' manifest."""
+    """Write ``posts`` and ``authors`` anew when their rows changed; returns posts' manifest."""
     places = [_place(platform, since) for platform in platforms]
     db = journal.db
     db.execute("CREATE TEMP TABLE IF NOT EXISTS out (platform, host, post_id, author_id, "
@@ -58,8 +58,8 @@ def publish(
     manifest = _write(
         study, "posts", POSTS.schema, lambda: _posts(db), funnel, _extra(journal, platforms)
     )
-    authors_in = sum(_count(db, "authors", place) for place in places)
-    authors_out = db.execute(f"SELECT count(*) FROM authors a WHERE {_WITH_POST}").fetchone()[0]
+    authors_in = sum(_count_authors(db, place) for place in places)
+    authors_out = db.execute(_AUTHORS_OUT).fetchone()[0]
     authors_funnel = Funnel(
         "collect", "author readings", authors_in, authors_out,
         {"no_post_kept": authors_in - authors_out},
@@ -158,24 +158,26 @@ def _posts(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
         }
 
 
-_WITH_POST = (
-    "EXISTS (SELECT 1 FROM out o WHERE o.platform = a.platform AND o.host = a.host "
-    "AND o.author_id = a.author_id) AND record != ''"
+_AUTHORS = """
+FROM authors a WHERE record != '' AND EXISTS (SELECT 1 FROM out o WHERE o.platform = a.platform
+AND o.host = a.host AND o.author_id = a.author_id)
+"""
+_AUTHORS_OUT = "SELECT count(*)" + _AUTHORS
+_AUTHOR_ROWS = (
+    "SELECT platform, host, fetched_at, record"
+    + _AUTHORS
+    + "ORDER BY platform, host, author_id, fetched_at, source"
 )
 
 
 def _authors(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    rows = db.execute(
-        f"SELECT platform, host, fetched_at, record FROM authors a WHERE {_WITH_POST} "
-        "ORDER BY platform, host, author_id, fetched_at, source"
-    )
-    for platform, host, fetched_at, record in rows:
+    for platform, host, fetched_at, record in db.execute(_AUTHOR_ROWS):
         yield {"platform": platform, "host": host, "fetched_at": fetched_at, **json.loads(record)}
 
 
-def _count(db: sqlite3.Connection, table: str, place: _Place) -> int:
+def _count_authors(db: sqlite3.Connection, place: _Place) -> int:
     row = db.execute(
-        f"SELECT count(*) FROM {table} WHERE platform = ? AND host = ?",
+        "SELECT count(*) FROM authors WHERE platform = ? AND host = ?",
         (place.platform, place.host),
     ).fetchone()
     return int(row[0])

@@ -17,7 +17,7 @@ from typing import Any
 
 from likewise.errors import CredentialsError
 
-__all__ = ["Token", "TokenStore", "config_home", "from_environment"]
+__all__ = ["Token", "TokenStore", "config_home", "from_environment", "new_token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ def config_home() -> Path:
     return Path(given) if given else Path(platformdirs.user_config_dir("likewise"))
 
 
-def new_token(
-    platform: str, host: str, secret: Mapping[str, str], *, user: str = "", **about: Any
-) -> Token:
-    """A token with an id of its own and the present time."""
+def new_token(platform: str, host: str, secret: Mapping[str, str], **about: Any) -> Token:
+    """A token with an id of its own and the present time; ``about`` fills other fields."""
     given_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    return Token(uuid.uuid4().hex[:8], platform, host, user, secret=secret, given_at=given_at)
+    return Token(
+        uuid.uuid4().hex[:8], platform, host, secret=dict(secret), given_at=given_at, **about
+    )
 
 
 def from_environment(platform: str, host: str, names: Mapping[str, str]) -> Token | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncio_throttle import Throttler
+from asyncio_throttle.throttler import Throttler
 
 from collectors.buckets import Bucket, BucketSpec, Correction
 from likewise.errors import CredentialsError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "Lease", "Pool"]
 
 PACE_SLACK = 0.02
-"""A throttler's window is this much longer than the platform's: 2-5 % of it is safe, none is not."""
+"""A throttler's window is longer than the platform's by this share; 2-5 % of it is safe."""
 
 
 class Clock:
@@ -52,25 +52,32 @@ class Lease:
 
 
 class _Paced:
-    """A bucket and the throttler that spaces its calls; at most one call waits in it."""
+    """A bucket and the throttler that spaces its calls; at most one call waits in it.
+
+    The throttler keeps a log of starts and knows nothing of answers; the bucket knows both. So
+    a call goes when the bucket says so, and a wrong bucket still cannot flood a server.
+    """
 
     def __init__(self, spec: BucketSpec) -> None:
         self.bucket: Bucket = spec.open()
-        period = spec.period * (1 + PACE_SLACK) if spec.window == "sliding" else spec.period
-        self._poll = min(0.01, spec.period / 500)
-        self._make = lambda: Throttler(spec.limit, period, retry_interval=self._poll)
-        self._throttler = self._make()
         self._window = -1
         self._lock = asyncio.Lock()
+        self._throttler = self._fresh()
+
+    def _fresh(self) -> Throttler:
+        spec = self.bucket.spec
+        period = spec.period * (1 + PACE_SLACK) if spec.window == "sliding" else spec.period
+        poll = min(0.01, spec.period / 500)
+        return Throttler(spec.limit, period, poll)
 
     async def pace(self, now: float) -> None:
-        """Wait until the throttler lets a call start."""
-        if self.bucket.spec.window == "fixed":
-            window = math.floor(now / self.bucket.spec.period)
-            if window != self._window:
-                self._window, self._throttler = window, self._make()
+        """Wait until the throttler lets a call start; a new fixed window starts a new log."""
+        spec = self.bucket.spec
+        window = math.floor(now / spec.period) if spec.window == "fixed" else -1
+        if window != self._window:
+            self._window, self._throttler = window, self._fresh()
         async with self._lock:
-            await self._throttler.acquire()
+            await self._throttler.acquire()  # type: ignore[no-untyped-call]
 
 
 class Pool:
@@ -108,18 +115,15 @@ class Pool:
         """State of one bucket."""
         return self._buckets[key].bucket
 
-    def restore(self, calls: Iterable[tuple[str, float, float | None]]) -> None:
-        """Count the calls (bucket, started, answered) that an earlier run left in the journal."""
+    def restore(self, calls: Iterable[tuple[str, float | None]]) -> None:
+        """Count the calls (bucket, answered) that an earlier run left in the journal."""
         for token in self.tokens:
             for kind in ("page", "call"):
                 self.specs(token, kind)
         now = self.clock()
-        by_key: dict[str, list[tuple[float, float | None]]] = {}
-        for key, started, ended in calls:
-            by_key.setdefault(key, []).append((started, ended))
-        for key, ages in by_key.items():
+        for key, ended in calls:
             if key in self._buckets:
-                self.bucket(key).restore(ages, now)
+                self.bucket(key).restore([ended], now)
 
     # -- leases ---------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ Account, api/rate-limits) and Mastodon's config/initializers/rack_attack.rb for 
 the documentation leaves out (requests with a cursor: 300 in 15 minutes).
 """
 
+# ruff: noqa: ARG002 - not every adapter needs every argument of the interface
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,7 +96,7 @@ class Mastodon(Platform):
         ends = [hi - days * DAY for days in _LOOKBACK_DAYS]
         inner = [end for end in ends if lo is None or end > lo]
         edges = [hi, *inner, lo]
-        return [(a, b) for b, a in zip(edges, edges[1:], strict=False) if b is not None]
+        return [(a, b) for b, a in pairwise(edges) if b is not None]
 
     def page(self, chain: Chain, cursor: str | None) -> Request:
         if chain.kind == "account" and not (cursor or "").startswith("@"):
