@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from infra.sandbox.world import TAGS, Hidden, Kind, Visibility, World
+from infra.sandbox.world import SIZES, TAGS, Hidden, Kind, Visibility, World
 
 __all__ = ["SYNTHETIC", "Dialect"]
 
 SYNTHETIC = "synthetic world"
 KEEP = 20_000
 """Entities that are kept once written."""
+
+# Looking an enumeration's member up costs as much as the rest of a line: plain numbers here.
+_ABSENT, _NULL, _VIDEO = int(Hidden.ABSENT), int(Hidden.NULL), int(Kind.VIDEO)
+_VISIBILITY = tuple(level.name.lower() for level in Visibility)
 
 _SUBJECTS = ("A morning", "An evening", "A walk", "A face", "Someone", "A smile", "Old friends")
 _PLACES = ("by the river", "in town", "at home", "in the light", "on the way", "after the rain")
@@ -30,6 +34,8 @@ class Dialect:
         self.base_url = base_url
         self._accounts: dict[int, bytes] = {}
         self._posts: dict[int, bytes] = {}
+        self._masks: dict[int, str] = {}
+        self._tag_lists: dict[int, str] = {}
 
     def account(self, index: int) -> bytes:
         """An Account entity."""
@@ -91,52 +97,59 @@ class Dialect:
         number = int(world.post_id[index])
         author = int(world.author[index])
         url = f"{self.base_url}/@person{author:05d}/{number}"
-        tags = [tag for bit, tag in enumerate(TAGS) if int(world.tags[index]) >> bit & 1]
-        visibility = Visibility(int(world.visibility[index])).name.lower()
+        mask = int(world.tags[index])
+        visibility = _VISIBILITY[world.visibility[index]]
         head = (
             f'{{"id":"{number}","created_at":"{_time(int(world.created_ms[index]))}",'
             f'"in_reply_to_id":null,"in_reply_to_account_id":null,'
             f'"sensitive":{_bool(bool(world.sensitive[index]))},"spoiler_text":"",'
             f'"visibility":"{visibility}","language":"en","uri":"{url}","url":"{url}",'
             f'"replies_count":{world.replies[index]},"reblogs_count":{world.reblogs[index]},'
-            f'{self._likes(index)}"edited_at":null,"content":{self._text(index, tags)},'
+            f'{self._likes(index)}"edited_at":null,"content":{self._text(index, mask)},'
             f'"reblog":null,"media_attachments":[{self._media(index)}],"mentions":[],'
-            f'"tags":{self._tags(tags)},"emojis":[],"card":null,"poll":null,"account":'
+            f'"tags":{self._tags(mask)},"emojis":[],"card":null,"poll":null,"account":'
         )
         return head.encode() + self.account(author) + b"}"
 
     def _likes(self, index: int) -> str:
-        hidden = self.world.hidden[index]
-        if hidden == Hidden.ABSENT:
+        hidden = int(self.world.hidden[index])
+        if hidden == _ABSENT:
             return ""
-        count = "null" if hidden == Hidden.NULL else str(int(self.world.likes[index]))
+        count = "null" if hidden == _NULL else str(int(self.world.likes[index]))
         return f'"favourites_count":{count},'
 
-    def _text(self, index: int, tags: Sequence[str]) -> str:
+    def _text(self, index: int, mask: int) -> str:
         subject, place = _SUBJECTS[index % 7], _PLACES[index // 7 % 6]
-        links = " ".join(
-            f'<a href="{self.base_url}/tags/{tag}" class="mention hashtag" rel="tag">'
-            f"#<span>{tag}</span></a>"
-            for tag in tags
-        )
-        return json.dumps(f"<p>{subject} {place} ({SYNTHETIC}). {links}</p>", ensure_ascii=False)
+        return f'"<p>{subject} {place} ({SYNTHETIC}). {self._links(mask)}</p>"'
 
-    def _tags(self, tags: Sequence[str]) -> str:
-        return json.dumps(
-            [{"name": tag, "url": f"{self.base_url}/tags/{tag}"} for tag in tags],
-            ensure_ascii=False,
-        )
+    def _links(self, mask: int) -> str:
+        """Links to the tags of a mask, escaped for JSON; there are few masks, so they are kept."""
+        known = self._masks.get(mask)
+        if known is None:
+            links = " ".join(
+                f'<a href="{self.base_url}/tags/{tag}" class="mention hashtag" rel="tag">'
+                f"#<span>{tag}</span></a>"
+                for tag in _tags_of(mask)
+            )
+            known = self._masks[mask] = json.dumps(links, ensure_ascii=False)[1:-1]
+        return known
+
+    def _tags(self, mask: int) -> str:
+        known = self._tag_lists.get(mask)
+        if known is None:
+            tags = [{"name": tag, "url": f"{self.base_url}/tags/{tag}"} for tag in _tags_of(mask)]
+            known = self._tag_lists[mask] = json.dumps(tags, ensure_ascii=False)
+        return known
 
     def _media(self, index: int) -> str:
         world = self.world
         count = int(world.n_media[index])
         if not count:
             return ""
-        picture = world.picture(index)
-        kind = "video" if picture.kind == Kind.VIDEO else "image"
+        kind = "video" if int(world.kind[index]) == _VIDEO else "image"
         end = "mp4" if kind == "video" else "png" if world.is_png(index) else "jpg"
         number = int(world.post_id[index])
-        width, height = picture.width, picture.height
+        width, height = SIZES[world.size[index]]
         return ",".join(
             f'{{"id":"{number + k + 1}","type":"{kind}",'
             f'"url":"{self.base_url}/media/{number}-{k}.{end}",'
@@ -146,6 +159,10 @@ class Dialect:
             f'"description":"A picture of a {SYNTHETIC}","blurhash":null}}'
             for k in range(count)
         )
+
+
+def _tags_of(mask: int) -> list[str]:
+    return [tag for bit, tag in enumerate(TAGS) if mask >> bit & 1]
 
 
 def _bool(value: bool) -> str:

@@ -41,7 +41,7 @@ class Law:
     """
 
     strength: float = 1.0
-    habit_sd: float = 0.7
+    habit_sd: float = 0.8
     noise_sd: float = 0.4
     base: float = 0.08
     exponent: float = 0.95

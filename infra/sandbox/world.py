@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from infra.sandbox.law import Law, Visible
 from likewise.errors import UsageError
 
-__all__ = ["TAGS", "Account", "Hidden", "Kind", "Picture", "Shares", "World", "WorldSpec"]
+__all__ = ["SIZES", "TAGS", "Account", "Hidden", "Kind", "Picture", "Shares", "World", "WorldSpec"]
 
 DAY_MS = 86_400_000
 TAGS = ("photo", "portrait", "selfie", "people", "friends", "street", "weekend", "été")
@@ -166,6 +166,14 @@ class World:
     def __init__(self, spec: WorldSpec | None = None) -> None:
         self.spec = spec or WorldSpec()
         self.law = self.spec.law
+        self.files: tuple[str, ...] = ()
+        if self.spec.pictures is not None:
+            from infra.sandbox.photographs import folder_files
+
+            # Whose faces a user's photographs show is not known, so closeness cannot count.
+            self.law = replace(self.law, closeness=0.0)
+            folder = self.spec.pictures
+            self.files = tuple(str(p.relative_to(folder)) for p in folder_files(folder))
         self.epoch_ms = int(
             dt.datetime.combine(self.spec.epoch, dt.time(), dt.UTC).timestamp() * 1000
         )
@@ -358,7 +366,7 @@ class World:
 
     def is_png(self, post: int) -> bool:
         """Whether the post's pictures are PNG files; most are JPEG."""
-        return bool(self.original[post] % 16 == 5 or self.kind[post] == Kind.QUOTE)
+        return int(self.original[post]) % 16 == 5 or int(self.kind[post]) == 2  # a quote
 
     @cached_property
     def by_tag(self) -> dict[str, NDArray[np.int32]]:
@@ -382,7 +390,7 @@ class World:
 
     def digest(self) -> str:
         """SHA-256 over all that was drawn: equal digests are equal worlds."""
-        sha = hashlib.sha256(repr((self.spec.seed, self.epoch_ms, self.law)).encode())
+        sha = hashlib.sha256(repr((self.spec.seed, self.epoch_ms, self.law, self.files)).encode())
         for name in sorted(vars(self)):
             value = getattr(self, name)
             if isinstance(value, np.ndarray):

@@ -29,7 +29,7 @@ positive = click.FloatRange(0, min_open=True)
     help="Day from which ages count back; default is today (UTC).",
 )
 @click.option("--strength", default=1.0, show_default=True, help="Of the pictures' appeal.")
-@click.option("--habit", default=0.7, show_default=True, help="SD of the authors' habits.")
+@click.option("--habit", default=0.8, show_default=True, help="SD of the authors' habits.")
 @click.option("--noise", default=0.4, show_default=True, help="SD of the posts' luck.")
 @click.option(
     "--pictures",
