@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from collectors.download_engine import Settings, circuit_open, fetch_all
+from collectors.download_engine import Settings, TooManyFailedError, fetch_all
 from collectors.download_fetch import Limits
 from collectors.download_fold import Facts, fold
 from collectors.download_plan import Plan, Todo, make_plan
@@ -21,7 +21,7 @@ from collectors.download_store import Store
 from filters.pictures import Hygiene
 from likewise import __version__
 from likewise.config import DownloadSection
-from likewise.errors import CircuitOpenError, PartialError
+from likewise.errors import PartialError
 from likewise.funnel import Funnel
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
@@ -77,8 +77,8 @@ def download(
             if len(todo):
                 settings = settings_of(study.config.download, study.config.collect.contact)
                 (engine or in_this_process)(todo, settings, store, bar)
-    except CircuitOpenError as error:
-        store.suspect(error.__notes__[0])
+    except TooManyFailedError as error:
+        store.suspect(error.reason)
         raise
     with progress("download: publishing", plan.n_buckets) as bar:
         facts = fold(plan, store, bar)
@@ -104,7 +104,7 @@ def _check_share(facts: Facts, share: float, store: Store) -> None:
     for reason, times in facts.failed_reasons.most_common(1):
         if n >= LEAST and times >= share * n:
             store.suspect(reason)
-            raise circuit_open(reason, times, n)
+            raise TooManyFailedError(reason, times, n)
 
 
 def _funnel(plan: Plan, facts: Facts) -> Funnel:

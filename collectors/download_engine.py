@@ -27,7 +27,7 @@ from filters.pictures import Hygiene, Inspection
 from likewise.errors import CircuitOpenError
 from likewise.tables import PICTURES
 
-__all__ = ["Breaker", "Renew", "Settings", "Tally", "circuit_open", "fetch_all", "host_of"]
+__all__ = ["Breaker", "Renew", "Settings", "Tally", "TooManyFailedError", "fetch_all", "host_of"]
 
 LOOKAHEAD = 4096
 """Items that wait in memory; the others wait on disk."""
@@ -67,25 +67,27 @@ class Breaker:
         self._n = 0
 
     def count(self, status: str, error_class: str | None) -> None:
-        """Count one row. Raises CircuitOpenError when it was one too many."""
+        """Count one row. Raises TooManyFailedError when it was one too many."""
         self._n += 1
         if status == "failed" and error_class:
             self._failed[error_class] += 1
             times = self._failed[error_class]
             if self._n >= self.LEAST and times >= self._share * self._n:
-                raise circuit_open(error_class, times, self._n)
+                raise TooManyFailedError(error_class, times, self._n)
 
 
-def circuit_open(error_class: str, times: int, n: int) -> CircuitOpenError:
-    """The error that says why the download stopped."""
-    error = CircuitOpenError(
-        f"download stopped: {times} of {n} pictures failed as {error_class}",
-        [(f"{times} pictures", error_class)],
-        hint="look into one of them; those that failed so are asked again by the next run "
-        "(or raise [download] breaker if this is how things are)",
-    )
-    error.add_note(error_class)
-    return error
+class TooManyFailedError(CircuitOpenError):
+    """The circuit breaker has opened for ``reason``; ``counts`` are (failed, of so many)."""
+
+    def __init__(self, reason: str, times: int, n: int) -> None:
+        super().__init__(
+            f"download stopped: {times} of {n} pictures failed as {reason}",
+            [(f"{times} pictures", reason)],
+            hint="look into one of them; those that failed so are asked again by the next run "
+            "(or raise [download] breaker if this is how things are)",
+        )
+        self.reason = reason
+        self.counts = times, n
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ async def fetch_all(
         tls: TLS settings for the session; the system's authorities when None.
 
     Raises:
-        CircuitOpenError: nearly all failed for one reason.
+        TooManyFailedError: nearly all failed for one reason.
     """
     guard = AddressGuard(settings.allow_hosts)
     writer = _Writer(sink)

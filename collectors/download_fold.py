@@ -55,6 +55,7 @@ class _Row:
 
 def fold(plan: Plan, store: Store, bar: Bar) -> Facts:
     """Write every bucket of the plan below ``store.folded``."""
+    store.rows.refresh()
     facts = Facts()
     digest = hashlib.sha256()
     for bucket in range(plan.n_buckets):

@@ -19,17 +19,18 @@ from likewise.errors import UsageError
 from likewise.study import Study
 from likewise.tables import PICTURES, bucket_of, media_key
 
-__all__ = ["KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
+__all__ = ["ITEMS", "KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
 
 Key = tuple[str, str, str, int]
 
 KEY = PICTURES.key
 
 CHUNK = 20_000
+"""Items written at once."""
 
 _SPOOL_COLUMNS = ("author_id", "bucket", "url")
 
-SCHEMA = pa.schema(
+ITEMS = pa.schema(
     [
         *(PICTURES.schema.field(name) for name in (*KEY, *_SPOOL_COLUMNS)),
         pa.field("expires", pa.float64()),
@@ -116,7 +117,7 @@ class Todo:
         tables: dict[int, pa.Table] = {}
         for _, bucket, row in sorted(self._signed):
             if bucket not in tables:
-                tables[bucket] = pa.Table.from_batches(self._plan.parts.batches(bucket), SCHEMA)
+                tables[bucket] = pa.Table.from_batches(self._plan.parts.batches(bucket), ITEMS)
             values = tables[bucket].slice(row, 1).to_pylist()[0].values()
             yield self._with_attempts(Item(*values))
         for bucket, asked in enumerate(self._asked):
@@ -143,7 +144,7 @@ class Known(Protocol):
 def make_plan(study: Study, folder: Path) -> Plan:
     """Write the pictures of the kept posts into ``folder``. Memory does not grow with them."""
     n_buckets = study.config.download.buckets
-    plan = Plan(Parts(folder, SCHEMA), n_buckets)
+    plan = Plan(Parts(folder, ITEMS), n_buckets)
     rows: list[tuple[object, ...]] = []
     number = 0
     for item in _media(study, plan):
@@ -156,10 +157,10 @@ def make_plan(study: Study, folder: Path) -> Plan:
 
 
 def _table(rows: list[tuple[object, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ([] for _ in SCHEMA)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in ITEMS)
     return pa.table(
-        [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)],
-        schema=SCHEMA,
+        [pa.array(column, kind.type) for column, kind in zip(columns, ITEMS, strict=True)],
+        schema=ITEMS,
     )
 
 

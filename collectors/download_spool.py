@@ -19,11 +19,12 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """A folder of parts. All rows have a column ``bucket``."""
+    """A folder of parts; column ``by`` (int32) of a row is its bucket."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, *, by: str = "bucket") -> None:
         self.folder = folder
         self.schema = schema
+        self.by = by
         self._index: dict[int, list[tuple[Path, int]]] | None = None
 
     def write(self, rows: pa.Table, name: str | None = None) -> None:
@@ -34,7 +35,7 @@ class Parts:
         target = self.folder / f"{name or uuid.uuid4().hex}.arrow"
         staged = target.with_suffix(f".{os.getpid()}.tmp")
         with pa.OSFile(str(staged), "wb") as file, pa.ipc.new_file(file, self.schema) as writer:
-            for batch in _by_bucket(rows):
+            for batch in _split(rows, self.by):
                 writer.write_batch(batch)
         os.replace(staged, target)
         self._index = None
@@ -55,31 +56,41 @@ class Parts:
         found = self.folder.glob("*.arrow") if self.folder.is_dir() else ()
         return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
+    def refresh(self) -> None:
+        """Look at the folder anew: other processes may have written parts."""
+        self._index = None
+
+    def count(self, path: Path) -> int:
+        """Rows of one part."""
+        with pa.memory_map(str(path)) as file:
+            part = pa.ipc.open_file(file)
+            return sum(part.get_batch(n).num_rows for n in range(part.num_record_batches))
+
     def _located(self) -> dict[int, list[tuple[Path, int]]]:
         if self._index is None:
             index: dict[int, list[tuple[Path, int]]] = defaultdict(list)
             for path in self.paths():
-                for number, bucket in enumerate(_buckets_in(path)):
+                for number, bucket in enumerate(_buckets_in(path, self.by)):
                     index[bucket].append((path, number))
             self._index = index
         return self._index
 
 
-def _by_bucket(rows: pa.Table) -> Iterator[pa.RecordBatch]:
-    buckets = rows["bucket"].to_numpy()
+def _split(rows: pa.Table, by: str) -> Iterator[pa.RecordBatch]:
+    buckets = rows[by].to_numpy()
     order = np.argsort(buckets, kind="stable")
     edges = np.flatnonzero(np.diff(buckets[order])) + 1
     for chosen in np.split(order, edges):
         yield from rows.take(pa.array(chosen)).combine_chunks().to_batches()
 
 
-def _buckets_in(path: Path) -> list[int]:
+def _buckets_in(path: Path, by: str) -> list[int]:
     """Bucket of each batch of a part; none when a power cut has left it broken."""
     try:
         with pa.memory_map(str(path)) as file:
             part = pa.ipc.open_file(file)
             return [
-                int(part.get_batch(number)["bucket"][0].as_py())
+                int(part.get_batch(number)[by][0].as_py())
                 for number in range(part.num_record_batches)
             ]
     except pa.ArrowInvalid:
