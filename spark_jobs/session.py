@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,11 @@ from spark_jobs.java import find_java
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from likewise.config import Config
+    from likewise.config import Config, SparkSection
 
 __all__ = ["picture_batches", "spark_progress", "spark_session", "stop_session"]
 
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training")
 
 # Arrow batches of 10,000 rows would make each worker hold a whole partition of pictures.
@@ -47,37 +49,47 @@ def spark_session(config: Config | None = None, *, master: str | None = None) ->
     settings = (config or Defaults()).spark
     where = master or settings.master
     local = where.startswith("local")
-    os.environ["JAVA_HOME"] = str(find_java().home)
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    if local:
-        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    builder = SparkSession.builder.appName("likewise").master(where)
-    for key, value in _settings(settings.driver_memory, settings.partitions, local=local).items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
+    _prepare_environment(local=local)
+    _start_context({"spark.master": where, **_settings(settings, local=local)})
+    session = SparkSession.builder.getOrCreate()
     if not local:
         session.sparkContext.addPyFile(str(code_archive()))
     return session
 
 
-def _settings(memory: str, partitions: int, *, local: bool) -> dict[str, str]:
+def _prepare_environment(*, local: bool) -> None:
+    """What the JVM and the Python workers inherit."""
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if not local:
+        return
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    if "site-packages" not in ROOT.parts:  # run from a checkout: the workers need the same code
+        known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+        if str(ROOT) not in known:
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *known])
+
+
+def _settings(section: SparkSection, *, local: bool) -> dict[str, str]:
     settings = {
-        "spark.driver.memory": memory,
+        "spark.driver.memory": section.driver_memory,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
+        "spark.sql.dataFrameQueryContext.enabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_BATCH),
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.python.worker.reuse": "true",
-        "spark.sql.shuffle.partitions": str(partitions or 2 * (os.cpu_count() or 1)),
+        "spark.sql.shuffle.partitions": str(section.partitions or 2 * (os.cpu_count() or 1)),
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     }
     if local:
-        scratch = Path(tempfile.gettempdir()) / f"likewise-spark-{os.getuid()}"
+        scratch = _scratch()
+        logging = Path(__file__).with_name("log4j2.properties").as_uri()
         settings |= {
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={logging}",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": str(scratch),
@@ -86,14 +98,60 @@ def _settings(memory: str, partitions: int, *, local: bool) -> dict[str, str]:
     return settings
 
 
+def _scratch() -> Path:
+    """A folder for this process's shuffle files; those of processes that are gone are removed."""
+    base = Path(tempfile.gettempdir()) / f"likewise-spark-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    for folder in base.iterdir():
+        if folder.name.isdigit() and not Path("/proc", folder.name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    own = base / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
+
+
+def _start_context(settings: Mapping[str, str]) -> None:
+    """Start Spark; its JVM's error stream passes a sieve for lines that mean nothing to users."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    conf = SparkConf().setAppName("likewise").setAll(list(settings.items()))
+    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+        SparkContext.getOrCreate(conf)  # the JVM of an earlier session, or of spark-submit
+        return
+    reading, writing = os.pipe()
+    threading.Thread(target=_sieve, args=(reading,), daemon=True, name="java-stderr").start()
+    try:
+        gateway = launch_gateway(conf, {"stderr": writing})  # type: ignore[no-untyped-call]
+    finally:
+        os.close(writing)
+    SparkContext(conf=conf, gateway=gateway)
+
+
+MEANINGLESS = (
+    "WARNING: Using incubator modules",
+    "WARNING: package sun.security.action not in",
+    "Setting default log level to",
+    "To adjust logging level use",
+)
+
+
+def _sieve(descriptor: int) -> None:
+    """Pass on a stream's lines to standard error, but for the meaningless ones."""
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if not line.startswith(MEANINGLESS):
+                print(line, end="", file=sys.stderr, flush=True)
+
+
 def code_archive() -> Path:
     """A zip of this project's packages, for executors that do not have them installed."""
-    root = Path(__file__).resolve().parent.parent
     folder = Path(tempfile.mkdtemp(prefix="likewise-code-"))
     staged = folder / "tree"
     for package in PACKAGES:
         shutil.copytree(
-            root / package, staged / package, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / package, staged / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     return Path(shutil.make_archive(str(folder / "likewise"), "zip", staged))
 

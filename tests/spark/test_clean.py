@@ -16,7 +16,7 @@ ORDINARY = [author(f"a{n}", 100 + n) for n in range(40)]
 
 
 @pytest.fixture
-def run(study_folder: Path, spark: Any) -> Any:
+def run(study_folder: Any, spark: Any) -> Any:
     def run(posts: list[dict[str, Any]], authors: list[dict[str, Any]]) -> Any:
         publish(study_folder, "posts", posts)
         publish(study_folder, "authors", [*ORDINARY, *authors])

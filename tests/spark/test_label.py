@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from study_rows import author, picture, post, publish, publish_pictures
 
-from likewise.config import LabelSection
-from likewise.errors import DataError
 from likewise.study import Study
 from likewise.tables import FACES, LABELS, check_schema
 from spark_jobs.clean import clean
