@@ -323,7 +323,8 @@ def _encode(pixels: Image, *, png: bool, quality: int = 88) -> bytes:
         return data[:33] + _png_text() + data[33:]
     data = bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
     length = (len(MARK) + 2).to_bytes(2, "big")
-    return data[:2] + b"\xff\xfe" + length + MARK + data[2:]
+    after_jfif = 4 + int.from_bytes(data[4:6], "big")
+    return data[:after_jfif] + b"\xff\xfe" + length + MARK + data[after_jfif:]
 
 
 def _png_text() -> bytes:
