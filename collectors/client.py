@@ -101,6 +101,15 @@ class Client:
         self.counters: Counter[str] = Counter()
         self._renewing: dict[str, asyncio.Lock] = {}
 
+    async def _replayed(self, request: Request) -> Answer:
+        answer = await asyncio.to_thread(self.platform.replay, request)
+        self.counters["files"] += 1
+        verdict = self.verdict(answer)
+        if verdict.outcome in {Outcome.OK, Outcome.GONE}:
+            return answer
+        self.counters[verdict.reason] += 1
+        raise CallError(verdict.reason, request.path)
+
     async def call(self, request: Request) -> Answer:
         """The answer to a request, OK or GONE.
 
@@ -109,7 +118,10 @@ class Client:
             CredentialsError: no token is left.
             CircuitOpenError: nearly every call fails for the same reason.
         """
+        if self.platform.offline:
+            return await self._replayed(request)
         failures = 0
+        renewals: Counter[str] = Counter()
         while True:
             answer, verdict, lease = await self._once(request)
             if verdict.outcome in {Outcome.OK, Outcome.GONE}:
@@ -120,7 +132,8 @@ class Client:
                 self._throttled(lease, verdict)
                 continue
             if verdict.outcome is Outcome.TOKEN and lease.token is not None:
-                await self._renew(lease.token, verdict.reason)
+                renewals[lease.token.id] += 1
+                await self._renew(lease.token, verdict.reason, last=renewals[lease.token.id] > 2)
                 continue
             failures += 1
             if verdict.outcome is not Outcome.RETRY or failures >= self.limits.attempts:
@@ -183,6 +196,7 @@ class Client:
         return self.platform.judge(answer)
 
     async def _send(self, request: Request, token: Token | None) -> Answer:
+        request = self.platform.address(request, token)
         address = URL(self.platform.base + request.path)
         headers, form = self.platform.sign(request, token)
         if (headers or form) and address.scheme == "http" and address.host not in _LOOPBACK:
@@ -196,6 +210,7 @@ class Client:
                 address,
                 params=request.params or None,
                 data=[*request.data, *form] or None,
+                json=dict(request.json) or None,
                 headers=headers,
                 allow_redirects=False,
             ) as response:
@@ -211,7 +226,7 @@ class Client:
 
     # -- tokens ---------------------------------------------------------------------------
 
-    async def _renew(self, token: Token, reason: str) -> None:
+    async def _renew(self, token: Token, reason: str, *, last: bool = False) -> None:
         """Renew a token once, whoever notices first; retire it when that does not help."""
         async with self._renewing.setdefault(token.id, asyncio.Lock()):
             current = [t for t in self.pool.tokens if t is not None and t.id == token.id]
@@ -219,7 +234,7 @@ class Client:
                 return
             renewal = self.platform.renewal(token)
             fresh = None
-            if renewal is not None:
+            if renewal is not None and not last:
                 answer = await self._send(renewal, None)
                 fresh = self.platform.renewed(token, answer)
             if fresh is None:

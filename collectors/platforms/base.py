@@ -49,6 +49,7 @@ class Request:
     method: str = "GET"
     data: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    json: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 Signature = tuple[dict[str, str], tuple[tuple[str, str], ...]]
@@ -187,6 +188,14 @@ class Platform(ABC):
         if request.headers or token is None or "access_token" not in token.secret:
             return dict(request.headers), ()
         return {"Authorization": f"Bearer {token.secret['access_token']}"}, ()
+
+    def address(self, request: Request, token: Token | None) -> Request:
+        """The request with what depends on whose token carries it."""
+        return request
+
+    def replay(self, request: Request) -> Answer:
+        """The recorded answer to a request; adapters with ``offline`` set have one."""
+        raise NotImplementedError(self.name)
 
     def decode(self, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         """An answer from bytes; a body that cannot be read has a named problem."""

@@ -1,0 +1,287 @@
+"""Bluesky: search through the account's own server (PDS), profiles in batches of 25.
+
+Sources: docs.bsky.app (app.bsky.feed.searchPosts, app.bsky.feed.getAuthorFeed,
+app.bsky.actor.getProfiles, app.bsky.feed.getPosts, com.atproto.server.*) and answers recorded
+from Bluesky's reference servers. ``createdAt`` is the author's claim; ``indexedAt`` is the
+server's, and where both differ by more than a day the server's is taken for the post's time.
+"""
+
+# ruff: noqa: ARG002 - not every adapter needs every argument of the interface
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from collectors import fields
+from collectors.buckets import BucketSpec, Correction
+from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
+from collectors.records import Author, Media, Oddities, Post
+from collectors.store import Token
+
+__all__ = ["Bluesky"]
+
+DAY = 86_400_000_000
+_LOOKBACK_DAYS = (1, 7, 30, 90, 365)
+_SENSITIVE = {"porn", "sexual", "nudity", "graphic-media", "gore", "corpse", "self-harm"}
+_BAD_TOKEN = {"ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired"}
+
+
+class Bluesky(Platform):
+    """A personal data server; ``bsky.social`` or any other."""
+
+    name = "bluesky"
+    requires_token = True
+    authors_per_call = 25
+    counts_per_call = 25
+    environment: ClassVar = {
+        "LIKEWISE_BLUESKY_IDENTIFIER": "identifier",
+        "LIKEWISE_BLUESKY_APP_PASSWORD": "app_password",
+    }
+
+    # -- posts ----------------------------------------------------------------------------
+
+    def plan(self, lo: int | None, hi: int) -> list[Chain]:
+        chains = [Chain("account", name, lo, hi) for name in self.source.accounts]
+        ends = [hi - days * DAY for days in _LOOKBACK_DAYS]
+        edges = [hi, *(end for end in ends if lo is None or end > lo), lo]
+        slices = [(a, b) for b, a in pairwise(edges)]
+        return chains + [Chain("tag", tag, a, b) for tag in self.source.tags for a, b in slices]
+
+    def page(self, chain: Chain, cursor: str | None) -> Request:
+        after = [("cursor", cursor)] if cursor else []
+        if chain.kind == "account":
+            params = [("actor", chain.value), ("filter", "posts_with_media"), ("limit", "100")]
+            return Request("/xrpc/app.bsky.feed.getAuthorFeed", (*params, *after))
+        params = [("q", f"#{chain.value}"), ("tag", chain.value), ("sort", "latest")]
+        params += [("limit", "100")]
+        if chain.lo is not None:
+            params.append(("since", _iso(chain.lo)))
+        if chain.hi is not None:
+            params.append(("until", _iso(chain.hi)))
+        return Request("/xrpc/app.bsky.feed.searchPosts", (*params, *after))
+
+    def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        body = fields.table(answer.body)
+        page = Page()
+        for entry in fields.listed(body.get("feed")):
+            item = fields.table(entry)
+            if item.get("reason"):
+                page.dropped["reblog"] += 1
+            else:
+                read_post(item.get("post"), page)
+        for post in fields.listed(body.get("posts")):
+            read_post(post, page)
+        page.cursor = fields.plain(body.get("cursor"))
+        times = [post.indexed_at for post in page.posts if post.indexed_at is not None]
+        if chain.lo is not None and times and max(times) < chain.lo:
+            page.cursor = None
+        return page
+
+    # -- authors and counts ---------------------------------------------------------------
+
+    def authors(self, ids: Sequence[str]) -> Request:
+        return Request("/xrpc/app.bsky.actor.getProfiles", tuple(("actors", one) for one in ids))
+
+    def read_authors(self, ids: Sequence[str], answer: Answer) -> list[Author]:
+        profiles = fields.listed(fields.table(answer.body).get("profiles"))
+        found = [read_profile(profile, Oddities()) for profile in profiles]
+        for author in found:
+            if author is not None:
+                author.source = "account"
+        return [author for author in found if author is not None]
+
+    def counts(self, ids: Sequence[str]) -> Request:
+        return Request("/xrpc/app.bsky.feed.getPosts", tuple(("uris", one) for one in ids))
+
+    def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
+        page = Page()
+        for post in fields.listed(fields.table(answer.body).get("posts")):
+            read_post(post, page)
+        return page
+
+    # -- limits and tokens ----------------------------------------------------------------
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        """3000 in 5 minutes for the address, whatever the number of tokens."""
+        return [BucketSpec(f"{self.host}/ip", 3000, 300.0)]
+
+    def corrections(self, answer: Answer, specs: Sequence[BucketSpec]) -> list[Correction]:
+        limit, remaining = (
+            _number(answer.headers.get(f"ratelimit-{n}")) for n in ("limit", "remaining")
+        )
+        reset = _number(answer.headers.get("ratelimit-reset"))
+        if remaining is None:
+            return []
+        return [
+            Correction(s.key, int(remaining), reset)
+            for s in specs
+            if limit is None or s.limit == limit
+        ]
+
+    def sign(self, request: Request, token: Token | None) -> tuple[dict[str, str], tuple[()]]:
+        if request.headers or token is None or "access_jwt" not in token.secret:
+            return dict(request.headers), ()
+        return {"Authorization": f"Bearer {token.secret['access_jwt']}"}, ()
+
+    def renewal(self, token: Token) -> Request | None:
+        """A session from the refresh token, else from the app password."""
+        if "refresh_jwt" in token.secret:
+            bearer = (("Authorization", f"Bearer {token.secret['refresh_jwt']}"),)
+            return Request("/xrpc/com.atproto.server.refreshSession", method="POST", headers=bearer)
+        if "app_password" not in token.secret:
+            return None
+        login = {
+            n: token.secret[s]
+            for n, s in (("identifier", "identifier"), ("password", "app_password"))
+        }
+        return Request(
+            "/xrpc/com.atproto.server.createSession", method="POST", json=tuple(login.items())
+        )
+
+    def renewed(self, token: Token, answer: Answer) -> dict[str, str] | None:
+        body = fields.table(answer.body)
+        if answer.status == 200 and body.get("accessJwt") and body.get("refreshJwt"):
+            jwts = {"access_jwt": str(body["accessJwt"]), "refresh_jwt": str(body["refreshJwt"])}
+            return {**token.secret, **jwts}
+        if "refresh_jwt" in token.secret and "app_password" in token.secret:
+            return {k: v for k, v in token.secret.items() if k not in {"access_jwt", "refresh_jwt"}}
+        return None
+
+    def judge(self, answer: Answer) -> Verdict:
+        error = fields.table(answer.body).get("error")
+        if answer.status in {400, 401} and error in _BAD_TOKEN:
+            return Verdict(Outcome.TOKEN, f"token_{error}")
+        if answer.status == 403:
+            return Verdict(Outcome.TOKEN, "http_403")
+        if answer.status == 400 and "not found" in str(fields.table(answer.body).get("message")):
+            return Verdict(Outcome.GONE, "not_found")
+        if answer.status == 429:
+            usual = super().judge(answer)
+            reset = _number(answer.headers.get("ratelimit-reset"))
+            times = [when for when in (usual.until, reset) if when is not None]
+            return Verdict(Outcome.THROTTLED, "http_429", max(times, default=None))
+        if answer.status == 400 and isinstance(error, str):
+            return Verdict(Outcome.REFUSED, f"http_400_{fields.plain(error)}")
+        verdict = super().judge(answer)
+        if verdict.outcome is Outcome.OK and isinstance(error, str):
+            return Verdict(Outcome.RETRY, "error_in_200")
+        return verdict
+
+
+def _iso(micros: int) -> str:
+    when = dt.datetime.fromtimestamp(micros // 1_000_000, dt.UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{micros // 1000 % 1000:03d}Z"
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def read_post(raw: Any, page: Page) -> None:
+    """Append a PostView and its author to the page, or count why it cannot be one."""
+    view = fields.table(raw)
+    record = fields.table(view.get("record"))
+    author = read_profile(view.get("author"), page.oddities)
+    uri = fields.identifier(view.get("uri"))
+    if uri is None or author is None or not uri.startswith("at://"):
+        page.dropped["malformed"] += 1
+        return
+    odd = page.oddities
+    labels = _labels(view)
+    indexed_at = fields.moment(view.get("indexedAt"), "indexed_at", odd)
+    page.authors.append(author)
+    page.posts.append(
+        Post(
+            post_id=uri,
+            author_id=author.author_id,
+            url=f"https://bsky.app/profile/{author.author_id}/post/{uri.rpartition('/')[2]}",
+            created_at=_created_at(record, indexed_at, odd),
+            indexed_at=indexed_at,
+            likes=fields.count(view.get("likeCount"), "likes", odd),
+            comments=fields.count(view.get("replyCount"), "comments", odd),
+            shares=fields.count(view.get("repostCount"), "shares", odd),
+            tags=_tags(record),
+            text=fields.plain(record.get("text")),
+            language=next((fields.plain(x) for x in fields.listed(record.get("langs"))), None),
+            sensitive=bool(_SENSITIVE & set(labels)),
+            labels=labels,
+            media=_media(view.get("embed")),
+            flags=author.flags,
+        )
+    )
+
+
+def _created_at(record: Mapping[str, Any], indexed_at: int | None, odd: Oddities) -> int | None:
+    claimed = fields.moment(record.get("createdAt"), "created_at", odd)
+    if claimed is None or indexed_at is None:
+        return claimed if indexed_at is None else indexed_at
+    if abs(claimed - indexed_at) > DAY:
+        odd["created_at_disagrees"] += 1
+        return indexed_at
+    return claimed
+
+
+def _labels(view: Mapping[str, Any]) -> list[str]:
+    values = [fields.plain(fields.table(x).get("val")) for x in fields.listed(view.get("labels"))]
+    return list(dict.fromkeys(value for value in values if value))
+
+
+def _tags(record: Mapping[str, Any]) -> list[str]:
+    found = [fields.plain(tag) for tag in fields.listed(record.get("tags"))]
+    for facet in fields.listed(record.get("facets")):
+        for feature in fields.listed(fields.table(facet).get("features")):
+            found.append(fields.plain(fields.table(feature).get("tag")))
+    return list(dict.fromkeys(tag.lower() for tag in found if tag))
+
+
+def _media(raw: Any) -> list[Media]:
+    embed = fields.table(raw)
+    if isinstance(embed.get("media"), dict):
+        embed = fields.table(embed["media"])
+    items = fields.listed(embed.get("images")) or fields.listed(embed.get("items"))
+    found = [_image(index, fields.table(item)) for index, item in enumerate(items)]
+    if embed.get("playlist"):
+        url, still = fields.url(embed["playlist"]), fields.url(embed.get("thumbnail"))
+        found.append(Media(len(found), "video", url, still, alt=fields.plain(embed.get("alt"))))
+    return found
+
+
+def _image(index: int, item: Mapping[str, Any]) -> Media:
+    ratio = fields.table(item.get("aspectRatio"))
+    return Media(
+        index=index,
+        kind="image",
+        url=fields.url(item.get("fullsize")),
+        preview_url=fields.url(item.get("thumb") or item.get("thumbnail")),
+        width=fields.side(ratio.get("width")),
+        height=fields.side(ratio.get("height")),
+        alt=fields.plain(item.get("alt")),
+    )
+
+
+def read_profile(raw: Any, odd: Oddities) -> Author | None:
+    """The author in a profile view of any detail; None when it has no did."""
+    profile = fields.table(raw)
+    did = fields.identifier(profile.get("did"))
+    if did is None:
+        return None
+    labels = set(_labels(profile))
+    flags = {"no_unauthenticated"} if "!no-unauthenticated" in labels else set()
+    if "bot" in labels:
+        flags.add("bot")
+    return Author(
+        author_id=did,
+        handle=fields.plain(profile.get("handle")),
+        followers=fields.count(profile.get("followersCount"), "followers", odd),
+        following=fields.count(profile.get("followsCount"), "following", odd),
+        posts_count=fields.count(profile.get("postsCount"), "posts_count", odd),
+        bot="bot" in labels,
+        noindex="no_unauthenticated" in flags,
+        created_at=fields.moment(profile.get("createdAt"), "account_created_at", odd),
+        flags=frozenset(flags),
+    )

@@ -1,0 +1,302 @@
+"""Flickr: photos by tag or account, with faves and views.
+
+Flickr's interface has no follower counts, so likes / views is the ratio to label by. Sources:
+flickr.com/services/api (photos.search, people.getPublicPhotos, photos.getInfo, photos.getFavorites,
+error codes) and recorded answers. Calls go as signed POST forms: no key stands in an address.
+"""
+
+# ruff: noqa: ARG002 - not every adapter needs every argument of the interface
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from collectors import fields
+from collectors.buckets import BucketSpec
+from collectors.platforms.base import (
+    Answer,
+    Chain,
+    Outcome,
+    Page,
+    Platform,
+    Request,
+    Signature,
+    Verdict,
+)
+from collectors.records import Author, Media, Oddities, Post
+from collectors.store import Token
+
+__all__ = ["Flickr"]
+
+PER_PAGE = 500
+MOST_OF_A_QUERY = 4000
+"""Flickr repeats its results after this many; what follows is asked by an earlier upload date."""
+
+_EXTRAS = (
+    "date_upload,owner_name,license,media,url_l,url_c,url_o,count_faves,count_views,"
+    "count_comments,tags,description"
+)
+_LOGIN = {"95", "96", "97", "98", "99", "100", "108"}
+_PASSING = {"0", "105", "106", "201"}
+_GONE = ("not found", "deleted", "private", "invalid nsid", "unknown user", "permission denied")
+_SIZES = (("url_o", "o"), ("url_l", "l"), ("url_c", "c"), ("url_m", "m"))
+
+
+class Flickr(Platform):
+    """www.flickr.com; ``host = "api.flickr.com"``."""
+
+    name = "flickr"
+    requires_token = True
+    counts_per_call = 1
+    environment: ClassVar = {"LIKEWISE_FLICKR_KEY": "api_key"}
+
+    def plan(self, lo: int | None, hi: int) -> list[Chain]:
+        chains = [Chain("account", name, lo, hi) for name in self.source.accounts]
+        return chains + [Chain("tag", tag, lo, hi) for tag in self.source.tags]
+
+    def page(self, chain: Chain, cursor: str | None) -> Request:
+        """A cursor is ``LATEST/PAGE``: latest upload date in seconds, and page from 1."""
+        latest, _, number = (cursor or "/1").rpartition("/")
+        nsid = None
+        if chain.kind == "account":
+            nsid, _, latest = latest.partition("|")
+            nsid = nsid or (chain.value if "@" in chain.value else None)
+            if nsid is None:
+                return _call("flickr.people.findByUsername", username=chain.value)
+        bounds = {}
+        if chain.lo is not None:
+            bounds["min_upload_date"] = str(chain.lo // 1_000_000)
+        until = latest or (str(chain.hi // 1_000_000) if chain.hi is not None else "")
+        if until:
+            bounds["max_upload_date"] = until
+        who = {"user_id": nsid} if nsid else {"tags": chain.value}
+        return _call(
+            "flickr.photos.search", **who, **bounds, sort="date-posted-desc", media="photos",
+            safe_search="1", extras=_EXTRAS, per_page=str(PER_PAGE), page=number,
+        )  # fmt: skip
+
+    def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        page = Page()
+        root = answer.body
+        user = root.find("user")
+        if user is not None:
+            page.cursor = f"{user.get('nsid') or user.get('id')}|/1"
+            return page
+        read_photos(root, page)
+        listing = next((node for node in root if node.get("pages") is not None), None)
+        if listing is None:
+            return page
+        latest, _, number = (cursor or "/1").rpartition("/")
+        count = fields.count(listing.get("pages"), "pages", page.oddities) or 0
+        at = int(number)
+        per_page = fields.count(listing.get("perpage"), "perpage", page.oddities) or PER_PAGE
+        if at >= count:
+            return page
+        if (at + 1) * per_page <= MOST_OF_A_QUERY:
+            page.cursor = f"{latest}/{at + 1}"
+            return page
+        oldest = min((p.created_at for p in page.posts if p.created_at), default=None)
+        if oldest is not None:
+            prefix = latest.partition("|")[0] + "|" if "|" in latest else ""
+            page.cursor = f"{prefix}{oldest // 1_000_000}/1"
+        return page
+
+    # -- counts ---------------------------------------------------------------------------
+
+    def counts(self, ids: Sequence[str]) -> Request:
+        return _call("flickr.photos.getInfo", photo_id=ids[0])
+
+    def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
+        page = Page()
+        read_photos(answer.body, page)
+        return page
+
+    # -- limits, tokens, errors -----------------------------------------------------------
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        """3600 an hour for the application's key, over all its users."""
+        key = "none" if token is None else token.app or token.id
+        return [BucketSpec(f"{self.host}/key/{key}", 3600, 3600.0)]
+
+    def sign(self, request: Request, token: Token | None) -> Signature:
+        """OAuth 1.0a in a header; with nothing but a key, the key as a form field."""
+        if token is None:
+            return {}, ()
+        secret = token.secret
+        if "api_secret" not in secret or "oauth_token" not in secret:
+            return {}, (("api_key", secret.get("api_key", "")),)
+        from oauthlib.oauth1 import Client
+
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        signer = Client(
+            secret["api_key"],
+            client_secret=secret["api_secret"],
+            resource_owner_key=secret["oauth_token"],
+            resource_owner_secret=secret.get("oauth_token_secret", ""),
+        )
+        _, headers, _ = signer.sign(self.base + request.path, "POST", list(request.data), form)
+        return {"Authorization": headers["Authorization"]}, ()
+
+    def decode(self, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
+        """Flickr's own format is XML; anything else is a page of some proxy."""
+        if not raw.strip():
+            return Answer(status, headers, problem="empty_body")
+        try:
+            return Answer(status, headers, parse(raw))
+        except (ET.ParseError, ValueError):
+            problem = "html" if "html" in headers.get("content-type", "") else "broken_xml"
+            return Answer(status, headers, problem=problem)
+
+    def judge(self, answer: Answer) -> Verdict:
+        root = answer.body
+        if answer.status == 200 and root is not None and root.tag == "rsp":
+            return OK if root.get("stat") == "ok" else self._judge_failure(root)
+        verdict = super().judge(answer)
+        if verdict.outcome is Outcome.OK:
+            return Verdict(Outcome.RETRY, "not_flickr")
+        return verdict
+
+    @staticmethod
+    def _judge_failure(root: ET.Element) -> Verdict:
+        error = root.find("err")
+        code = "" if error is None else error.get("code", "")
+        text = "" if error is None else error.get("msg", "").lower()
+        if code in _PASSING:
+            return Verdict(Outcome.RETRY, f"flickr_{code}")
+        if code in _LOGIN:
+            return Verdict(Outcome.TOKEN, f"flickr_{code}")
+        if any(word in text for word in _GONE):
+            return Verdict(Outcome.GONE, f"flickr_{code}")
+        return Verdict(Outcome.REFUSED, f"flickr_{code}")
+
+
+OK = Verdict(Outcome.OK)
+
+
+def _call(method: str, **params: str) -> Request:
+    data = (("method", method), *sorted(params.items()))
+    return Request("/services/rest/", method="POST", data=data)
+
+
+def parse(raw: bytes) -> ET.Element:
+    """An XML answer. Entity declarations are refused: Flickr sends none.
+
+    Raises:
+        ValueError: the document declares entities.
+        ET.ParseError: it is not well-formed.
+    """
+    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw[:500].upper():
+        raise ValueError("document type declarations are refused")
+    return ET.fromstring(raw)  # noqa: S314 - without declarations nothing can expand
+
+
+def read_photos(root: ET.Element, page: Page) -> None:
+    """Append every photo of an answer, of a list or by itself, and its owner."""
+    if root.find("sizes") is not None:
+        return
+    owner = next((node.get("owner") for node in root if node.get("owner")), None)
+    for photo in root.iter("photo"):
+        read_photo(photo, page, owner)
+
+
+def read_photo(photo: ET.Element, page: Page, album_owner: str | None = None) -> None:
+    """Append one photo as a post, or count why it cannot be one."""
+    odd = page.oddities
+    post_id = fields.identifier(photo.get("id"))
+    author = _owner(photo, album_owner)
+    if post_id is None or author is None:
+        page.dropped["malformed"] += 1
+        return
+    page.authors.append(author)
+    shown = photo.find("visibility")
+    public = photo.get("ispublic", "1" if shown is None else shown.get("ispublic", "1"))
+    views = photo.get("count_views", photo.get("views"))
+    comments = photo.get("count_comments") or photo.findtext("comments")
+    posted = photo.find("dates")
+    uploaded = photo.get("dateupload", photo.get("dateuploaded"))
+    if uploaded is None and posted is not None:
+        uploaded = posted.get("posted")
+    safety = fields.count(photo.get("safety_level"), "safety_level", odd)
+    page.posts.append(
+        Post(
+            post_id=post_id,
+            author_id=author.author_id,
+            url=f"https://www.flickr.com/photos/{author.author_id}/{post_id}",
+            created_at=fields.moment(uploaded, "created_at", odd),
+            likes=fields.count(photo.get("count_faves"), "likes", odd),
+            comments=fields.count(comments, "comments", odd),
+            views=fields.count(views, "views", odd),
+            tags=_tags(photo),
+            text=_text(photo),
+            visibility="public" if public == "1" else "private",
+            sensitive=None if safety is None else safety > 0,
+            labels=[f"license:{photo.get('license')}"] if photo.get("license") else [],
+            media=_media(photo),
+            flags=frozenset() if public == "1" else frozenset({"not_public"}),
+        )
+    )
+
+
+def _owner(photo: ET.Element, album_owner: str | None) -> Author | None:
+    node = photo.find("owner")
+    if node is not None:
+        author_id, handle = fields.identifier(node.get("nsid")), node.get("username")
+    else:
+        author_id, handle = (
+            fields.identifier(photo.get("owner") or album_owner),
+            photo.get("ownername"),
+        )
+    return None if author_id is None else Author(author_id, handle=fields.plain(handle))
+
+
+def read_person(root: ET.Element) -> Author | None:
+    """The author in an answer of people.getInfo; None when there is none."""
+    person = root.find("person")
+    author_id = None if person is None else fields.identifier(person.get("nsid"))
+    if person is None or author_id is None:
+        return None
+    total = person.findtext("photos/count")
+    odd = Oddities()
+    return Author(
+        author_id=author_id,
+        handle=fields.plain(person.findtext("username")),
+        posts_count=fields.count(total, "posts_count", odd),
+        source="account",
+    )
+
+
+def _tags(photo: ET.Element) -> list[str]:
+    nodes = photo.findall("tags/tag")
+    names = [node.text for node in nodes] if nodes else photo.get("tags", "").split()
+    return list(dict.fromkeys(plain.lower() for name in names if (plain := fields.plain(name))))
+
+
+def _text(photo: ET.Element) -> str | None:
+    title = photo.get("title") or photo.findtext("title")
+    parts = (fields.plain(title), fields.strip_html(photo.findtext("description")))
+    return "\n".join(part for part in parts if part) or None
+
+
+def _media(photo: ET.Element) -> list[Media]:
+    found = [(photo.get(name), size) for name, size in _SIZES if photo.get(name)]
+    kind = {"photo": "image", "video": "video"}.get(photo.get("media", "photo"), "other")
+    if not found:
+        return [_constructed(photo, kind)] if photo.get("server") and photo.get("secret") else []
+    url, size = found[0]
+    return [
+        Media(
+            index=0,
+            kind=kind,
+            url=fields.url(url),
+            preview_url=fields.url(found[-1][0]),
+            width=fields.side(photo.get(f"width_{size}")),
+            height=fields.side(photo.get(f"height_{size}")),
+        )
+    ]
+
+
+def _constructed(photo: ET.Element, kind: str) -> Media:
+    """The address of the 1024-pixel copy, as flickr.com/services/api/misc.urls.html builds it."""
+    name = f"{photo.get('id')}_{photo.get('secret')}_b.jpg"
+    return Media(0, kind, fields.url(f"https://live.staticflickr.com/{photo.get('server')}/{name}"))

@@ -1,0 +1,251 @@
+"""Instagram Graph API: posts of known professional accounts, and hashtags without authors.
+
+Sources: developers.facebook.com/docs/instagram-api (business_discovery, ig-hashtag, rate
+limiting) and answers recorded by python-facebook. Hashtag search never tells who posted, so such
+posts get a stand-in author of their own (``no-author:ID``) and no follower count: they cannot be
+labelled by likes / followers.
+"""
+
+# ruff: noqa: ARG002 - not every adapter needs every argument of the interface
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from collectors import fields
+from collectors.buckets import BucketSpec, Correction
+from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
+from collectors.records import Author, Media, Post
+from collectors.store import Token
+
+__all__ = ["Instagram"]
+
+VERSION = "v25.0"
+HOUR = 3600.0
+_CHILDREN = "children{media_url,media_type,thumbnail_url}"
+_MEDIA = (
+    f"id,caption,like_count,comments_count,media_type,media_url,permalink,timestamp,{_CHILDREN}"
+)
+_HASHTAG = (
+    f"id,caption,media_type,media_url,permalink,timestamp,like_count,comments_count,{_CHILDREN}"
+)
+_THROTTLED = {4, 17, 32, 613, 80002}
+_TOKEN = {102, 190, 467}
+_PASSING = {1, 2}
+
+
+class Instagram(Platform):
+    """graph.facebook.com with tokens of Facebook Login."""
+
+    name = "instagram"
+    requires_token = True
+    environment: ClassVar = {
+        "LIKEWISE_INSTAGRAM_TOKEN": "access_token",
+        "LIKEWISE_INSTAGRAM_USER_ID": "user_id",
+    }
+
+    def plan(self, lo: int | None, hi: int) -> list[Chain]:
+        chains = [Chain("account", name, lo, hi) for name in self.source.accounts]
+        return chains + [Chain("tag", tag, lo, hi) for tag in self.source.tags]
+
+    def page(self, chain: Chain, cursor: str | None) -> Request:
+        """``{user}`` stands for the Instagram id that belongs to the token of the call."""
+        if chain.kind == "account":
+            after = f".after({cursor})" if cursor else ""
+            about = "id,username,followers_count,follows_count,media_count"
+            ask = f"{about},media.limit(50){after}{{{_MEDIA}}}"
+            value = f"business_discovery.username({chain.value}){{{ask}}}"
+            return Request(f"/{VERSION}/{{user}}", (("fields", value),))
+        if cursor is None:
+            search = (("user_id", "{user}"), ("q", chain.value))
+            return Request(f"/{VERSION}/ig_hashtag_search", search)
+        hashtag, _, after = cursor.lstrip("#").partition("/")
+        params = (("user_id", "{user}"), ("fields", _HASHTAG), ("limit", "50"))
+        more = (("after", after),) if after else ()
+        return Request(f"/{VERSION}/{hashtag}/recent_media", (*params, *more))
+
+    def address(self, request: Request, token: Token | None) -> Request:
+        user = (token.secret.get("user_id") or token.user) if token is not None else ""
+        params = tuple((name, value.replace("{user}", user)) for name, value in request.params)
+        return replace(request, path=request.path.replace("{user}", user), params=params)
+
+    def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        body = fields.table(answer.body)
+        if chain.kind == "account":
+            return self._read_discovery(chain, body)
+        page = Page()
+        entries = fields.listed(body.get("data"))
+        if cursor is None:
+            ids = [fields.identifier(fields.table(entry).get("id")) for entry in entries]
+            page.cursor = f"#{ids[0]}/" if ids and ids[0] else None
+            return page
+        for entry in entries:
+            read_media(entry, page, author_id=None)
+        after = _after(body)
+        if after is not None:
+            page.cursor = cursor.partition("/")[0] + "/" + after
+        return page
+
+    @staticmethod
+    def _read_discovery(chain: Chain, body: Mapping[str, Any]) -> Page:
+        page = Page()
+        found = fields.table(body.get("business_discovery"))
+        author = read_user(found, page)
+        media = fields.table(found.get("media"))
+        for entry in fields.listed(media.get("data")):
+            read_media(entry, page, author_id=author.author_id if author else None)
+        page.cursor = _after(media)
+        times = [post.created_at for post in page.posts if post.created_at is not None]
+        if chain.lo is not None and times and max(times) < chain.lo:
+            page.cursor = None
+        return page
+
+    # -- limits and errors ----------------------------------------------------------------
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        """200 an hour for each user of the application; ``{}`` names them."""
+        user = "nobody" if token is None else token.user or token.id
+        app = "app" if token is None else token.app or "app"
+        return [BucketSpec(f"{self.host}/{app}/{user}", 200, HOUR)]
+
+    def corrections(self, answer: Answer, specs: Sequence[BucketSpec]) -> list[Correction]:
+        """Usage headers are percentages of a limit; the waiting time is in minutes."""
+        percent, minutes = usage(answer.headers)
+        if percent is None:
+            return []
+        until = answer.received + 60 * minutes if minutes else None
+        return [
+            Correction(s.key, max(0, int(s.limit * (100 - percent) / 100)), None, until)
+            for s in specs
+        ]
+
+    def judge(self, answer: Answer) -> Verdict:
+        error = fields.table(fields.table(answer.body).get("error"))
+        code = error.get("code")
+        if code in _THROTTLED:
+            _, minutes = usage(answer.headers)
+            wait = 60 * minutes if minutes else HOUR
+            return Verdict(Outcome.THROTTLED, f"graph_{code}", answer.received + wait)
+        if code in _TOKEN:
+            return Verdict(Outcome.TOKEN, f"graph_{code}")
+        if code in _PASSING or (error.get("is_transient") is True):
+            return Verdict(Outcome.RETRY, f"graph_{code}")
+        if code == 110 or "cannot be found" in str(error.get("message", "")).lower():
+            return Verdict(Outcome.GONE, f"graph_{code}")
+        if error:
+            return Verdict(Outcome.REFUSED, f"graph_{code}")
+        return super().judge(answer)
+
+    def renewal(self, token: Token) -> Request | None:
+        """Exchange a token that still holds for one of 60 days; one that has expired is lost."""
+        if "app_secret" not in token.secret:
+            return None
+        data = (
+            ("grant_type", "fb_exchange_token"),
+            ("client_id", token.app),
+            ("client_secret", token.secret["app_secret"]),
+            ("fb_exchange_token", token.secret["access_token"]),
+        )
+        return Request(f"/{VERSION}/oauth/access_token", method="POST", data=data)
+
+    def renewed(self, token: Token, answer: Answer) -> dict[str, str] | None:
+        fresh = fields.table(answer.body).get("access_token")
+        if answer.status != 200 or not isinstance(fresh, str):
+            return None
+        return {**token.secret, "access_token": fresh}
+
+
+def usage(headers: Mapping[str, str]) -> tuple[float | None, float]:
+    """Largest percentage of the usage headers (None without any) and minutes to wait."""
+    percents: list[float] = []
+    minutes = 0.0
+    for name in ("x-app-usage", "x-business-use-case-usage"):
+        try:
+            value = json.loads(headers.get(name, "null"))
+        except ValueError:
+            continue
+        for entry in _entries(value):
+            for key in ("call_count", "total_cputime", "total_time"):
+                if isinstance(entry.get(key), int | float):
+                    percents.append(float(entry[key]))
+            wait = entry.get("estimated_time_to_regain_access")
+            if isinstance(wait, int | float):
+                minutes = max(minutes, float(wait))
+    return max(percents, default=None), minutes
+
+
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    """``{"call_count": ...}`` itself, or all entries of ``{"ID": [{...}], ...}``."""
+    if isinstance(value, dict) and not any(isinstance(v, list) for v in value.values()):
+        return [value]
+    lists = value.values() if isinstance(value, dict) else []
+    return [fields.table(entry) for one in lists for entry in fields.listed(one)]
+
+
+def _after(body: Mapping[str, Any]) -> str | None:
+    paging = fields.table(body.get("paging"))
+    return fields.plain(fields.table(paging.get("cursors")).get("after"))
+
+
+def read_user(raw: Any, page: Page) -> Author | None:
+    """Append the author of a User node; None when it has no id."""
+    user = fields.table(raw)
+    author_id = fields.identifier(user.get("id"))
+    if author_id is None:
+        return None
+    odd = page.oddities
+    author = Author(
+        author_id=author_id,
+        handle=fields.plain(user.get("username")),
+        followers=fields.count(user.get("followers_count"), "followers", odd),
+        following=fields.count(user.get("follows_count"), "following", odd),
+        posts_count=fields.count(user.get("media_count"), "posts_count", odd),
+        source="account",
+    )
+    page.authors.append(author)
+    return author
+
+
+def read_media(raw: Any, page: Page, author_id: str | None) -> None:
+    """Append a Media node as a post, or count that it is none."""
+    node = fields.table(raw)
+    post_id = fields.identifier(node.get("id"))
+    if post_id is None:
+        page.dropped["malformed"] += 1
+        return
+    owner = fields.identifier(fields.table(node.get("owner")).get("id"))
+    text = fields.plain(node.get("caption"))
+    odd = page.oddities
+    page.posts.append(
+        Post(
+            post_id=post_id,
+            author_id=author_id or owner or f"no-author:{post_id}",
+            url=fields.url(node.get("permalink")),
+            created_at=fields.moment(node.get("timestamp"), "created_at", odd),
+            likes=fields.count(node.get("like_count"), "likes", odd),
+            comments=fields.count(node.get("comments_count"), "comments", odd),
+            tags=fields.hashtags(text),
+            text=text,
+            media=_media(node),
+        )
+    )
+
+
+_KINDS = {"IMAGE": "image", "VIDEO": "video"}
+
+
+def _media(node: Mapping[str, Any]) -> list[Media]:
+    children = fields.listed(fields.table(node.get("children")).get("data"))
+    items = [fields.table(child) for child in children] or [node]
+    return [
+        Media(
+            index=index,
+            kind=_KINDS.get(str(item.get("media_type")), "other"),
+            url=fields.url(item.get("media_url")),
+            preview_url=fields.url(item.get("thumbnail_url")),
+        )
+        for index, item in enumerate(items)
+        if item.get("media_url") or item.get("thumbnail_url")
+    ]
