@@ -111,6 +111,7 @@ def make(
     signal: float = 3.0,
     seed: int = 1,
     faces: bool = True,
+    features: bool = True,
     config: dict[str, dict[str, Any]] | None = None,
 ) -> Study:
     """A study with every table from ``posts`` to ``features`` and one saved linear model."""
@@ -124,8 +125,9 @@ def make(
     if faces:
         _faces(study, made)
     _labels(study, made, faces=faces)
-    _features(study, made, seed)
-    save_model(study)
+    if features:
+        _features(study, made, seed)
+        save_model(study)
     return study
 
 

@@ -7,7 +7,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count", "date", "interval", "number", "percent", "plural", "reason", "signed"]
+__all__ = [
+    "FILTERS",
+    "count",
+    "date",
+    "interval",
+    "number",
+    "percent",
+    "plural",
+    "reason",
+    "signed",
+]
 
 
 def count(value: float) -> str:
@@ -16,13 +26,14 @@ def count(value: float) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Three significant digits without an exponent; a dash for what is not known."""
+    """At most three significant digits, no exponent; a dash for what is not known."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(places, 8)}f}".replace("-", "\u2212")
+    text = f"{value:,.{min(places, 8)}f}".replace("-", "\u2212")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def signed(value: float | None, places: int = 2) -> str:
@@ -30,6 +41,21 @@ def signed(value: float | None, places: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:+.{places}f}".replace("-", "\u2212")
+
+
+def fixed(value: float | None, places: int = 3) -> str:
+    """'0.612'; a dash for what is not known."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{places}f}"
+
+
+def between(row: Mapping[str, float], name: str) -> str:
+    """The interval ``name_low`` to ``name_high`` of a row."""
+    return interval(row[f"{name}_low"], row[f"{name}_high"])
+
+
+def pvalue(p: float) -> str:
+    """'0.03', or '< 0.001'."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def percent(share: float, places: int = 0) -> str:
@@ -69,5 +95,8 @@ FILTERS: Mapping[str, Any] = {
     "percent": percent,
     "reason": reason,
     "date": date,
+    "fixed": fixed,
+    "between": between,
+    "pvalue": pvalue,
 }
 """What the templates call them."""
