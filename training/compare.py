@@ -96,6 +96,7 @@ class _Comparison:
         results = [verdict.result(self.judge, row, plain) for row in rows]
         self._save_models(rows, results)
         content = self._content(rows, results, plain)
+        content["figures"] = self._figures(content)
         write_json(self.study.folder("reports") / "comparison.json", content)
         manifest = self._publish(content)
         self.store.discard()
@@ -135,23 +136,21 @@ class _Comparison:
 
     def _judged(self, problem: Problem, name: str) -> Judged:
         judged = Judged.of(problem, self._classify(problem, name))
-        if name == linear.NAME:
+        if name == linear.NAME and problem.matrix.layer not in self.learning:
             store = self.store.below(f"{problem.matrix.layer}-{problem.set_name}-learning")
             c = float(judged.fitted.parameters["C"])
-            self.learning[judged.model] = learning_curve(problem, store, c)
+            self.learning[problem.matrix.layer] = learning_curve(problem, store, c)
         return judged
 
     def _points(self, layers: int) -> int:
         per_set = {
-            linear.NAME: linear.grid_points(self.settings.c_values) + 1,
+            linear.NAME: linear.grid_points(self.settings.c_values),
             forest.NAME: forest.grid_points(len(self.labels.folds)),
             sgd.NAME: sgd.grid_points(self.settings.step_sizes),
         }
-        return (
-            layers
-            * len(self.settings.sets)
-            * sum(per_set[name] for name in self.settings.classifiers)
-        )
+        each = sum(per_set[name] for name in self.settings.classifiers)
+        learning = linear.NAME in self.settings.classifiers
+        return layers * (len(self.settings.sets) * each + learning)
 
     def _problems(self, matrix: Matrix) -> list[Problem]:
         views = {"normal": 1, "flipped": 2}
@@ -249,6 +248,11 @@ class _Comparison:
             "bootstrap": self.settings.bootstrap,
             "permutations": self.settings.permutations,
         }
+
+    def _figures(self, content: Mapping[str, Any]) -> list[dict[str, str]]:
+        from training import curves
+
+        return curves.save(content, self.study.folder("reports", "figures"))
 
     def _publish(self, content: Mapping[str, Any]) -> Manifest:
         from likewise.tables import COMPARISON

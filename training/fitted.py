@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from likewise.errors import DataError
 from training.metrics import average_precision
 
 if TYPE_CHECKING:
@@ -67,20 +68,23 @@ class Problem:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One grid point: its parameters and the average precision of each fold."""
+    """One grid point: its parameters and the average precision of each fold, by fold.
+
+    Folds of one class have none. It is empty when the fit diverged.
+    """
 
     parameters: Mapping[str, float]
-    fold_ap: Sequence[float]
+    fold_ap: Mapping[int, float]
 
     @property
     def mean(self) -> float:
-        """Mean over the folds that hold both classes; NaN when the fit diverged."""
-        return float(np.mean(self.fold_ap)) if len(self.fold_ap) else float("nan")
+        """Mean over the folds; NaN when the fit diverged."""
+        return float(np.mean([*self.fold_ap.values()])) if self.fold_ap else float("nan")
 
     @property
     def spread(self) -> float:
-        """Standard deviation over the folds."""
-        return float(np.std(self.fold_ap)) if len(self.fold_ap) else float("nan")
+        """Standard deviation over the folds; NaN when the fit diverged."""
+        return float(np.std([*self.fold_ap.values()])) if self.fold_ap else float("nan")
 
 
 @dataclass(frozen=True)
@@ -104,19 +108,29 @@ class Fitted:
     notes: Sequence[str] = ()
 
 
-def fold_scores(problem: Problem, scores: NDArray[np.float64]) -> list[float]:
-    """Average precision of each fold; folds of one class have none and are left out."""
+def fold_scores(problem: Problem, scores: NDArray[np.float64]) -> dict[int, float]:
+    """Average precision by fold; empty when scores are not finite, for the fit diverged."""
     if not np.isfinite(scores).all():
-        return [float("nan")]
-    found = []
+        return {}
+    found = {}
     for fold in problem.labels.folds:
         inside = problem.train_fold == fold
         if np.unique(problem.train_label[inside]).size == 2:
-            found.append(float(average_precision(problem.train_label[inside], scores[inside])))
+            found[fold] = float(average_precision(problem.train_label[inside], scores[inside]))
     return found
 
 
 def choose(curve: Sequence[CurvePoint]) -> int:
-    """Index of the best grid point: highest mean over the folds, the first of equals."""
-    means = [-np.inf if np.isnan(point.mean) else point.mean for point in curve]
-    return int(np.argmax(means))
+    """Index of the best grid point: highest mean over the folds, the first of equals.
+
+    Raises:
+        DataError: every point diverged, or no fold holds both classes.
+    """
+    means = np.array([point.mean for point in curve])
+    if np.isnan(means).all():
+        raise DataError(
+            "no grid point has a cross-validation score: all fits diverged, or no fold holds both "
+            "good and bad pictures",
+            hint="collect more authors, or lower [compare] step_sizes",
+        )
+    return int(np.nanargmax(means))

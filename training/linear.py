@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from training import solver
 from training.fitted import CurvePoint, Fitted, choose, fold_scores
 from training.metrics import average_precision
 from training.models import LinearScorer
-from training.solver import Path, objective
 
 if TYPE_CHECKING:
     from training.fitted import Problem
@@ -76,7 +77,7 @@ def fit(problem: Problem, store: GridStore, c_values: Sequence[float]) -> Fitted
 
 
 def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> list[Point]:
-    path: Path | None = None
+    path: solver.Path | None = None
     points: list[Point] = []
 
     def compute(c: float) -> Point:
@@ -98,14 +99,14 @@ def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> lis
     return points
 
 
-def _path(problem: Problem) -> Path:
+def _path(problem: Problem) -> solver.Path:
     sign = problem.tiled(problem.labels.sign)
-    return Path(problem.matrix.train(problem.views), sign, problem.share())
+    return solver.Path(problem.matrix.train(problem.views), sign, problem.share())
 
 
 def _refit(problem: Problem, c: float, point: Point) -> Point:
     """The model of all training pictures: by LinearSVC, or the solver's where memory is short."""
-    rows, solver = problem.matrix.train(problem.views), float(point["objective"][-1])
+    rows, reached = problem.matrix.train(problem.views), float(point["objective"][-1])
     if rows.size * LIBLINEAR_BYTES > _free_memory():
         note = "LinearSVC would need more memory than is free: the solver's own model is kept"
         return {
@@ -121,13 +122,13 @@ def _refit(problem: Problem, c: float, point: Point) -> Point:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(rows, sign, sample_weight=weight)
     stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    value = objective(
+    value = solver.objective(
         rows, sign, weight.astype(np.float32), c, model.coef_[0], float(model.intercept_[0])
     )
     return {
         "weight": model.coef_[0],
         "bias": model.intercept_[0],
-        "gap": np.float64(solver / value - 1),
+        "gap": np.float64(reached / value - 1),
         "by_sklearn": np.bool_(True),
         "notes": np.array(
             ["LinearSVC stopped before its tolerance was met"] if stopped else [], str
@@ -135,8 +136,11 @@ def _refit(problem: Problem, c: float, point: Point) -> Point:
     }
 
 
-def _free_memory() -> int:
-    """Bytes that can be had without swapping; the cgroup's limit counts, where there is one."""
-    import os
-
-    return int(os.sysconf("SC_AVPHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
+def _free_memory() -> float:
+    """Bytes that can be had without swapping; infinite where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")
+    told = {line.split(":")[0]: line.split()[1] for line in lines}
+    return 1024.0 * int(told["MemAvailable"]) if "MemAvailable" in told else float("inf")

@@ -119,6 +119,13 @@ class Evaluation:
             "brier": np.asarray(weights @ (self.probability - self.label) ** 2 / total),
         }
 
+    def precision_recall(self, points: int = 200) -> dict[str, list[float]]:
+        """Precision and recall at each threshold, thinned to about ``points`` of them."""
+        good, bad = _sums(self.label, self.scores)
+        keep = np.unique(np.linspace(0, len(good) - 1, points).round().astype(int))
+        recall, precision = good / good[-1], good / (good + bad)
+        return {"recall": recall[keep].tolist(), "precision": precision[keep].tolist()}
+
     def confusion(self) -> dict[str, int]:
         """Counts at the threshold of probability 1/2."""
         said, good = self.probability >= 0.5, self.label == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 __all__ = ["comparison_rows", "text"]
 
 
@@ -24,7 +22,8 @@ def comparison_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _curve_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for point in result["curve"]:
         name = ", ".join(f"{key}={value:g}" for key, value in point["parameters"].items())
-        values = [(None, point["mean"]), *enumerate(point["folds"])]
+        folds = [(int(fold), value) for fold, value in point["folds"].items()]
+        values: list[tuple[int | None, float | None]] = [(None, point["mean"]), *folds]
         for fold, value in values:
             yield {
                 **_place(result),
@@ -33,7 +32,7 @@ def _curve_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "part": "cv",
                 "fold": fold,
                 "metric": "average_precision",
-                "value": value if np.isfinite(value) else None,
+                "value": value,
                 "made_by": result["made_by"]["curve"],
             }
 
@@ -46,7 +45,7 @@ def _test_rows(found: Mapping[str, Any], classifier: str, by: str) -> Iterator[d
             "parameters": "",
             "part": "test",
             "metric": metric,
-            **{end: score[end] if np.isfinite(score[end]) else None for end in score},
+            **score,
             "made_by": by,
         }
 

@@ -100,9 +100,14 @@ class Judge:
         return int(((good == 0) | (good == self.weights.sum(axis=1))).sum())
 
 
-def _bounded(value: float, draws: NDArray[np.float64]) -> dict[str, float]:
+def _finite(value: float) -> float | None:
+    """JSON knows no NaN: a score that does not exist is null."""
+    return value if np.isfinite(value) else None
+
+
+def _bounded(value: float, draws: NDArray[np.float64]) -> dict[str, Any]:
     low, high = interval(draws)
-    return {"value": value, "low": low, "high": high}
+    return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
 
 
 def result(judge: Judge, row: Judged, baselines: Sequence[Baseline]) -> dict[str, Any]:
@@ -119,13 +124,14 @@ def result(judge: Judge, row: Judged, baselines: Sequence[Baseline]) -> dict[str
         "p_value": judge.p_value(row.evaluation),
         "against": {b.name: judge.difference(row.evaluation, b.evaluation) for b in baselines},
         "confusion": row.evaluation.confusion(),
+        "pr_curve": row.evaluation.precision_recall(),
         "threshold": -row.intercept / row.slope if row.slope else None,
         "curve": [
             {
                 "parameters": dict(point.parameters),
-                "mean": point.mean,
-                "spread": point.spread,
-                "folds": list(point.fold_ap),
+                "mean": _finite(point.mean),
+                "spread": _finite(point.spread),
+                "folds": {str(fold): ap for fold, ap in point.fold_ap.items()},
             }
             for point in fitted.curve
         ],

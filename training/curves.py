@@ -1,0 +1,217 @@
+"""Figures of the comparison: C-curves, precision and recall, learning curve, confusion.
+
+Each is a ``Plot`` that paints into Matplotlib axes from the content of ``comparison.json`` alone,
+so that the report draws the same figure again in its own shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from training.report.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw
+
+__all__ = ["Plot", "plots", "save"]
+
+COLOURS = {"linear-svc": GOOD, "random-forest": BAD, "svm-with-sgd": THIRD}
+MARKS = {"normal": "-", "flipped": "--"}
+SETS = {"normal": "normal", "flipped": "flipped + normal"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: ``name`` of its files, title, what it shows in words, and how to paint it."""
+
+    name: str
+    title: str
+    words: str
+    paint: Callable[[Axes, bool], None]
+
+
+def plots(content: Mapping[str, Any]) -> list[Plot]:
+    """All figures that the content allows."""
+    results = content["results"]
+    found = []
+    for layer in dict.fromkeys(result["layer"] for result in results):
+        own = [result for result in results if result["layer"] == layer]
+        found += [*_c_curves(layer, own), *_sgd_grids(layer, own), _pr_curves(layer, own, content)]
+    if content["learning_curves"]:
+        found.append(_learning(content))
+    best = next((r for r in results if r["model"] == content["best"]), None)
+    return [*found, _confusion(best)] if best else found
+
+
+def save(content: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
+    """Write every figure as PNG and SVG into ``folder``; returns names, titles and words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = plots(content)
+    for plot in found:
+        draw(folder, plot.name, plot.title, plot.words, plot.paint)
+    return [{"name": p.name, "title": p.title, "words": p.words} for p in found]
+
+
+def _c_curves(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    own = [r for r in results if r["classifier"] == "linear-svc"]
+    if not own:
+        return []
+
+    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+        for result, colour in zip(own, (GOOD, BAD), strict=False):
+            _band(axes, result["curve"], "C", colour, SETS[result["set"]])
+            chosen = result["parameters"]["C"]
+            axes.axvline(chosen, color=colour, linewidth=0.8, linestyle=":")
+        _logarithmic(axes, "C of LinearSVC")
+        axes.set_ylabel("average precision")
+        axes.legend()
+
+    peaks = ", ".join(
+        f"{SETS[r['set']]}: best {_peak(r):.3f} at C = {r['parameters']['C']:g}" for r in own
+    )
+    words = f"Cross-validated average precision of LinearSVC on {layer} against C. {peaks}."
+    return [Plot(f"c-curve-{layer}", f"C-curve on {layer}", words, paint)]
+
+
+def _band(
+    axes: Axes, curve: Sequence[Mapping[str, Any]], key: str, colour: str, label: str
+) -> None:
+    """Mean over the folds, with the spread between them as a band and each fold as a dot."""
+    kept = [point for point in curve if point["mean"] is not None]
+    x = np.array([point["parameters"][key] for point in kept])
+    mean = np.array([point["mean"] for point in kept])
+    spread = np.array([point["spread"] for point in kept])
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(x, mean, color=colour, label=f"{label} (± deviation of folds)")
+    for point in kept:
+        folds = list(point["folds"].values())
+        axes.plot([point["parameters"][key]] * len(folds), folds, ".", color=colour, markersize=3)
+
+
+def _logarithmic(axes: Axes, label: str) -> None:
+    """A logarithmic axis whose ticks are plain text: powers of ten need no formula there."""
+    axes.set_xscale("log")
+    low, high = np.log10(axes.get_xlim())
+    ticks = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 1, 2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(label)
+
+
+def _peak(result: Mapping[str, Any]) -> float:
+    return float(max(p["mean"] for p in result["curve"] if p["mean"] is not None))
+
+
+def _sgd_grids(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    own = [r for r in results if r["classifier"] == "svm-with-sgd"]
+    if not own:
+        return []
+    result = own[-1]
+
+    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+        steps = sorted({point["parameters"]["stepSize"] for point in result["curve"]})
+        for step, colour in zip(steps, (GOOD, BAD, THIRD, INK, QUIET) * 9, strict=False):
+            curve = [p for p in result["curve"] if p["parameters"]["stepSize"] == step]
+            curve = [p for p in curve if p["parameters"]["regParam"] > 0]
+            _band(axes, curve, "regParam", colour, f"step {step:g}")
+        _logarithmic(axes, "regParam of SVMWithSGD")
+        axes.set_ylabel("average precision")
+        axes.legend()
+
+    words = (
+        f"Cross-validated average precision of SVMWithSGD on {layer} ({SETS[result['set']]}) "
+        f"against regParam, one line for each stepSize. Best {_peak(result):.3f}."
+    )
+    return [Plot(f"sgd-grid-{layer}", f"SVMWithSGD's grid on {layer}", words, paint)]
+
+
+def _pr_curves(
+    layer: str, results: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
+) -> Plot:
+    chance = next(b for b in content["baselines"] if b["name"] == "chance")
+    share = chance["metrics"]["average_precision"]["value"]
+
+    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+        for r in results:
+            ap = r["metrics"]["average_precision"]
+            label = f"{r['classifier']}, {SETS[r['set']]}: AP {ap['value']:.3f}"
+            curve, colour = r["pr_curve"], COLOURS.get(r["classifier"], INK)
+            axes.step(
+                curve["recall"],
+                curve["precision"],
+                MARKS[r["set"]],
+                where="pre",
+                color=colour,
+                label=label,
+                linewidth=1.2,
+            )
+        axes.axhline(share, color=QUIET, linewidth=0.8, linestyle=":", label=f"chance {share:.3f}")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        axes.legend(fontsize=7)
+
+    best = max(results, key=lambda r: r["metrics"]["average_precision"]["value"])
+    words = (
+        f"Precision against recall on the held-out authors, {layer}. The highest average "
+        f"precision is {best['metrics']['average_precision']['value']:.3f} "
+        f"({best['classifier']}, {SETS[best['set']]}); chance is {share:.3f}."
+    )
+    return Plot(f"pr-curve-{layer}", f"Precision and recall on {layer}", words, paint)
+
+
+def _learning(content: Mapping[str, Any]) -> Plot:
+    curves = content["learning_curves"]
+
+    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+        for (layer, points), colour in zip(curves.items(), (GOOD, BAD, THIRD) * 9, strict=False):
+            authors = [point["authors"] for point in points]
+            low, high = ([point[end] for point in points] for end in ("low", "high"))
+            axes.fill_between(authors, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(authors, [p["mean"] for p in points], "o-", color=colour, label=layer)
+        axes.set(xlabel="authors trained on", ylabel="average precision")
+        axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
+        axes.legend()
+
+    ends = "; ".join(
+        f"{layer}: {points[0]['mean']:.3f} with {points[0]['authors']} authors, "
+        f"{points[-1]['mean']:.3f} with {points[-1]['authors']}"
+        for layer, points in curves.items()
+    )
+    words = f"Average precision of LinearSVC on the held-out authors against training size. {ends}."
+    return Plot("learning-curve", "More authors, more precision?", words, paint)
+
+
+def _confusion(result: Mapping[str, Any]) -> Plot:
+    cells = result["confusion"]
+    counts = np.array(
+        [[cells["true_good"], cells["false_bad"]], [cells["false_good"], cells["true_bad"]]]
+    )
+
+    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+        axes.set(xlim=(0, 2), ylim=(2, 0))
+        axes.set_xticks([0.5, 1.5], ["said good", "said bad"])
+        axes.set_yticks([0.5, 1.5], ["is good", "is bad"])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        for (row, column), count in np.ndenumerate(counts):
+            share = count / max(1, counts.sum())
+            right = row == column
+            axes.fill_between(
+                [column, column + 1],
+                row,
+                row + 1,
+                color=GOOD if right else BAD,
+                alpha=0.1 + 0.6 * share,
+                edgecolor=LINE,
+            )
+            axes.text(column + 0.5, row + 0.5, f"{count:,}\n{share:.0%}", ha="center", va="center")
+
+    right = int(np.trace(counts))
+    words = (
+        f"{result['model']} at the threshold of probability one half: {right} of {counts.sum()} "
+        f"held-out pictures are sorted rightly ({counts[0, 0]} good, {counts[1, 1]} bad); "
+        f"{counts[1, 0]} bad ones are called good and {counts[0, 1]} good ones bad."
+    )
+    return Plot("confusion", "Right and wrong on the held-out authors", words, paint)
