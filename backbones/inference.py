@@ -30,7 +30,7 @@ Picture = tuple[str, bytes | None]
 
 
 class Batch(NamedTuple):
-    """Features of up to ``batch_size`` pictures.
+    """Features of up to ``plan.batch`` pictures.
 
     ``errors[i]`` is None for a good picture, else its error class; ``features`` maps each layer
     to (views of the good pictures, d), a picture's mirror image directly after it.
@@ -55,11 +55,7 @@ def embed(pictures: Iterable[Picture], plan: Plan, engine: Engine | None = None)
     from backbones.engines import open_engine
 
     engine = engine or open_engine(plan)
-    chunks = (
-        itertools.batched(pictures, plan.batch_size)
-        if hasattr(itertools, "batched")
-        else (_batched(pictures, plan.batch_size))
-    )
+    chunks = _chunks(pictures, plan.batch)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
 
         def ahead() -> _Decoded | None:
@@ -72,7 +68,7 @@ def embed(pictures: Iterable[Picture], plan: Plan, engine: Engine | None = None)
             yield _run(decoded, plan, engine)
 
 
-def _batched(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
+def _chunks(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
     iterator = iter(pictures)
     while chunk := tuple(itertools.islice(iterator, size)):
         yield chunk

@@ -14,17 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from backbones.network import Network
+from backbones.plan import MODEL
 from backbones.registry import get
 from likewise.errors import LikewiseError
 
-__all__ = ["INPUT", "MODEL", "export", "exports_folder"]
+__all__ = ["INPUT", "export"]
 
 INPUT = "pictures"
-MODEL = "model.onnx"
 TOLERANCE = 1e-4
 """Largest difference from torch that passes, relative to the layer's largest activation."""
 
@@ -41,12 +40,6 @@ class _Heads(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         found = self.network.features(pictures, pre_relu=self.pre_relu)
         return tuple(found[layer] for layer in self.layers)
-
-
-def exports_folder() -> Path:
-    """Where exports lie that belong to no study: ``$LIKEWISE_EXPORTS`` or the user's cache."""
-    given = os.environ.get("LIKEWISE_EXPORTS")
-    return Path(given) if given else user_cache_path("likewise") / "onnx"
 
 
 def export(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from platformdirs import user_cache_path
 
 from backbones import weights as registry
 from backbones.registry import choose, get
 from likewise.study import fingerprint
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["MODEL", "Plan", "make_plan"]
+
+MODEL = "model.onnx"
+
+GPU_BATCH = 128
 
 EXPORT_CODE = 1
 """Raised whenever an export of the same weights would come out differently."""
@@ -31,7 +38,7 @@ class Plan:
     weights_id: str
     flip: bool = True
     pre_relu: bool = False
-    batch_size: int = 32
+    batch_size: int = 0
     engine: Literal["onnx", "torch"] = "onnx"
     onnx: str | None = None
     weights: str | None = None
@@ -43,6 +50,12 @@ class Plan:
     def random_weights(self) -> bool:
         """True when the network is untrained."""
         return self.weights_id == "random"
+
+    @property
+    def batch(self) -> int:
+        """Pictures in one forward pass: as asked, or what suits the backbone and the device."""
+        fitting = GPU_BATCH if self.device.startswith("cuda") else get(self.backbone).batch
+        return self.batch_size or fitting
 
     @property
     def views(self) -> int:
@@ -95,12 +108,13 @@ def make_plan(
     return plan if plan.engine == "torch" else _with_export(plan, folder)
 
 
+def _exports_folder() -> Path:
+    """Where exports lie that belong to no study: ``$LIKEWISE_EXPORTS`` or the user's cache."""
+    given = os.environ.get("LIKEWISE_EXPORTS")
+    return Path(given) if given else user_cache_path("likewise") / "onnx"
+
+
 def _with_export(plan: Plan, folder: Path | None) -> Plan:
-    from dataclasses import replace
-
-    from backbones.loading import load
-    from backbones.onnx_export import MODEL, export, exports_folder
-
     made_from = {
         "backbone": plan.backbone,
         "layers": list(plan.layers),
@@ -108,8 +122,11 @@ def _with_export(plan: Plan, folder: Path | None) -> Plan:
         "pre_relu": plan.pre_relu,
         "code": EXPORT_CODE,
     }
-    target = (folder or exports_folder()) / f"{plan.backbone}-{fingerprint(made_from)}"
+    target = (folder or _exports_folder()) / f"{plan.backbone}-{fingerprint(made_from)}"
     if not (target / MODEL).is_file():
+        from backbones.loading import load
+        from backbones.onnx_export import export  # brings torch: only when there is work for it
+
         network = load(plan.backbone, random_weights=plan.random_weights, weights=plan.weights)
         export(network, plan.backbone, plan.layers, target, pre_relu=plan.pre_relu)
     return replace(plan, onnx=str(target / MODEL))

@@ -1,8 +1,10 @@
 """From a picture file to the network's input.
 
-JPEGs are decoded at a reduced scale where the short side stays at least as long as the side that
-is resized to: measured on photographs the input differs by less than 1.5 of 255 on average
-(``tests/backbones/test_preprocess.py``), and decoding costs a third. Resizing is antialiased.
+JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where the short side stays at least 1.5 times as
+long as the side that is resized to. Measured on photographs of 1080 x 1080 the input then differs by
+less than 1 of 255 on average and the features by 3 %, as much as saving the JPEG anew at quality 75
+changes them; decoding costs 0.6 times as much. (At 1.0 times the features differ by 12 %; scales
+between the halves are slower than decoding in full.) Resizing is antialiased.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["prepare", "prepare_views", "to_input", "to_square"]
+
+REDUCE = 1.5
+"""How many times longer than ``resize`` the short side of a reduced picture must stay."""
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -37,7 +42,17 @@ def prepare(data: bytes, backbone: Backbone | str) -> NDArray[np.float32]:
     from filters.pictures import decode_rgb  # brings OpenCV: only when a picture is decoded
 
     spec = (get(backbone) if isinstance(backbone, str) else backbone).preprocess
-    return to_input(decode_rgb(data, min_side=spec.resize), spec)
+    return to_input(decode_rgb(data, min_side=_least_side(data, spec)), spec)
+
+
+def _least_side(data: bytes, spec: Preprocess) -> int | None:
+    """Short side to decode at, so that the decoder halves as often as the result allows."""
+    from filters.picture_headers import read_header
+
+    header = read_header(data)
+    short = min(header.width, header.height)
+    factor = max((k for k in (1, 2, 4, 8) if short >= k * REDUCE * spec.resize), default=1)
+    return short // factor if factor > 1 else None
 
 
 def prepare_views(data: bytes, backbone: Backbone | str) -> NDArray[np.float32]:
@@ -68,12 +83,22 @@ def to_square(rgb: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
 def crop_box(width: int, height: int, spec: Preprocess) -> tuple[float, float, float, float]:
     """The part of the picture that the network sees: left, top, right, bottom in pixels.
 
-    Resizing this box to ``size`` equals resizing all and cropping, at less work.
+    Resizing this box to ``size`` equals resizing all and cropping, at less work; whole numbers are
+    rounded as the training programs do (torchvision's ``Resize`` and ``CenterCrop``, EfficientNet's
+    ``preprocessing.py``).
     """
+    if spec.fit == "crop-first":
+        side = max(1, int(min(width, height) * spec.size / spec.resize))
+        left, top = (width - side + 1) // 2, (height - side + 1) // 2
+        return (left, top, left + side, top + side)
+    wide, high = _resized(width, height, spec)
+    left, top = round((wide - spec.size) / 2), round((high - spec.size) / 2)
+    x, y = width / wide, height / high
+    return (left * x, top * y, (left + spec.size) * x, (top + spec.size) * y)
+
+
+def _resized(width: int, height: int, spec: Preprocess) -> tuple[int, int]:
     if spec.fit == "warp":
-        margin = (spec.resize - spec.size) // 2
-        x, y = width / spec.resize, height / spec.resize
-        return (margin * x, margin * y, (margin + spec.size) * x, (margin + spec.size) * y)
-    side = min(width, height) * spec.size / spec.resize
-    left, top = (width - side) / 2, (height - side) / 2
-    return (left, top, left + side, top + side)
+        return spec.resize, spec.resize
+    short = min(width, height)
+    return int(spec.resize * width / short), int(spec.resize * height / short)

@@ -190,7 +190,12 @@ class ExtractSection(Section):
     layers: list[str] = Field([], description="Feature layers; empty takes the backbone's own.")
     flip: bool = Field(True, description="Add the mirror image of each picture.")
     pre_relu: bool = Field(False, description="Activations before the ReLU.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Pictures in one forward pass.")
+    batch_size: int = Field(
+        0, ge=0, le=4096, description="Pictures in one forward pass; 0 suits the backbone."
+    )
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="Precision of the stored features; float16 halves the table."
+    )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="What runs the network.")
     random_weights: bool = Field(
         False, description="Untrained weights: for tests and benchmarks only."

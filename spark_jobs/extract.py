@@ -77,6 +77,7 @@ def _plan(study: Study) -> tuple[Plan, str]:
         flip=settings.flip,
         pre_relu=settings.pre_relu,
         batch_size=settings.batch_size,
+        half=settings.storage == "float16",
     )
     return plan, choice.reason
 

@@ -22,7 +22,12 @@ from likewise.commands._common import emit, json_option
 @click.option("--flip", is_flag=True, help="Add the mirror image of each picture.")
 @click.option("--pre-relu", is_flag=True, help="Activations before the ReLU.")
 @click.option("--half", is_flag=True, help="Round to float16 precision; half the file.")
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096))
+@click.option(
+    "--batch-size",
+    default=0,
+    type=click.IntRange(0, 4096),
+    help="Pictures in one pass; 0 suits the backbone.",
+)
 @click.option(
     "--threads", default=0, type=click.IntRange(0), help="Threads of the network; 0 is one a core."
 )
