@@ -84,7 +84,7 @@ def _band(
     x = np.array([point["parameters"][key] for point in kept])
     mean = np.array([point["mean"] for point in kept])
     spread = np.array([point["spread"] for point in kept])
-    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
     axes.plot(x, mean, color=colour, label=f"{label} (± deviation of folds)")
     for point in kept:
         folds = list(point["folds"].values())
