@@ -43,7 +43,7 @@ def people(rgb: NDArray[np.uint8]) -> int:
 @cache
 def _walkers() -> Any:
     detector = cv2.HOGDescriptor()
-    detector.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+    detector.setSVMDetector(np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
     return detector
 
 

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +64,7 @@ class Difference:
     95 % interval; ``p`` is unadjusted, ``p_holm`` and ``p_bh`` are adjusted for all properties.
     """
 
-    property: str
+    name: str
     top: float
     bottom: float
     n: int
@@ -85,9 +85,7 @@ class Difference:
         """'brighter' or 'darker'; empty where the interval does not support either."""
         if not self.supported:
             return ""
-        more, less = WORDS.get(
-            self.property, (f"higher in {self.property}", f"lower in {self.property}")
-        )
+        more, less = WORDS.get(self.name, (f"higher in {self.name}", f"lower in {self.name}"))
         return more if self.effect > 0 else less
 
 

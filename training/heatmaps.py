@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -15,17 +15,21 @@ from training.thumbnails import decoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from backbones.registry import Preprocess
     from training.models import Scorer
+    from training.tuning.saved import FinetunedScorer
 
 __all__ = ["on_picture", "overlays"]
 
 BATCH = 8
 
+Explainer = Callable[["Tensor", int], "NDArray[np.float32]"]
+
 
 def overlays(
-    study: Study, scorer: Scorer, towards: Mapping[str, int], *, side: int
+    study: Study, scorer: Scorer | FinetunedScorer, towards: Mapping[str, int], *, side: int
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """(picture_id, (h, w, 3) picture under its heat) for each picture that is there.
 
@@ -42,12 +46,8 @@ def overlays(
     from backbones.preprocess import to_input
     from training import gradcam
 
-    if getattr(scorer, "weight", None) is None:
-        raise UsageError(f"model {scorer.name} has no gradient, so no heat map can be made")
-    features = study.manifest("features")
-    random = bool(features and features.made_from["params"].get("random_weights"))
     spec = backbones.get(scorer.backbone).preprocess
-    network = backbones.load(scorer.backbone, random_weights=random)
+    explain = _explainer(study, scorer)
     pictures = decoded(study, dict.fromkeys(towards, max(side, spec.resize)))
     while group := list(islice(pictures, BATCH)):
         for sign in (1, 0):
@@ -55,10 +55,27 @@ def overlays(
             if not part:
                 continue
             inputs = torch.from_numpy(np.stack([to_input(rgb, spec) for _, rgb in part]))
-            heats = gradcam.explain_scorer(network, inputs, scorer, towards=sign)
+            heats = explain(inputs, sign)
             for (key, rgb), heat in zip(part, heats, strict=True):
                 small = _at_least(rgb, side)
                 yield key, gradcam.overlay(small, on_picture(heat, small.shape[:2], spec))
+
+
+def _explainer(study: Study, scorer: Scorer | FinetunedScorer) -> Explainer:
+    """(n, 3, H, W) inputs and a sign to (n, H, W) heat, by the network that the model rests on."""
+    import backbones
+    from training import gradcam
+
+    if hasattr(scorer, "network"):
+        tuned = cast("FinetunedScorer", scorer)
+        last = int(tuned.card["classes"]) - 1
+        return lambda inputs, sign: gradcam.heatmap(tuned.network, inputs, last if sign else 0)
+    if getattr(scorer, "weight", None) is None:
+        raise UsageError(f"model {scorer.name} has no gradient, so no heat map can be made")
+    features = study.manifest("features")
+    random = bool(features and features.made_from["params"].get("random_weights"))
+    plain = backbones.load(scorer.backbone, random_weights=random)
+    return lambda inputs, sign: gradcam.explain_scorer(plain, inputs, scorer, towards=sign)
 
 
 def _at_least(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -51,8 +51,7 @@ def nearest_rows(
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    answer: NDArray[np.float32] = rows / np.where(norms > 0, norms, 1)
-    return answer
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
 
 
 def nearest(
@@ -125,4 +124,4 @@ def _last_layer(schema: pa.Schema) -> str:
     named = [layer for layer in layers if layer != "logits"] or layers
     if not named:
         raise DataError("the features table holds no layer")
-    return named[-1]
+    return str(named[-1])

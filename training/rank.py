@@ -7,10 +7,12 @@ itself, so that one machine and a Spark cluster do the same arithmetic and give 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,17 +25,20 @@ from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import SCORES
 from training import gallery, models
+from training.thumbnails import picture_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
     from training.models import Scorer
+    from training.tuning.saved import FinetunedScorer
 
-__all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "score_part"]
+__all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "saved_model", "score_part"]
 
 CODE = 1
 BATCH = 4096
+PICTURES_AT_ONCE = 64
 
 PART_SCHEMA = pa.schema(
     [
@@ -69,25 +74,32 @@ def rank(
         FingerprintError: other scores stand there and ``redo`` is false.
     """
     opened = Study.open(study)
-    scorer = _scorer(opened, model)
+    scorer = saved_model(opened, model)
+    from_pixels = hasattr(scorer, "score_pictures")
     stage = opened.begin(
         "scores",
-        inputs=["features", "labels"],
+        inputs=["pictures" if from_pixels else "features", "labels"],
         params={"model": scorer.name, "parameters": _model_print(opened, scorer.name)},
         code=CODE,
         redo=redo,
     )
     if not stage.done:
-        views = _score(opened, scorer, master)
-        table, funnel = ranked(views, _labels(opened), scorer)
+        labels = _labels(opened)
+        views = _score(opened, scorer, labels, master)
+        table, funnel = ranked(views, labels, scorer)
         stage.write(table)
         stage.publish(funnel=funnel, **_about(scorer))
     gallery.make(opened, n=n)
     return stage.manifest
 
 
-def _scorer(study: Study, model: str | None) -> Scorer:
+def saved_model(study: Study, model: str | None = None) -> Scorer | FinetunedScorer:
+    """The model of that name; None takes ``[rank] model``, and ``auto`` the best compared one."""
     name = model or study.config.rank.model
+    if (study.root / "models" / name / "network.safetensors").is_file():
+        from training.tuning.saved import load
+
+        return load(study, name)
     return models.load(study, models.best(study) if name == "auto" else name)
 
 
@@ -102,7 +114,7 @@ def _model_print(study: Study, name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _about(scorer: Scorer) -> dict[str, Any]:
+def _about(scorer: Scorer | FinetunedScorer) -> dict[str, Any]:
     return {
         "model": scorer.name,
         "classifier": scorer.card.get("classifier", scorer.card.get("kind")),
@@ -115,7 +127,11 @@ def _labels(study: Study) -> pa.Table:
     return study.read("labels", ["picture_id", "platform", "host", "author_id"])
 
 
-def _score(study: Study, scorer: Scorer, master: str | None) -> pa.Table:
+def _score(
+    study: Study, scorer: Scorer | FinetunedScorer, labels: pa.Table, master: str | None
+) -> pa.Table:
+    if hasattr(scorer, "score_pictures"):
+        return _score_pictures(study, cast("FinetunedScorer", scorer), labels)
     _check_features(study, scorer)
     parts = sorted(study.table_path("features").rglob("*.parquet"))
     if _wants_spark(study, master):
@@ -135,6 +151,26 @@ def _score_here(parts: Sequence[Path], scorer: Scorer) -> pa.Table:
             answers.extend(score_part(part, scorer))
             bar.advance()
     return pa.Table.from_batches(answers, PART_SCHEMA)
+
+
+def _score_pictures(study: Study, scorer: FinetunedScorer, labels: pa.Table) -> pa.Table:
+    """Scores by a network of its own, which reads the pictures and averages both views itself."""
+    answers: list[dict[str, Any]] = []
+    files = picture_bytes(study, labels["picture_id"].to_pylist())
+    with progress("rank", total=labels.num_rows) as bar:
+        while group := list(islice(files, PICTURES_AT_ONCE)):
+            scores = scorer.score_pictures(data for _, data in group)
+            for (picture_id, _), score in zip(group, scores.tolist(), strict=True):
+                good = math.isfinite(score)
+                answers.append(
+                    {
+                        "picture_id": picture_id,
+                        "status": "ok" if good else "failed",
+                        "score": score if good else None,
+                    }
+                )
+            bar.advance(len(group))
+    return pa.Table.from_pylist(answers, PART_SCHEMA)
 
 
 def _check_features(study: Study, scorer: Scorer) -> None:
@@ -206,7 +242,9 @@ def matrix(batch: pa.RecordBatch, layer: str) -> NDArray[np.float32]:
     return values.reshape(len(batch), -1)
 
 
-def ranked(views: pa.Table, labels: pa.Table, scorer: Scorer) -> tuple[pa.Table, Funnel]:
+def ranked(
+    views: pa.Table, labels: pa.Table, scorer: Scorer | FinetunedScorer
+) -> tuple[pa.Table, Funnel]:
     """Views' scores to the rows of ``scores``, best first, and what became of every label.
 
     Ties go by picture_id, so the ranks do not depend on the order of the rows.

@@ -122,4 +122,5 @@ def figure(context: Context) -> Figure | None:
         words + ".",
         paint,
         height=0.34 * len(found) + 0.6,
+        width=5.4,
     )

@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from likewise.errors import MissingTableError
 from likewise.study import Study
-from training import gallery, models, thumbnails
+from training import gallery, thumbnails
+from training.rank import saved_model
 from training.report.figures import Figure, Painter, draw
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from likewise.study import Manifest
     from training.gallery import Galleries
     from training.models import Scorer
+    from training.tuning.saved import FinetunedScorer
 
 __all__ = ["Context", "Section", "Thumbs"]
 
@@ -117,7 +120,7 @@ class Context:
         """The table's manifest, or None."""
         return self.study.manifest(table)
 
-    def extra(self, table: str) -> Mapping[str, Any]:
+    def said(self, table: str) -> Mapping[str, Any]:
         """What the stage said about its table; empty without a table."""
         manifest = self.manifest(table)
         return {} if manifest is None else manifest.extra
@@ -137,10 +140,13 @@ class Context:
         return gallery.load(self.study) if self.manifest("scores") else None
 
     @cached_property
-    def scorer(self) -> Scorer | None:
+    def scorer(self) -> Scorer | FinetunedScorer | None:
         """The model of the ranking; None before ``rank`` or when it was deleted since."""
-        name = self.extra("scores").get("model")
-        return models.load(self.study, name) if name in models.names(self.study) else None
+        name = self.said("scores").get("model")
+        try:
+            return saved_model(self.study, name) if name else None
+        except MissingTableError:
+            return None
 
     @cached_property
     def comparison(self) -> Mapping[str, Any] | None:

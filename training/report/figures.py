@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-__all__ = ["BAD", "GOOD", "INK", "LINE", "QUIET", "THIRD", "Figure", "Painter", "draw"]
+__all__ = ["BAD", "GOOD", "INK", "LINE", "QUIET", "THIRD", "Figure", "Painter", "beside", "draw"]
 
 INK, QUIET, LINE = "#1d2127", "#59606c", "#d9d9d2"
 GOOD, BAD, THIRD = "#1f5fa8", "#b04a1e", "#6b5b95"
@@ -31,7 +32,7 @@ _VARIABLES = {
     THIRD: "var(--third)",
 }
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
     "text.color": INK,
@@ -77,16 +78,17 @@ def draw(
     words: str,
     paint: Painter,
     *,
-    height: float = 3.2,
+    height: float = 2.8,
     narrow_height: float | None = None,
+    width: float = 7.2,
 ) -> Figure:
     """Draw a figure and write ``folder/name.png`` and ``.svg``.
 
     ``words`` says in a sentence what can be seen: it is the text alternative. Heights in inches;
-    the shapes are 7.2 and 3.7 inches wide.
+    the shapes are ``width`` and 3.7 inches wide.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        wide = _painted(paint, 7.2, height, wide=True)
+        wide = _painted(paint, width, height, wide=True)
         narrow = _painted(paint, 3.7, narrow_height or height, wide=False)
         wide.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         wide.savefig(folder / f"{name}.svg", facecolor="white", metadata={"Date": None})
@@ -95,6 +97,20 @@ def draw(
             for canvas, shape in ((wide, "wide"), (narrow, "narrow"))
         ]
     return Figure(name, title, words, *shapes)
+
+
+def beside(axes: Axes, x: float, y: float, words: str, colour: str, *, right: bool) -> None:
+    """Words a little to the right or left of the point (x, y), below it."""
+    axes.annotate(
+        words,
+        (x, y),
+        (5 if right else -5, 0),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        va="top",
+        color=colour,
+        fontsize=9,
+    )
 
 
 def _painted(paint: Painter, width: float, height: float, *, wide: bool) -> Canvas:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, QUIET, Figure
+from training.report.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.words import count, number
 
 __all__ = ["power", "section"]
@@ -18,7 +18,7 @@ __all__ = ["power", "section"]
 
 def section(context: Context) -> Section:
     """Histogram of followers with the bounds of the rule."""
-    extra = context.extra("kept_posts")
+    extra = context.said("kept_posts")
     bounds, histogram = extra.get("bounds"), extra.get("histogram")
     figure = _figure(context, bounds, histogram) if bounds and histogram else None
     data = {
@@ -54,8 +54,7 @@ def _figure(context: Context, bounds: Mapping[str, Any], histogram: Mapping[str,
                 continue
             place = float(np.log10(value))
             axes.axvline(place, color=BAD, lw=1.2, ls=(0, (4, 3)))
-            side = "right" if name == "lower" else "left"
-            axes.text(place, top, f" {number(value)} ", ha=side, va="top", color=BAD, fontsize=9)
+            beside(axes, place, top, number(value), BAD, right=name == "upper")
         axes.set_ylim(0, top)
         axes.set_xlabel("followers (log scale)")
         axes.set_ylabel("authors")

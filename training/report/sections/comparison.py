@@ -150,7 +150,7 @@ def _pr_curve(context: Context) -> Figure | None:
     precision, recall, _ = precision_recall_curve(label, score)
     ap = float(average_precision_score(label, score))
     share = float(label.mean())
-    model = context.extra("scores").get("model", "the model")
+    model = context.said("scores").get("model", "the model")
 
     def paint(axes: Axes, _wide: bool) -> None:
         axes.step(recall, precision, where="post", color=GOOD, label=f"{model}, AP {ap:.3f}")

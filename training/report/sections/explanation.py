@@ -25,7 +25,7 @@ def section(context: Context) -> Section:
         try:
             found = explain(context.study)
             data |= {"explanation": found, "figure": _figure(context, found)}
-            data["likes"] = {d.property: d for d in found.in_likes}
+            data["likes"] = {d.name: d for d in found.in_likes}
         except UsageError as error:
             data["why"] = str(error)
         data["neighbours"] = _neighbours(context)
@@ -43,7 +43,7 @@ def _figure(context: Context, found: Explanation) -> Figure | None:
             axes.plot([d.low, d.high], [place, place], color=colour, lw=2.2)
             axes.plot(d.effect, place, "o", color=colour, ms=6)
         axes.axvline(0, color=INK, lw=0.8)
-        axes.set_yticks(range(len(rows)), [d.property for d in rows], fontsize=10 if wide else 9)
+        axes.set_yticks(range(len(rows)), [d.name for d in rows], fontsize=10 if wide else 9)
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel("best minus worst, standard deviations")
@@ -62,12 +62,12 @@ def _figure(context: Context, found: Explanation) -> Figure | None:
 
 
 def _spoken(rows: list[Difference]) -> str:
-    return "; ".join(f"{d.property} {d.effect:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in rows)
+    return "; ".join(f"{d.name} {d.effect:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in rows)
 
 
 def _neighbours(context: Context) -> list[dict[str, Any]]:
     """The best and the worst pictures beside those that the network takes to be alike."""
-    chosen, about = context.galleries, context.extra("scores")
+    chosen, about = context.galleries, context.said("scores")
     if chosen is None or context.manifest("features") is None:
         return []
     asked = [("best", one) for one in chosen.top[:ASKED]]
@@ -75,8 +75,8 @@ def _neighbours(context: Context) -> list[dict[str, Any]]:
     found = neighbours.nearest(
         context.study,
         [one.picture_id for _, one in asked],
-        layer=about.get("layer"),
-        backbone=about.get("backbone"),
+        layer=None if about.get("layer") == "pixels" else about.get("layer"),
+        backbone=None if about.get("layer") == "pixels" else about.get("backbone"),
         k=SHOWN,
     )
     labels = _labels(context, [n.picture_id for near in found.values() for n in near])

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, QUIET, Figure
+from training.report.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.words import count, number
 
 __all__ = ["section"]
@@ -29,7 +29,7 @@ def section(context: Context) -> Section:
 def _facts(context: Context) -> dict[str, Any]:
     columns = ["picture_id", "detector", "n_faces", "best_confidence", "status"]
     rows = context.study.read("faces", columns)
-    extra = context.extra("faces")
+    extra = context.said("faces")
     threshold = _threshold(extra, rows)
     seen = rows.filter(pc.is_valid(rows["best_confidence"]))
     return {
@@ -59,7 +59,7 @@ def _figure(context: Context, seen: pa.Table, threshold: float | None) -> Figure
     line = -np.inf if threshold is None else threshold
 
     def paint(axes: Axes, wide: bool) -> None:
-        edges = np.histogram_bin_edges(values, bins=40 if wide else 26)
+        edges = np.histogram_bin_edges(values, bins=40 if wide else 26).tolist()
         parts = [values[values < line], values[values >= line]]
         axes.hist(parts, bins=edges, stacked=True, color=[QUIET, GOOD], alpha=0.9)
         if threshold is not None:
@@ -67,15 +67,7 @@ def _figure(context: Context, seen: pa.Table, threshold: float | None) -> Figure
             top = axes.get_ylim()[1] * 1.15
             axes.set_ylim(0, top)
             right = threshold > (edges[0] + edges[-1]) / 2
-            axes.text(
-                threshold,
-                top,
-                f" threshold {number(threshold)} ",
-                color=BAD,
-                va="top",
-                ha="right" if right else "left",
-                fontsize=9,
-            )
+            beside(axes, threshold, top, f"threshold {number(threshold)}", BAD, right=not right)
         axes.set_xlabel("confidence of the surest face")
         axes.set_ylabel("pictures")
 

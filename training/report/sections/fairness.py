@@ -88,7 +88,7 @@ def _measures(label: Any, score: Any, author: Any, seed: int) -> dict[str, Any]:
     if min(label.sum(), len(label) - label.sum()) < LEAST:
         return nothing
     weights = author_weights(author, RESAMPLES, seed)
-    answer = {}
+    answer: dict[str, Any] = {}
     for name, measure in (("auc", roc_auc), ("ap", average_precision)):
         low, high = interval(measure(label, score, weights))
         answer |= {name: float(measure(label, score)), f"{name}_low": low, f"{name}_high": high}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, INK, Figure
+from training.report.figures import BAD, GOOD, INK, Figure, beside
 from training.report.sections.audience import power
 from training.report.words import count, number
 
@@ -51,7 +51,7 @@ def _figure(context: Context, table: pa.Table) -> Figure:
     sides = [logs[good[positive]], logs[~good[positive]]]
 
     def paint(axes: Axes, wide: bool) -> None:
-        edges = np.histogram_bin_edges(logs, bins=40 if wide else 26) if logs.size else 10
+        edges = np.histogram_bin_edges(logs, bins=40 if wide else 26).tolist()
         names = ("good: above the median", "bad: at or below it")
         axes.hist(sides[::-1], bins=edges, stacked=True, color=[BAD, GOOD], alpha=0.9)
         top = axes.get_ylim()[1] * 1.3
@@ -59,11 +59,9 @@ def _figure(context: Context, table: pa.Table) -> Figure:
         if middle > 0:
             place = float(np.log10(middle))
             axes.axvline(place, color=INK, lw=1)
-            axes.text(place, top * 0.97, f"  {names[0]}", color=GOOD, va="top", fontsize=9)
-            down = 0.97 if wide else 0.89
-            axes.text(
-                place, top * down, f"{names[1]}  ", color=BAD, va="top", ha="right", fontsize=9
-            )
+            down = top * (0.98 if wide else 0.9)
+            beside(axes, place, top * 0.98, names[0], GOOD, right=True)
+            beside(axes, place, down, names[1], BAD, right=False)
         axes.set_xlabel("likes / followers (log scale)")
         axes.set_ylabel("pictures")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))

@@ -23,7 +23,7 @@ def section(context: Context) -> Section:
         {
             "tables": [_row(m) for m in manifests],
             "missing": [name for name in MADE_BY if context.manifest(name) is None],
-            "weights": _weights(context.extra("features")),
+            "weights": _weights(context.said("features")),
             "models": models.names(context.study),
         },
     )
