@@ -138,12 +138,16 @@ def _backbone() -> str:
     """AlexNet when its weights are here or can be fetched, else what comes with pip."""
     import backbones
     from backbones import weights
+    from backbones.fetching import fetch_file
 
-    with contextlib.suppress(LikewiseError):
-        weights.fetch("alexnet")
+    if not weights.at_hand("alexnet"):
+        try:
+            fetch_file(weights.entry("alexnet"))
+        except LikewiseError as error:
+            note(f"AlexNet's weights cannot be fetched: {error}")
     choice = backbones.choose("auto")
-    note(f"backbone: {choice.name} ({choice.reason})")
-    return str(choice.name)
+    note(f"backbone: {choice.name}: {choice.reason}")
+    return choice.name
 
 
 def _run(study: Study) -> list[tuple[str, str]]:
@@ -159,9 +163,10 @@ def _run(study: Study) -> list[tuple[str, str]]:
 
 def _show(study: Study, failed: list[tuple[str, str]], seconds: float) -> None:
     from likewise.commands.status import show
+    from training.compare import comparison_text
 
     show(likewise.status(study))
-    print(likewise.comparison_text(study))
+    print(comparison_text(study))
     if failed:
         print(f"{len(failed)} pictures of the synthetic world are broken on purpose:")
         for item, reason in failed[:3]:
