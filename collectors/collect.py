@@ -21,7 +21,7 @@ from likewise.errors import ConfigError, CredentialsError, LikewiseError
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 
-__all__ = ["collect", "open_platforms", "tokens_for"]
+__all__ = ["collect", "collect_from", "open_platforms", "tokens_for"]
 
 
 def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = None) -> Manifest:
@@ -40,7 +40,13 @@ def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = No
         CircuitOpenError: nearly everything failed for the same reason.
     """
     opened = Study.open(study)
-    adapters = open_platforms(opened)
+    return collect_from(opened, open_platforms(opened), since=since)
+
+
+def collect_from(
+    opened: Study, adapters: Sequence[Platform], *, since: dt.date | None = None
+) -> Manifest:
+    """As ``collect``, from these adapters."""
     for platform in adapters:
         check_permission(platform)
     start = None if since is None else micros(since)
@@ -120,9 +126,10 @@ async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | Non
     platform, pool = client.platform, client.pool
     pool.restore(await journal.run(journal.calls))
     try:
-        await _learn(client)
-        await _plan(journal, platform, since)
-        await crawl.run()
+        if await _has_work(journal, platform, since):
+            await _learn(client)
+            await _plan(journal, platform, since)
+            await crawl.run()
     except BaseExceptionGroup as group:
         raise _first(group) from None
     finally:
@@ -143,6 +150,24 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return leaf
 
 
+async def _has_work(journal: Journal, platform: Platform, since: int | None) -> bool:
+    """False when everything planned is done and nothing new is asked for."""
+    where = (platform.name, platform.host)
+    waiting = await journal.run(journal.unfinished, *where)
+    planned = await journal.run(journal.planned, *where)
+    extend = bool(await journal.run(journal.meta, "extend"))
+    return waiting or bool(uncovered(_chains(platform, since), planned, extend=extend))
+
+
+def _chains(platform: Platform, since: int | None) -> list[Chain]:
+    """Chains from the oldest day asked for until now."""
+    until = platform.source.until
+    now = time.time_ns() // 1000
+    return platform.plan(
+        since_of(platform, since), now if until is None else min(now, micros(until))
+    )
+
+
 async def _learn(client: Client) -> None:
     """Ask what the server is; a server that asks for a login is told apart from one that fails."""
     platform = client.platform
@@ -159,12 +184,8 @@ async def _learn(client: Client) -> None:
 async def _plan(journal: Journal, platform: Platform, since: int | None) -> None:
     """Add chains for what no earlier run has covered."""
     planned = await journal.run(journal.planned, platform.name, platform.host)
-    until = platform.source.until
-    now = time.time_ns() // 1000
-    hi = now if until is None else min(now, micros(until))
-    chains = platform.plan(since_of(platform, since), hi)
-    extend = journal.meta("extend")
-    fresh = uncovered(chains, planned, extend=bool(extend))
+    extend = bool(await journal.run(journal.meta, "extend"))
+    fresh = uncovered(_chains(platform, since), planned, extend=extend)
     await journal.run(journal.add_chains, platform.name, platform.host, fresh)
     await journal.run(journal.set_meta, "extend", "")
 

@@ -226,6 +226,16 @@ class Journal:
         )
         return [StoredChain(r[0], Chain(*r[1:5]), r[5], r[6]) for r in rows]
 
+    def unfinished(self, platform: str, host: str) -> bool:
+        """Whether chains have not ended, or authors have not been asked."""
+        row = self.db.execute(
+            "SELECT EXISTS (SELECT 1 FROM chains WHERE platform = ?1 AND host = ?2 AND "
+            "state != 'done') OR EXISTS (SELECT 1 FROM wanted WHERE platform = ?1 AND host = ?2 "
+            "AND state != 'asked')",
+            (platform, host),
+        ).fetchone()
+        return bool(row[0])
+
     def end_chain(self, chain_id: int, state: str, reason: str | None = None) -> None:
         """Mark a chain as ``done`` or ``failed``."""
         self.db.execute(

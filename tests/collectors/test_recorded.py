@@ -286,12 +286,8 @@ def test_flickr_people_and_the_rest(shared: Path) -> None:
 
 def test_flickr_failures(shared: Path) -> None:
     flickr = adapter("flickr", "https://api.flickr.com")
-    by_code = {
-        "98": Outcome.TOKEN,
-        "100": Outcome.TOKEN,
-        "201": Outcome.RETRY,
-        "105": Outcome.RETRY,
-    }
+    by_code = dict.fromkeys(("98", "99", "100"), Outcome.TOKEN)
+    by_code |= dict.fromkeys(("105", "201"), Outcome.RETRY)
     seen: Counter[Outcome] = Counter()
     for path in files(shared / "recorded/flickr", "stat_fail", "err500", "err404"):
         recorded, answer = exchange(path, flickr)

@@ -1,0 +1,359 @@
+"""A server that answers badly, one fault at a time: nothing crashes, nothing is lost unnamed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectors import fields
+from collectors.buckets import BucketSpec
+from collectors.client import CallError, Client, Limits, open_session
+from collectors.crawl import Crawl
+from collectors.journal import Journal
+from collectors.platforms.base import Chain, Request
+from collectors.platforms.mastodon import Mastodon, Pixelfed
+from collectors.records import Oddities
+from collectors.store import Token
+from collectors.tokens import Pool
+from likewise.config import CollectSection, Source
+from likewise.errors import CircuitOpenError, CredentialsError
+
+Script = Callable[[str, dict[str, str]], bytes]
+"""From a request's path and headers to the raw bytes of the whole HTTP answer."""
+
+QUICK = Limits(attempts=4, timeout_s=1.0, longest_pause_s=0.02, first_pause_s=0.005)
+
+
+def http(body: Any, *, status: str = "200 OK", **headers: str) -> bytes:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    names = {"Content-Type": "application/json", "Content-Length": str(len(raw))}
+    names |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+    return f"HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n".encode() + raw
+
+
+class Scripted:
+    """A server on loopback whose answers are bytes that a script chooses."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.asked: list[str] = []
+
+    async def __aenter__(self) -> str:
+        self.server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.strip().split("\r\n")
+            path = first.split(" ")[1]
+            headers = dict(line.lower().split(": ", 1) for line in lines)
+            self.asked.append(path)
+            writer.write(self.script(path, headers))
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+def status(number: int | str, **changes: Any) -> dict[str, Any]:
+    account = {"id": "7", "acct": "a", "followers_count": 5, "bot": False, "note": ""}
+    media = {"type": "image", "url": "https://h.example/1.jpg"}
+    plain = {
+        "id": number,
+        "created_at": "2024-01-01T00:00:00Z",
+        "favourites_count": 3,
+        "content": "<p>hello</p>",
+        "visibility": "public",
+        "account": account,
+        "media_attachments": [media],
+    }
+    return {**plain, **changes}
+
+
+def link(url: str, after: str) -> str:
+    return f'<{url}/api/v1/timelines/tag/x?max_id={after}>; rel="next"'
+
+
+class Free(Mastodon):
+    """A dialect without limits, ids in no order of time."""
+
+    snowflakes = False
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        return []
+
+
+class FreePixelfed(Pixelfed):
+    requires_token = False
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        return []
+
+
+async def call(script: Script, tokens: list[Token] | None = None) -> tuple[Any, Counter[str]]:
+    """The answer to one call, and the counters of the client; the error when it failed."""
+    async with Scripted(script) as url, open_session(4, QUICK, "") as session:
+        platform = Free(Source(platform="mastodon", host=url, tags=["x"]))
+        client = Client(session, Pool(platform, tokens or []), asyncio.Semaphore(4), limits=QUICK)
+        try:
+            return await client.call(Request("/api/v1/timelines/tag/x")), client.counters
+        except (CallError, CredentialsError) as error:
+            return error, client.counters
+
+
+CUT = gzip.compress(json.dumps([status("1")] * 50).encode())[:-40]
+
+BAD = {
+    "html": http(b"<!DOCTYPE html><h1>busy</h1>", Content_Type="text/html"),
+    "broken_json": http(b'[{"id": "1", "acc'),
+    "empty_body": http(b""),
+    "http_503": http({"error": "x"}, status="503 Busy"),
+    "error_in_200": http({"error": "This is not a timeline"}),
+    "truncated": http([status("1")], Content_Length="99999"),
+    "connection": b"",
+    "protocol": b"this is not HTTP\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+async def test_a_bad_answer_is_counted_and_asked_again(reason: str) -> None:
+    answers = iter([BAD[reason], BAD[reason], http([status("1")])])
+    answer, counters = await call(lambda *_: next(answers))
+    assert answer.body[0]["id"] == "1"
+    assert counters == {"calls": 3, reason: 2}
+
+
+@pytest.mark.parametrize("reason", BAD)
+async def test_a_bad_answer_that_stays_is_a_named_failure(reason: str) -> None:
+    error, counters = await call(lambda *_: BAD[reason])
+    assert isinstance(error, CallError)
+    assert error.reason == reason
+    assert counters == {"calls": QUICK.attempts, reason: QUICK.attempts}
+
+
+async def test_a_gzip_body_that_is_cut_is_asked_again() -> None:
+    answers = iter([http(CUT, Content_Encoding="gzip"), http([status("1")])])
+    answer, counters = await call(lambda *_: next(answers))
+    assert len(answer.body) == 1
+    assert counters["truncated"] + counters["broken_json"] == 1
+
+
+async def test_a_silent_server_times_out() -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    quick = Limits(attempts=1, timeout_s=0.1)
+    async with open_session(4, quick, "") as session:
+        platform = Free(Source(platform="mastodon", host=url))
+        client = Client(session, Pool(platform, []), asyncio.Semaphore(1), limits=quick)
+        with pytest.raises(CallError, match="timeout"):
+            await client.call(Request("/"))
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_throttled_call_costs_no_attempt_and_waits() -> None:
+    loop = asyncio.get_running_loop()
+    answers = iter([http({"error": "slow"}, status="429 X", Retry_After="0.2")] * 5)
+    started = loop.time()
+
+    class Bucketed(Free):
+        def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+            return [BucketSpec("b", 100, 1.0)]
+
+    async with Scripted(lambda *_: next(answers, http([]))) as url:
+        async with open_session(4, QUICK, "") as session:
+            platform = Bucketed(Source(platform="mastodon", host=url))
+            limits = Limits(attempts=2)
+            client = Client(session, Pool(platform, []), asyncio.Semaphore(1), limits=limits)
+            await client.call(Request("/"))
+    assert client.counters == {"calls": 6, "http_429": 5}
+    assert loop.time() - started >= 1.0
+
+
+async def test_a_refused_token_is_retired_and_the_other_one_used() -> None:
+    def script(path: str, headers: dict[str, str]) -> bytes:
+        if headers.get("authorization") == "bearer bad":
+            return http({"error": "The access token is invalid"}, status="401 X")
+        return http([status("1")])
+
+    tokens = [
+        Token(name, "mastodon", "h", secret={"access_token": name}) for name in ("bad", "good")
+    ]
+    for order in (tokens, tokens[::-1]):
+        answer, counters = await call(script, order)
+        assert answer.body[0]["id"] == "1"
+        assert counters["token_retired"] <= 1
+    error, counters = await call(script, tokens[:1])
+    assert isinstance(error, CredentialsError)
+    assert "likewise auth add" in (error.hint or "")
+
+
+async def test_the_circuit_opens_when_everything_fails_alike() -> None:
+    async with Scripted(lambda *_: http({"error": "banned"}, status="403 X")) as url:
+        async with open_session(4, QUICK, "") as session:
+            platform = Free(Source(platform="mastodon", host=url))
+            client = Client(session, Pool(platform, []), asyncio.Semaphore(4), limits=QUICK)
+            failed = 0
+            with pytest.raises(CircuitOpenError, match="http_403") as caught:
+                for _ in range(100):
+                    try:
+                        await client.call(Request("/"))
+                    except CallError:
+                        failed += 1
+            assert failed < 30
+            assert caught.value.exit_code == 3
+
+
+async def crawl(
+    tmp_path: Path, pages: Callable[[str, str], bytes], dialect: type[Mastodon] = Free
+) -> tuple[Journal, Crawl, Scripted]:
+    """Walk one chain over a scripted server; the journal is left open."""
+    server = Scripted(lambda path, _: pages(path, server.url))  # type: ignore[attr-defined]
+    journal = Journal(tmp_path / "journal.sqlite").__enter__()
+    async with server as url, open_session(4, QUICK, "") as session:
+        server.url = url  # type: ignore[attr-defined]
+        platform = dialect(Source(platform="mastodon", host=url, tags=["x"]))
+        client = Client(session, Pool(platform, []), asyncio.Semaphore(4), journal, QUICK)
+        section = CollectSection()
+        await journal.run(journal.add_chains, platform.name, platform.host, [Chain("tag", "x")])
+        found = Crawl(client, journal, section)
+        await asyncio.wait_for(found.run(), 20)
+    return journal, found, server
+
+
+def ids(journal: Journal) -> list[str]:
+    return [row[0] for row in journal.db.execute("SELECT post_id FROM posts ORDER BY post_id")]
+
+
+async def test_cursors_that_repeat_end_the_chain(tmp_path: Path) -> None:
+    turns = {"": "30", "30": "20", "20": "10", "10": "20"}
+
+    def pages(path: str, url: str) -> bytes:
+        after = path.partition("max_id=")[2]
+        if "accounts" in path:
+            return http([])
+        return http([status(f"1{after or 40}")], Link=link(url, turns[after]))
+
+    journal, found, server = await crawl(tmp_path, pages)
+    assert ids(journal) == ["110", "120", "130", "140"]
+    assert journal.counters(*found.where)["cursor_repeated"] == 1
+    assert len(server.asked) < 20
+    journal.__exit__()
+
+
+async def test_empty_pages_need_not_be_the_end(tmp_path: Path) -> None:
+    texts = {"": "30", "30": "20", "20": "10"}
+
+    def pages(path: str, url: str) -> bytes:
+        after = path.partition("max_id=")[2]
+        if after == "30":
+            return http([], Link=link(url, texts[after]))
+        if after in texts:
+            return http([status(f"1{after}")], Link=link(url, texts[after]))
+        return http([])
+
+    journal, _, _ = await crawl(tmp_path, pages, FreePixelfed)
+    assert ids(journal) == ["1", "120"]
+    journal.__exit__()
+
+
+async def test_odd_posts_are_kept_or_named(tmp_path: Path) -> None:
+    odd = [
+        status("99999999999999999991"),
+        status(99999999999999999992),
+        status("3", favourites_count=-1),
+        status("4", created_at="1970-01-01T00:00:00Z"),
+        status("5", content="<p>a\x00b\u202ec&amp;\ud800</p>"),
+        status("6", favourites_count="12"),
+        status("7", favourites_count=None),
+        status(None),
+        status("9", account={}),
+        status("10", account=None),
+        status("11", media_attachments=[{"type": "image", "url": "javascript:alert(1)"}]),
+        status("12", media_attachments=[]),
+        "no post at all",
+        None,
+        status("13", reblog=status("14")),
+        status("15", favourites_count=True),
+        status("16", favourites_count=10**30),
+        status("17", created_at="yesterday"),
+    ]
+    journal, found, _ = await crawl(tmp_path, lambda path, _: http([] if "max_id" in path else odd))
+    rows = journal.db.execute("SELECT post_id, created_at, record FROM posts")
+    posts = {row[0]: (row[1], json.loads(row[2] or "{}")) for row in rows}
+    assert {"99999999999999999991", "99999999999999999992"} <= set(posts)
+    assert "likes" not in posts["3"][1]
+    assert posts["4"][0] is None
+    assert posts["5"][1]["text"] == "abc&"
+    assert posts["6"][1]["likes"] == 12
+    assert "likes" not in posts["7"][1] and "likes" not in posts["15"][1]
+    assert posts["11"][1]["media"][0]["url"] is None
+    counters = journal.counters(*found.where)
+    assert counters["dropped:malformed"] == 5
+    assert counters["dropped:reblog"] == 1
+    assert counters["odd:likes_negative"] == 2
+    assert counters["odd:likes_too_large"] == 1
+    assert counters["odd:created_at_implausible"] == 2
+    assert len(posts) + 6 == len(odd)
+    journal.__exit__()
+
+
+async def test_followers_of_zero_are_asked_once(tmp_path: Path) -> None:
+    def pages(path: str, url: str) -> bytes:
+        if path.startswith("/api/v1/accounts/7"):
+            return http({"id": "7", "acct": "a", "followers_count": 321})
+        if "max_id" in path:
+            return http([])
+        zero = {"id": "7", "acct": "a", "followers_count": 0}
+        return http([status(str(n), account=zero) for n in range(5)], Link=link(url, "0"))
+
+    journal, _, server = await crawl(tmp_path, pages)
+    assert sum("accounts/7" in path for path in server.asked) == 1
+    rows = journal.db.execute("SELECT source, record FROM authors")
+    followers = {source: json.loads(record)["followers"] for source, record in rows}
+    assert followers == {"embedded": 0, "account": 321}
+    journal.__exit__()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, 0), ("7", 7), (None, None), (-1, None), (1.9, 1), ("x", None), (True, None), ([], None),
+     (float("inf"), None), (2**63, None), (2**63 - 1, 2**63 - 1)],
+)  # fmt: skip
+def test_counts(value: Any, expected: int | None) -> None:
+    assert fields.count(value, "n", Oddities()) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2024-01-01T00:00:00Z", 1_704_067_200_000_000),
+        ("2021-08-19T09:00:21+0000", 1_629_363_621_000_000),
+        ("1296703536", 1_296_703_536_000_000),
+        ("1970-01-01T00:00:00Z", None),
+        ("9999-12-31T00:00:00Z", None),
+        (10**18, None),
+        ("", None),
+        ({}, None),
+    ],
+)
+def test_moments(value: Any, expected: int | None) -> None:
+    assert fields.moment(value, "t", Oddities()) == expected
