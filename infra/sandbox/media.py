@@ -31,11 +31,16 @@ class Located:
 
 
 class MediaStore:
-    """Renders pictures in two threads; keeps ``memory`` bytes of them, and all in ``folder``."""
+    """Renders pictures in two threads; keeps ``memory`` bytes of them.
+
+    With a ``folder`` every file is kept there too, below a name that tells worlds apart.
+    """
 
     def __init__(self, world: World, *, memory: int = 64_000_000, folder: Path | None = None):
         self.world = world
-        self.folder = folder
+        self.folder = None if folder is None else folder / world.digest()[:16]
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._memory = memory
         self._kept: OrderedDict[Located, bytes] = OrderedDict()
         self._size = 0

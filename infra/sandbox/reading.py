@@ -48,7 +48,7 @@ class Reading:
         get("/api/v1/accounts/{id}", self._account)
         get("/api/v1/statuses", self._statuses)
         get("/api/v1/statuses/{id}", self._status)
-        get("/api/v2/instance", self._instance)
+        get("/api/v2/instance{slash:/?}", self._instance)  # Mastodon.py asks with a slash
         get("/api/v1/instance/rules", self._rules)
         get("/api/v1/instance/terms_of_service", self._terms)
         get("/", self._front_page)

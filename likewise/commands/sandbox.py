@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from likewise.errors import UsageError
+
 if TYPE_CHECKING:
     from infra.sandbox import Faults, Limiter, World
 
@@ -128,9 +130,18 @@ async def _serve(world: World, options: dict[str, Any]) -> None:
         host=options["host"],
         port=options["port"],
     )
-    async with server:
+    try:
+        await server.start()
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {options['host']} port {options['port']}: {error.strerror}",
+            hint="choose another with --port; --port 0 takes any free one",
+        ) from error
+    try:
         _say(world, server.url, as_json=options["as_json"])
         await stop.wait()
+    finally:
+        await server.stop()
 
 
 def _say(world: World, url: str | None, *, as_json: bool) -> None:

@@ -165,7 +165,7 @@ def test_a_folder_keeps_what_was_rendered(world: World, tmp_path: Path) -> None:
     post = posts(world, Kind.PEOPLE)[0]
     found = Located(post, 0, False, "jpg")
     made = MediaStore(world, folder=tmp_path).render(found)
-    [kept] = tmp_path.iterdir()
+    [kept] = tmp_path.glob("*/*")
     assert kept.read_bytes() == made
     kept.write_bytes(b"kept")
     assert MediaStore(world, folder=tmp_path).render(found) == b"kept"
