@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -37,7 +38,7 @@ NAME = "finetuned-efficientnet-lite0"
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    study = make_study(tmp_path_factory.mktemp("tuned") / "study", **QUICK)
+    study = make_study(tmp_path_factory.mktemp("tuned") / "study", lost=3, broken=1, **QUICK)
     likewise.finetune(study)
     return study
 
@@ -46,8 +47,10 @@ def test_what_stands_there_afterwards(tuned: Study) -> None:
     manifest = tuned.require("finetune")
     assert manifest.extra["model"] == NAME
     assert manifest.extra["iterations"] == 6
-    assert manifest.extra["pictures"] == {"train": 24, "validation": 12, "test": 12}
-    assert manifest.funnel is not None and manifest.funnel["rows_out"] == 48
+    assert manifest.extra["pictures"] == {"train": 24, "validation": 8, "test": 12}
+    assert manifest.funnel is not None
+    assert manifest.funnel["dropped"] == {"picture_missing": 3, "not_a_picture": 1}
+    assert manifest.funnel["rows_out"] == 44
     curves = tuned.read("finetune").to_pylist()
     assert {(c["part"], c["metric"]) for c in curves} >= {
         ("train", "loss"),
@@ -140,14 +143,6 @@ def test_refusals(tmp_path: Path) -> None:
         likewise.finetune(make_study(tmp_path / "name", **{**QUICK, "backbone": "alexnett"}))
 
 
-def test_missing_pictures_are_counted(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", lost=5, broken=2, **QUICK)
-    manifest = likewise.finetune(study)
-    assert manifest.funnel is not None
-    assert manifest.funnel["dropped"] == {"picture_missing": 5, "not_a_picture": 2}
-    assert manifest.funnel["rows_out"] == 41
-
-
 def test_all_pictures_missing(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", lost=48, **QUICK)
     with pytest.raises(DataError, match="not one of 48 labelled pictures"):
@@ -201,19 +196,21 @@ def _wait_for_checkpoints(root: Path, n: int, process: subprocess.Popen[bytes]) 
 
 
 @pytest.mark.slow
-def test_two_workers_on_spark(tmp_path: Path, spark: object) -> None:
-    """Two processes on the same global batches: no batch statistics, so the sums are the same."""
-    settings = {**QUICK, "iterations": 8}
-    one, two = (make_study(tmp_path / name, **settings) for name in ("one", "two"))
-    likewise.finetune(one)
-    likewise.finetune(two, workers=2)
-    assert two.require("finetune").extra["iterations"] == 8
-    left, right = (saved.load(study, NAME).network.state_dict() for study in (one, two))
-    for name, tensor in left.items():
-        if tensor.is_floating_point():
-            assert torch.allclose(tensor, right[name], atol=2e-2), name
-    curves = [study.read("finetune").to_pylist() for study in (one, two)]
-    assert [c["iteration"] for c in curves[0]] == [c["iteration"] for c in curves[1]]
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_two_workers_on_spark(
+    tmp_path: Path, spark: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TorchDistributor leaves a pipe to the garbage collector, which warns about it."""
+    study = make_study(tmp_path / "study", **{**QUICK, "iterations": 12})
+    manifest = likewise.finetune(study, workers=2)
+    gc.collect()
+    assert manifest.extra["iterations"] == 12
+    assert manifest.extra["scores"]["test_average_precision"]["value"] > 0.9
+    assert "finetune" in manifest.extra["events"]
+    assert capsys.readouterr().out == ""
+    rng = np.random.default_rng(3)
+    good, bad = saved.load(study, NAME).score_pictures([picture(1, rng), picture(0, rng)])
+    assert good > bad
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tiny_tuning as tt
 import torch
@@ -196,18 +198,44 @@ def test_kill_9_and_resume_end_in_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(left["momentum_buffer"], right["momentum_buffer"])
 
 
-def _train(folder: Path, kill_at: int | None = None) -> list[int]:
+@pytest.mark.slow
+def test_two_workers_do_the_sums_of_one_also_after_a_kill(tmp_path: Path) -> None:
+    one = tt.run(tmp_path / "one", evaluate_every=7, colour=0.2)
+    alone = tt.steady()
+    Loop(alone, one).train()
+    assert _train(tmp_path / "two", workers=2)[-1] == 40
+    _train(tmp_path / "killed", workers=2, kill_at=20)
+    assert _train(tmp_path / "killed", workers=2)[0] > 20
+    two, killed = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["network"]
+        for name in ("two", "killed")
+    )
+    _same(two, killed)
+    for name, tensor in alone.network.state_dict().items():
+        assert torch.allclose(two[name], tensor, atol=1e-6), name
+
+
+def _train(folder: Path, kill_at: int | None = None, workers: int = 1) -> list[int]:
     """Iterations that the program says it has saved."""
-    program = [sys.executable, tt.__file__, str(folder)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
+    program = [sys.executable, *(torchrun if workers > 1 else ()), tt.__file__, str(folder)]
     said: list[int] = []
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+    quiet = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=quiet) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(int(line))
             if said[-1] == kill_at:
-                process.kill()
+                _kill(process.pid)
     assert process.returncode == (0 if kill_at is None else -9)
     return said
+
+
+def _kill(pid: int) -> None:
+    """kill -9 for the process and its workers, which torchrun puts into sessions of their own."""
+    process = psutil.Process(pid)
+    for one in [*process.children(recursive=True), process]:
+        one.kill()
 
 
 def _same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:

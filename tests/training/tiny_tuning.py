@@ -1,11 +1,13 @@
 """A tiny network and data for the training loop; as a program it trains and can be killed.
 
 ``python tiny_tuning.py FOLDER`` trains with a checkpoint after every iteration, prints each
-iteration's number, and goes on from the checkpoint in FOLDER when there is one.
+iteration's number, and goes on from the checkpoint in FOLDER when there is one. Under torchrun it
+trains with several workers a network whose result does not depend on their number.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from training.tuning.loop import Loop, Run
 from training.tuning.measure import logits_of, measure
 from training.tuning.network import Tunable, replace_head
 from training.tuning.samples import Order, Samples
+from training.tuning.team import Workers
 
 SPEC = Preprocess(size=16, resize=20)
 
@@ -108,8 +111,24 @@ class Talking(Loop):
         print(self.state.iteration, flush=True)
 
 
+def steady() -> Tunable:
+    """Without dropout and batch statistics, so that any number of workers does the same sums."""
+    tunable = tiny()
+    tunable.network.body[1] = nn.Identity()
+    tunable.network.body[-1].p = 0.0
+    return tunable
+
+
+def main(folder: Path) -> None:
+    settings = {"checkpoint_minutes": 0, "evaluate_every": 7, "colour": 0.2, "patience": 5}
+    if "RANK" in os.environ:
+        team = Workers()
+        loop = Talking if team.leads else Loop
+        loop(steady(), run(folder, **settings), team).train()
+        team.close()
+    else:
+        Talking(tiny(), run(folder, **settings)).train()
+
+
 if __name__ == "__main__":
-    where = Path(sys.argv[1])
-    Talking(
-        tiny(), run(where, checkpoint_minutes=0, evaluate_every=7, colour=0.2, patience=5)
-    ).train()
+    main(Path(sys.argv[1]))

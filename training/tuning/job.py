@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -162,7 +163,8 @@ def launch(job: Job, *, master: str | None = None) -> None:
 
     session = spark_session(job.study.config, master=master)
     local = str(session.sparkContext.master).startswith("local")
-    with _loopback(job.recipe.workers) if local else nullcontext():
+    # TorchDistributor repeats the workers' words on standard output, which is for results only.
+    with redirect_stdout(sys.stderr), _loopback(job.recipe.workers) if local else nullcontext():
         distributor = TorchDistributor(job.recipe.workers, local_mode=local, use_gpu=_gpus(local))
         try:
             distributor.run(_work, job)
