@@ -71,12 +71,15 @@ class Breaker:
 def open_session(concurrency: int, limits: Limits, contact: str) -> aiohttp.ClientSession:
     """A session for all hosts: one connection pool, no cookies, a truthful User-Agent."""
     about = f"; {contact}" if contact else ""
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
         timeout=aiohttp.ClientTimeout(total=limits.timeout_s),
         headers={"User-Agent": f"likewise/{__version__} (research collector{about})"},
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+    # aiohttp would repeat a GET on a lost connection by itself: a call that no budget knows of.
+    session._retry_connection = False
+    return session
 
 
 class Client:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +44,25 @@ def http(body: Any, *, status: str = "200 OK", **headers: str) -> bytes:
 class Scripted:
     """A server on loopback whose answers are bytes that a script chooses."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, hold_s: float = 0.0) -> None:
         self.script = script
+        self.hold_s = hold_s
         self.asked: list[str] = []
+        self.url = ""
+        self._handlers: set[asyncio.Task[Any] | None] = set()
 
     async def __aenter__(self) -> str:
         self.server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self.url
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
         await self.server.wait_closed()
+        await asyncio.gather(*(task for task in self._handlers if task is not None))
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._handlers.add(asyncio.current_task())
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
@@ -63,10 +71,14 @@ class Scripted:
             self.asked.append(path)
             writer.write(self.script(path, headers))
             await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(), self.hold_s)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def status(number: int | str, **changes: Any) -> dict[str, Any]:
@@ -104,11 +116,14 @@ class FreePixelfed(Pixelfed):
         return []
 
 
-async def call(script: Script, tokens: list[Token] | None = None) -> tuple[Any, Counter[str]]:
+async def call(
+    script: Script, tokens: list[Token] | None = None, hold_s: float = 0.0
+) -> tuple[Any, Counter[str]]:
     """The answer to one call, and the counters of the client; the error when it failed."""
-    async with Scripted(script) as url, open_session(4, QUICK, "") as session:
+    limits = replace(QUICK, timeout_s=0.1) if hold_s else QUICK
+    async with Scripted(script, hold_s) as url, open_session(4, limits, "") as session:
         platform = Free(Source(platform="mastodon", host=url, tags=["x"]))
-        client = Client(session, Pool(platform, tokens or []), asyncio.Semaphore(4), limits=QUICK)
+        client = Client(session, Pool(platform, tokens or []), asyncio.Semaphore(4), limits=limits)
         try:
             return await client.call(Request("/api/v1/timelines/tag/x")), client.counters
         except (CallError, CredentialsError) as error:
@@ -153,20 +168,12 @@ async def test_a_gzip_body_that_is_cut_is_asked_again() -> None:
 
 
 async def test_a_silent_server_times_out() -> None:
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hold, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    quick = Limits(attempts=1, timeout_s=0.1)
-    async with open_session(4, quick, "") as session:
-        platform = Free(Source(platform="mastodon", host=url))
-        client = Client(session, Pool(platform, []), asyncio.Semaphore(1), limits=quick)
-        with pytest.raises(CallError, match="timeout"):
-            await client.call(Request("/"))
-    server.close()
-    await server.wait_closed()
+    # An answer whose announced body never comes.
+    promise = http(b"", Content_Length="10").replace(b"Connection: close\r\n", b"")
+    error, counters = await call(lambda *_: promise, hold_s=1.5)
+    assert isinstance(error, CallError)
+    assert error.reason == "timeout"
+    assert counters["timeout"] == QUICK.attempts
 
 
 async def test_a_throttled_call_costs_no_attempt_and_waits() -> None:
@@ -178,12 +185,12 @@ async def test_a_throttled_call_costs_no_attempt_and_waits() -> None:
         def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
             return [BucketSpec("b", 100, 1.0)]
 
-    async with Scripted(lambda *_: next(answers, http([]))) as url:
-        async with open_session(4, QUICK, "") as session:
-            platform = Bucketed(Source(platform="mastodon", host=url))
-            limits = Limits(attempts=2)
-            client = Client(session, Pool(platform, []), asyncio.Semaphore(1), limits=limits)
-            await client.call(Request("/"))
+    server = Scripted(lambda *_: next(answers, http([])))
+    async with server as url, open_session(4, QUICK, "") as session:
+        platform = Bucketed(Source(platform="mastodon", host=url))
+        limits = Limits(attempts=2)
+        client = Client(session, Pool(platform, []), asyncio.Semaphore(1), limits=limits)
+        await client.call(Request("/"))
     assert client.counters == {"calls": 6, "http_429": 5}
     assert loop.time() - started >= 1.0
 
@@ -207,29 +214,25 @@ async def test_a_refused_token_is_retired_and_the_other_one_used() -> None:
 
 
 async def test_the_circuit_opens_when_everything_fails_alike() -> None:
-    async with Scripted(lambda *_: http({"error": "banned"}, status="403 X")) as url:
-        async with open_session(4, QUICK, "") as session:
-            platform = Free(Source(platform="mastodon", host=url))
-            client = Client(session, Pool(platform, []), asyncio.Semaphore(4), limits=QUICK)
-            failed = 0
-            with pytest.raises(CircuitOpenError, match="http_403") as caught:
-                for _ in range(100):
-                    try:
-                        await client.call(Request("/"))
-                    except CallError:
-                        failed += 1
-            assert failed < 30
-            assert caught.value.exit_code == 3
+    server = Scripted(lambda *_: http({"error": "banned"}, status="403 X"))
+    async with server as url, open_session(4, QUICK, "") as session:
+        platform = Free(Source(platform="mastodon", host=url))
+        client = Client(session, Pool(platform, []), asyncio.Semaphore(4), limits=QUICK)
+        for _ in range(11):
+            with pytest.raises(CallError):
+                await client.call(Request("/"))
+        with pytest.raises(CircuitOpenError, match="http_403") as caught:
+            await client.call(Request("/"))
+    assert caught.value.exit_code == 3
 
 
 async def crawl(
     tmp_path: Path, pages: Callable[[str, str], bytes], dialect: type[Mastodon] = Free
 ) -> tuple[Journal, Crawl, Scripted]:
     """Walk one chain over a scripted server; the journal is left open."""
-    server = Scripted(lambda path, _: pages(path, server.url))  # type: ignore[attr-defined]
+    server = Scripted(lambda path, _: pages(path, server.url))
     journal = Journal(tmp_path / "journal.sqlite").__enter__()
     async with server as url, open_session(4, QUICK, "") as session:
-        server.url = url  # type: ignore[attr-defined]
         platform = dialect(Source(platform="mastodon", host=url, tags=["x"]))
         client = Client(session, Pool(platform, []), asyncio.Semaphore(4), journal, QUICK)
         section = CollectSection()
