@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from filters.duplicates import KINDS, copies
 from filters.folds import Assignment, assign
 from filters.labels import AGE_EDGES, Correction, Cut, author_facts, correction, cut
 from likewise.config import LabelSection
@@ -99,24 +100,33 @@ def _candidates(
 
 
 def _joined(spark: SparkSession, study: Study, *, faces: bool) -> DataFrame:
-    from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812
 
     pictures = read_table(spark, study, "pictures").where(F.col("status") == "ok")
-    pictures = pictures.select(*PICTURE_KEY, "author_id", "bucket", "picture_id", "phash")
+    pictures = pictures.select(*PICTURE_KEY, "author_id", "bucket", "picture_id")
     posts = read_table(spark, study, "kept_posts").withColumn("followers", _audience(study))
     facts = posts.select(*_keys(POST_KEY, "post"), *POST_FACTS, F.lit(1).alias("kept"))
-    copies = Window.partitionBy("picture_id").orderBy(*PICTURE_KEY)
     named = pictures.select("*", *_keys(POST_KEY, "post"), *_keys(AUTHOR_KEY, "author"))
-    joined = named.join(facts, ["post_hash", "post_check"], "left").withColumn(
-        "copy", F.row_number().over(copies)
-    )
+    kinds = F.broadcast(spark.createDataFrame(_copies(study)))
+    joined = named.join(facts, ["post_hash", "post_check"], "left")
+    joined = joined.join(kinds, list(PICTURE_KEY), "left")
     if not faces:
         return joined.withColumn("n_faces", F.lit(None).cast("int"))
     found = read_table(spark, study, "faces").select(
         "picture_id", "n_faces", F.col("status").alias("faces_status")
     )
     return joined.join(found, "picture_id", "left")
+
+
+def _copies(study: Study) -> pa.Table:
+    """Key and kind of every picture that copies another one, exactly or nearly."""
+    import pyarrow.compute as pc
+
+    columns = [*PICTURE_KEY, "author_id", "picture_id", "phash"]
+    rows = study.read("pictures", columns, filter=pc.field("status") == "ok")
+    found = copies(rows, study.config.label.near_duplicate_radius)
+    found = found.filter(pc.field("kind") != "original")
+    return found.select([*PICTURE_KEY, "kind"])
 
 
 POST_FACTS = ("likes", "followers", "created_at", "age_days")
@@ -140,7 +150,7 @@ def _picture_reasons(*, faces: bool) -> list[tuple[str, Column]]:
 
     reasons = [
         ("post not kept", F.col("kept").isNull()),
-        ("copy of another picture", F.col("copy") > 1),
+        *((f"copy ({kind})", F.col("kind") == kind) for kind in KINDS if kind != "original"),
     ]
     if faces:
         reasons += [

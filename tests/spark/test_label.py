@@ -79,3 +79,25 @@ def test_faces_answers_for_every_distinct_picture(study_folder: Any, spark: Any)
     failed = [row for row in table.to_pylist() if row["status"] == "failed"]
     assert [row["picture_id"] for row in failed] == [broken["picture_id"]]
     assert failed[0]["error_class"] and failed[0]["n_faces"] is None
+
+
+def test_copies_are_dropped_by_kind(labelled: Any, study_folder: Any) -> None:
+    rows = [
+        picture(0, jpeg(0), "a0", phash=0),
+        picture(1, jpeg(0), "a0", phash=0),
+        picture(4, jpeg(0), "a1", phash=0),
+        picture(5, jpeg(5), "a1", phash=0b111),
+        *(picture(n, jpeg(n), f"a{n // 4}") for n in range(40, 160)),
+    ]
+    stage = Study.open(study_folder)
+    import shutil
+
+    shutil.rmtree(stage.root / "tables" / "pictures")
+    publish_pictures(study_folder, rows)
+    manifest, table = labelled()
+    assert manifest.funnel["dropped"] == {
+        "copy (exact, same author)": 1,
+        "copy (exact, other author)": 1,
+        "copy (near, other author)": 1,
+    }
+    assert set(table["post_id"]) >= {"0"} and len(table) == 121
