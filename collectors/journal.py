@@ -195,6 +195,14 @@ class Journal:
             [(platform, host, *row) for row in rows],
         )
 
+    def token_figures(self, platform: str, host: str) -> dict[str, dict[str, Any]]:
+        """Calls, failures and the reason of retirement of every token used so far."""
+        rows = self.db.execute(
+            "SELECT token, calls, failures, retired FROM tokens WHERE platform = ? AND host = ?",
+            (platform, host),
+        )
+        return {t: {"calls": c, "failures": f, "retired": r} for t, c, f, r in rows}
+
     # -- chains ---------------------------------------------------------------------------
 
     def add_chains(self, platform: str, host: str, chains: Iterable[Chain]) -> None:

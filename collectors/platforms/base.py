@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from collectors.buckets import BucketSpec, Correction
 from collectors.records import Author, Oddities, Post
-from likewise.errors import ConfigError
+from likewise.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
+    from collectors.oauth import Flow, Question
     from collectors.store import Token
     from likewise.config import Source
 
@@ -120,6 +121,8 @@ class Platform(ABC):
     name: ClassVar[str]
     needs_permission: ClassVar[bool] = False
     requires_token: bool = False
+    usual_host: ClassVar[str] = ""
+    """The platform's one server, where there is only one."""
     offline: ClassVar[bool] = False
     authors_per_call: int = 0
     counts_per_call: int = 0
@@ -208,6 +211,25 @@ class Platform(ABC):
     def renewed(self, token: Token, answer: Answer) -> dict[str, str] | None:
         """Secrets after a renewal; None when it was refused."""
         return None
+
+    questions: ClassVar[tuple[Question, ...]] = ()
+    """What a person types before ``login`` can start."""
+
+    def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
+        """How a person gives a token for this host.
+
+        Raises:
+            CredentialsError: the platform knows no logins, or refuses the application.
+        """
+        raise CredentialsError(f"{self.name} has no logins: it replays recorded answers")
+
+    def app_token(self) -> Token:
+        """A token of the application itself, where the platform gives such tokens."""
+        raise CredentialsError(f"{self.name} gives no tokens to applications alone")
+
+    def revoke(self, token: Token) -> bool:
+        """Tell the platform that the token is withdrawn; False where it cannot be told."""
+        return False
 
     def judge(self, answer: Answer) -> Verdict:
         """What an answer means. Adapters name their platform's own errors first."""

@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
+from collectors.oauth import Flow, PasswordFlow, Question, refusals, web_session
 from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
 from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token
+from collectors.store import Token, new_token
 
 __all__ = ["Bluesky"]
 
@@ -32,6 +33,7 @@ class Bluesky(Platform):
     """A personal data server; ``bsky.social`` or any other."""
 
     name = "bluesky"
+    usual_host = "https://bsky.social"
     requires_token = True
     authors_per_call = 25
     counts_per_call = 25
@@ -148,6 +150,36 @@ class Bluesky(Platform):
         if "refresh_jwt" in token.secret and "app_password" in token.secret:
             return {k: v for k, v in token.secret.items() if k not in {"access_jwt", "refresh_jwt"}}
         return None
+
+    questions = (
+        Question("identifier", "Handle or e-mail address"),
+        Question("app_password", "App password (Settings, Privacy and security)", hidden=True),
+    )
+
+    def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
+        return PasswordFlow(lambda secret: self._session({**answers, **secret}))
+
+    def _session(self, secret: Mapping[str, str]) -> Token:
+        url = f"{self.base}/xrpc/com.atproto.server.createSession"
+        login = {"identifier": secret["identifier"], "password": secret["app_password"]}
+        with refusals(url), web_session() as session:
+            answer = session.post(url, json=login, timeout=30)
+            answer.raise_for_status()
+            body = answer.json()
+        kept = {
+            "identifier": secret["identifier"],
+            "app_password": secret["app_password"],
+            "access_jwt": str(body["accessJwt"]),
+            "refresh_jwt": str(body["refreshJwt"]),
+        }
+        return new_token(self.name, self.host, kept, user=str(body["did"]))
+
+    def revoke(self, token: Token) -> bool:
+        url = f"{self.base}/xrpc/com.atproto.server.deleteSession"
+        bearer = {"Authorization": f"Bearer {token.secret.get('refresh_jwt', '')}"}
+        with refusals(url), web_session() as session:
+            session.post(url, headers=bearer, timeout=30).raise_for_status()
+        return True
 
     def judge(self, answer: Answer) -> Verdict:
         error = fields.table(answer.body).get("error")

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from collectors import fields
 from collectors.buckets import BucketSpec
+from collectors.oauth import Flow, OAuth1Flow, Question
 from collectors.platforms.base import (
     Answer,
     Chain,
@@ -25,7 +26,7 @@ from collectors.platforms.base import (
     Verdict,
 )
 from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token
+from collectors.store import Token, new_token
 
 __all__ = ["Flickr"]
 
@@ -47,6 +48,7 @@ class Flickr(Platform):
     """www.flickr.com; ``host = "api.flickr.com"``."""
 
     name = "flickr"
+    usual_host = "https://api.flickr.com"
     requires_token = True
     counts_per_call = 1
     environment: ClassVar = {"LIKEWISE_FLICKR_KEY": "api_key"}
@@ -137,6 +139,28 @@ class Flickr(Platform):
         )
         _, headers, _ = signer.sign(self.base + request.path, "POST", list(request.data), form)
         return {"Authorization": headers["Authorization"]}, ()
+
+    questions = (
+        Question("api_key", "Key of your Flickr application"),
+        Question("api_secret", "Its secret", hidden=True),
+    )
+
+    def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
+        site = self.base.replace("//api.", "//www.")
+        return OAuth1Flow(
+            f"{site}/services/oauth/request_token",
+            f"{site}/services/oauth/authorize?perms=read",
+            f"{site}/services/oauth/access_token",
+            answers["api_key"],
+            answers["api_secret"],
+            self._whose,
+        )
+
+    def _whose(self, secret: Mapping[str, str]) -> Token:
+        names = ("api_key", "api_secret", "oauth_token", "oauth_token_secret")
+        kept = {name: secret[name] for name in names}
+        user = str(secret.get("user_nsid", ""))
+        return new_token(self.name, self.host, kept, user=user, app=secret["api_key"])
 
     def decode(self, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         """Flickr's own format is XML; anything else is a page of some proxy."""

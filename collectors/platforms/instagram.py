@@ -10,19 +10,24 @@ labelled by likes / followers.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
+from collectors.oauth import CodeFlow, Flow, Question, refusals, web_session
 from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
 from collectors.records import Author, Media, Post
-from collectors.store import Token
+from collectors.store import Token, new_token
+from likewise.errors import CredentialsError
 
 __all__ = ["Instagram"]
 
 VERSION = "v25.0"
+DIALOG = "https://www.facebook.com"
+SCOPES = "instagram_basic pages_show_list"
 HOUR = 3600.0
 _CHILDREN = "children{media_url,media_type,thumbnail_url}"
 _MEDIA = (
@@ -40,6 +45,7 @@ class Instagram(Platform):
     """graph.facebook.com with tokens of Facebook Login."""
 
     name = "instagram"
+    usual_host = "https://graph.facebook.com"
     requires_token = True
     environment: ClassVar = {
         "LIKEWISE_INSTAGRAM_TOKEN": "access_token",
@@ -137,6 +143,69 @@ class Instagram(Platform):
         if error:
             return Verdict(Outcome.REFUSED, f"graph_{code}")
         return super().judge(answer)
+
+    questions = (
+        Question("app_id", "Id of your Facebook application"),
+        Question("app_secret", "Its secret", hidden=True),
+    )
+
+    def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
+        return CodeFlow(
+            f"{DIALOG}/{VERSION}/dialog/oauth",
+            f"{self.base}/{VERSION}/oauth/access_token",
+            answers["app_id"],
+            answers["app_secret"],
+            SCOPES,
+            self._long_lived,
+            pkce=None,
+        )
+
+    def _long_lived(self, secret: Mapping[str, str]) -> Token:
+        """Exchange the token of an hour for one of 60 days, and learn whose it is."""
+        form = {
+            "grant_type": "fb_exchange_token",
+            "client_id": secret["client_id"],
+            "client_secret": secret["client_secret"],
+            "fb_exchange_token": secret["access_token"],
+        }
+        url = f"{self.base}/{VERSION}/oauth/access_token"
+        with refusals(url), web_session() as session:
+            answer = session.post(url, data=form, timeout=30)
+            answer.raise_for_status()
+            body = answer.json()
+            fresh = str(body["access_token"])
+            me = session.get(
+                f"{self.base}/{VERSION}/me/accounts",
+                params={"fields": "instagram_business_account"},
+                headers={"Authorization": f"Bearer {fresh}"},
+                timeout=30,
+            )
+            me.raise_for_status()
+            pages = me.json()["data"]
+        ids = [
+            p["instagram_business_account"]["id"]
+            for p in pages
+            if "instagram_business_account" in p
+        ]
+        if not ids:
+            raise CredentialsError(
+                "this login has no Instagram professional account",
+                hint="connect one to a Facebook page of the same person, then log in again",
+            )
+        kept = {
+            "access_token": fresh,
+            "app_secret": secret["client_secret"],
+            "user_id": str(ids[0]),
+        }
+        expires = time.time() + float(body.get("expires_in", 60 * 86400))
+        return new_token(
+            self.name,
+            self.host,
+            kept,
+            user=str(ids[0]),
+            app=secret["client_id"],
+            expires_at=expires,
+        )
 
     def renewal(self, token: Token) -> Request | None:
         """Exchange a token that still holds for one of 60 days; one that has expired is lost."""

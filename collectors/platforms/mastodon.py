@@ -9,13 +9,21 @@ the documentation leaves out (requests with a cursor: 300 in 15 minutes).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
+from collectors.oauth import (
+    OOB,
+    CodeFlow,
+    Flow,
+    client_credentials,
+    refusals,
+    web_session,
+)
 from collectors.platforms.base import (
     Answer,
     Chain,
@@ -28,13 +36,14 @@ from collectors.platforms.base import (
     header_time,
 )
 from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token
+from collectors.store import Token, new_token
 from likewise.config import Source
 from likewise.errors import ConfigError
 
 __all__ = ["GoToSocial", "Mastodon", "Pixelfed"]
 
 PAGE = 40
+SCOPES = "read:accounts read:statuses"
 DAY = 86_400_000_000
 _LOOKBACK_DAYS = (1, 7, 30, 90, 365)
 _NOBOT = re.compile(r"#?\bno_?bots?\b", re.IGNORECASE)
@@ -202,6 +211,55 @@ class Mastodon(Platform):
     def _wants_login(answer: Answer) -> bool:
         texts = error_texts(answer.body)
         return answer.status == 401 or any("authenticated user" in text for text in texts)
+
+    # -- logins -------------------------------------------------------------------------------
+
+    def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
+        """Register an application at the server, then the code flow with PKCE."""
+        client_id, client_secret = self._register(redirect_uri)
+        return CodeFlow(
+            f"{self.base}/oauth/authorize",
+            f"{self.base}/oauth/token",
+            client_id,
+            client_secret,
+            SCOPES,
+            self._whose,
+        )
+
+    def app_token(self) -> Token:
+        client_id, client_secret = self._register(OOB)
+        url = f"{self.base}/oauth/token"
+        secret = client_credentials(url, client_id, client_secret, SCOPES)
+        return new_token(self.name, self.host, secret, app=client_id, purpose="application")
+
+    def _register(self, redirect_uri: str) -> tuple[str, str]:
+        url = f"{self.base}/api/v1/apps"
+        form = {"client_name": "likewise", "redirect_uris": redirect_uri, "scopes": SCOPES}
+        with refusals(url), web_session() as session:
+            answer = session.post(url, data=form, timeout=30)
+            answer.raise_for_status()
+            body = answer.json()
+            return str(body["client_id"]), str(body["client_secret"])
+
+    def _whose(self, secret: Mapping[str, str]) -> Token:
+        url = f"{self.base}/api/v1/accounts/verify_credentials"
+        bearer = {"Authorization": f"Bearer {secret['access_token']}"}
+        with refusals(url), web_session() as session:
+            answer = session.get(url, headers=bearer, timeout=30)
+            answer.raise_for_status()
+            user = str(answer.json()["id"])
+        return new_token(self.name, self.host, secret, user=user, app=secret["client_id"])
+
+    def revoke(self, token: Token) -> bool:
+        names = ("client_id", "client_secret")
+        if not all(name in token.secret for name in names):
+            return False
+        form = {name: token.secret[name] for name in names}
+        form["token"] = token.secret["access_token"]
+        url = f"{self.base}/oauth/revoke"
+        with refusals(url), web_session() as session:
+            session.post(url, data=form, timeout=30).raise_for_status()
+        return True
 
     def renewal(self, token: Token) -> Request | None:
         if "refresh_token" not in token.secret:
