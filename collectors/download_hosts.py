@@ -35,6 +35,10 @@ class HostQueue(Generic[T]):
     given_up: str | None = None
     """Why nothing more is asked of this host."""
 
+    def may_start(self) -> bool:
+        """Whether one more item may run; nothing is asked for those of a host given up."""
+        return self.given_up is not None or self.active < int(self.limit)
+
 
 class Turns(Generic[T]):
     """Hands out items so that no more than ``total`` run at once, and ``per_host`` of one host.
@@ -76,7 +80,7 @@ class Turns(Generic[T]):
             host = self._ready.popleft()
             self._queued.discard(host)
             queue = self._hosts[host]
-            if not queue.waiting or queue.active >= int(queue.limit) or queue.shut_until > now:
+            if not queue.waiting or not queue.may_start() or queue.shut_until > now:
                 continue
             item = queue.waiting.popleft()
             queue.active += 1
@@ -148,7 +152,7 @@ class Turns(Generic[T]):
 
     def _announce(self, host: str) -> None:
         queue = self._hosts.get(host)
-        if queue and queue.waiting and queue.active < int(queue.limit) and host not in self._queued:
+        if queue and queue.waiting and queue.may_start() and host not in self._queued:
             self._queued.add(host)
             self._ready.append(host)
 

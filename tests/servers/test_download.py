@@ -1,0 +1,230 @@
+"""The verb against servers that misbehave: rows, reasons, resuming, asking again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pyarrow.compute as pc
+import pytest
+from conftest import keep, rows_of
+from misbehaving import Misbehaving, picture
+
+from collectors.download import download
+from likewise.cli import run
+from likewise.errors import CircuitOpenError, FingerprintError, MissingTableError, PartialError
+from likewise.study import Study
+from likewise.tables import PICTURES, bucket_of, check_schema, media_key
+
+Make = Callable[..., Study]
+
+
+def test_rows_hold_what_was_served(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/ok/{number}") for number in range(30)], buckets=4)
+    manifest = download(study)
+    table = study.read("pictures")
+    check_schema(table.schema, PICTURES.schema, "pictures")
+    assert manifest.rows == len(table) == 30
+    for row in table.to_pylist():
+        assert row["bytes"] == picture(int(row["post_id"]))
+        assert (row["width"], row["height"], row["format"]) == (320, 280, "jpeg")
+        assert row["status"] == "ok" and row["attempts"] == 1 and row["http_status"] == 200
+        key = media_key(row["platform"], row["host"], row["post_id"], row["media_index"])
+        assert row["bucket"] == bucket_of(key, 4)
+    assert manifest.funnel is not None
+    assert (manifest.funnel["rows_in"], manifest.funnel["rows_out"]) == (30, 30)
+
+
+def test_a_second_run_asks_nothing(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/ok/{number}") for number in range(10)])
+    first = download(study)
+    asked = len(server.seen)
+    assert download(study).fingerprint == first.fingerprint
+    assert len(server.seen) == asked == 10
+
+
+def test_new_posts_are_fetched_and_old_ones_are_kept(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/ok/{number}") for number in range(10)])
+    first = download(study)
+    keep(study, [server.url(f"/ok/{number}") for number in range(13)])
+    second = download(study)
+    assert second.fingerprint != first.fingerprint
+    assert len(rows_of(study)) == 13
+    assert Counter(seen.path for seen in server.seen).most_common(1)[0][1] == 1
+    keep(study, [server.url(f"/ok/{number}") for number in range(5)])
+    download(study)
+    assert sorted(rows_of(study)) == [f"{number:05d}" for number in range(5)]
+    assert len(server.seen) == 13
+
+
+def test_another_number_of_buckets_fetches_nothing_and_doubles_nothing(
+    server: Misbehaving, make_study: Make
+) -> None:
+    urls = [server.url(f"/ok/{number}") for number in range(20)]
+    download(make_study(urls, buckets=3))
+    study = make_study(urls, buckets=7)
+    download(study)
+    rows = study.read("pictures", ["post_id", "media_index", "bucket", "bytes"]).to_pylist()
+    assert len({row["post_id"] for row in rows}) == len(rows) == 20
+    assert len(server.seen) == 20
+    for row in rows:
+        key = media_key("mastodon", "a.example", row["post_id"], row["media_index"])
+        assert row["bucket"] == bucket_of(key, 7)
+        assert row["bytes"] == picture(int(row["post_id"]))
+
+
+def test_other_hygiene_is_refused_and_redo_looks_at_the_stored_bytes(
+    server: Misbehaving, make_study: Make
+) -> None:
+    urls = [server.url(f"/ok/{number}") for number in range(8)]
+    download(make_study(urls))
+    study = make_study(urls, min_side=300)
+    with pytest.raises(FingerprintError, match="min_side was 224, is 300"):
+        download(study)
+    download(study, redo=True)
+    assert {row["error_class"] for row in rows_of(study).values()} == {"too_small"}
+    assert len(server.seen) == 8
+    looser = make_study(urls, min_side=100)
+    download(looser, redo=True)
+    assert {row["status"] for row in rows_of(looser).values()} == {"ok"}
+    assert len(server.seen) == 16  # rejected pictures keep no bytes: they are asked for again
+
+
+def test_failures_are_named_listed_and_asked_again_on_request(
+    server: Misbehaving, make_study: Make
+) -> None:
+    urls = [server.url(f"/ok/{n}") for n in range(6)]
+    urls += [server.url(path) for path in ("/status/404", "/html", "/drip", "/empty")]
+    study = make_study(urls, max_attempts=1, timeout_s=0.7)
+    with pytest.raises(PartialError) as partial:
+        download(study)
+    reasons = {row["post_id"]: row["error_class"] for row in rows_of(study).values()}
+    wanted = ["http_404", "html", "timeout", "empty"]
+    assert [reasons[f"{number:05d}"] for number in range(6, 10)] == wanted
+    assert {item.split("/")[2]: why for item, why in partial.value.failures} == {
+        f"{number:05d}": why for number, why in zip(range(6, 10), wanted, strict=True)
+    }
+    manifest = study.require("pictures")
+    assert manifest.funnel is not None
+    assert manifest.funnel["dropped"] == dict.fromkeys(sorted(wanted), 1)
+
+    before = Counter(seen.path for seen in server.seen)
+    with pytest.raises(PartialError):
+        download(study, retry="timeouts")
+    assert Counter(seen.path for seen in server.seen) - before == Counter(["/drip"])
+    before = Counter(seen.path for seen in server.seen)
+    with pytest.raises(PartialError):
+        download(study, retry="failed")
+    again = Counter(seen.path for seen in server.seen) - before
+    assert again == Counter(["/status/404", "/html", "/drip", "/empty"])
+
+
+def test_a_body_longer_than_promised_is_no_picture(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url("/shorter"), server.url("/ok/1")])
+    with pytest.raises(PartialError):
+        download(study)
+    # The rest of the body is no HTTP; whether it is seen depends on when it arrives.
+    assert rows_of(study)["00000"]["error_class"] in {"bad_http", "truncated"}
+
+
+def test_retry_all_asks_for_rejected_ones_too(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url("/ok/1"), server.url("/robots?noai")])
+    download(study)
+    assert rows_of(study)["00001"]["error_class"] == "robots_noai"
+    download(study, retry="failed")
+    assert len(server.times("/robots?noai")) == 1
+    download(study, retry="all")
+    assert len(server.times("/robots?noai")) == 2
+    assert len(server.times("/ok/1")) == 1
+    names = study.read("pictures", ["error_class", "bytes"])
+    assert names.filter(pc.is_valid(names["error_class"]))["bytes"].null_count == 1
+
+
+def test_passing_trouble_is_tried_again_at_once(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/once/{n}") for n in range(4)])
+    download(study)
+    assert {row["status"] for row in rows_of(study).values()} == {"ok"}
+    assert {row["attempts"] for row in rows_of(study).values()} == {2}
+
+
+def test_retry_after_is_honoured(server: Misbehaving, make_study: Make) -> None:
+    server.window, server.allowed = 1.0, 5
+    urls = [server.url(f"/limited/{number}") for number in range(14)]
+    study = make_study(urls, per_host=4)
+    download(study)
+    assert {row["status"] for row in rows_of(study).values()} == {"ok"}
+    for number in range(14):
+        times = server.times(f"/limited/{number}")
+        assert all(later - earlier >= 0.95 for earlier, later in pairwise(times))
+    assert server.most_open <= 4
+
+
+def test_a_host_that_only_refuses_is_given_up(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/never/{n}") for n in range(8)], max_attempts=2)
+    with pytest.raises(PartialError):
+        download(study)
+    assert {row["error_class"] for row in rows_of(study).values()} == {"http_429"}
+    assert len(server.seen) <= 3 * 8
+
+
+def test_circuit_breaker(server: Misbehaving, make_study: Make) -> None:
+    urls = [server.url("/status/403") for _ in range(200)]
+    study = make_study(urls)
+    with pytest.raises(CircuitOpenError, match="http_403"):
+        download(study)
+    assert study.manifest("pictures") is None
+    assert len(server.seen) < 120
+    server.seen.clear()
+    mended = make_study([server.url(f"/ok/{n % 9}") for n in range(200)])
+    download(mended)
+    assert len(rows_of(mended)) == 200
+    assert {row["status"] for row in rows_of(mended).values()} == {"ok"}
+
+
+def test_nearly_all_failed_is_no_result_even_in_a_small_study(
+    server: Misbehaving, make_study: Make
+) -> None:
+    study = make_study([server.url("/status/403") for _ in range(12)])
+    with pytest.raises(CircuitOpenError, match="12 of 12 pictures failed as http_403"):
+        download(study)
+    download(make_study([server.url("/ok/1") for _ in range(12)]))
+
+
+def test_exit_codes(server: Misbehaving, make_study: Make, capfd: pytest.CaptureFixture) -> None:
+    study = make_study([server.url("/ok/1"), server.url("/status/404")])
+    assert run(["download", str(study.root)]) == 3
+    assert "mastodon/a.example/00001/0: http_404" in capfd.readouterr().err
+    assert run(["download", str(study.root)]) == 0
+    gone = make_study([server.url("/status/404")] * 20)
+    assert run(["download", str(gone.root)]) == 3
+    assert "failed as http_404" in capfd.readouterr().err
+
+
+def test_without_kept_posts(tmp_path, make_study: Make) -> None:
+    study = make_study([])
+    assert download(study).rows == 0
+    (study.root / "tables" / "kept_posts" / "_table.json").unlink()
+    with pytest.raises(MissingTableError, match="kept_posts") as missing:
+        download(study, retry="all")
+    assert "likewise clean" in str(missing.value.hint)
+
+
+def test_addresses_inside_are_refused_by_the_verb(server: Misbehaving, make_study: Make) -> None:
+    urls = ["http://10.0.0.1/a.jpg", "file:///etc/passwd", server.url("/to?url=http://[::1]/")]
+    study = make_study([*urls, server.url("/ok/1")], allow_hosts=[f"127.0.0.1:{server.port}"])
+    with pytest.raises(PartialError):
+        download(study)
+    reasons = [rows_of(study)[f"{number:05d}"]["error_class"] for number in range(4)]
+    assert reasons == ["refused_address", "refused_scheme", "refused_address", None]
+
+
+def test_signed_addresses_that_end_first_are_fetched_first(
+    server: Misbehaving, make_study: Make
+) -> None:
+    far, soon = 4_000_000_000, 3_900_000_000
+    urls = [server.url(f"/ok/{n}") for n in range(20)]
+    urls += [server.url(f"/same?Expires={far}"), server.url(f"/same?Expires={soon}")]
+    download(make_study(urls, concurrency=1, per_host=1))
+    order = [seen.path for seen in server.seen]
+    assert order[:2] == [f"/same?Expires={soon}", f"/same?Expires={far}"]
