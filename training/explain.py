@@ -274,16 +274,20 @@ def differences(
         resamples: bootstrap samples.
 
     Returns:
-        One ``Difference`` for each property that varies and is known at both ends, largest
-        absolute effect first.
+        One ``Difference`` for each property that varies and is known of enough pictures and authors
+        at both ends, largest absolute effect first.
     """
-    usable = {name: x for name, x in values.items() if _varies(x, top)}
-    if not usable:
-        return []
     weights = author_weights(author, resamples, seed)
+    draws = {name: _effect(x, top, weights) for name, x in values.items() if _varies(x, top)}
+    # A draw of authors may miss one end altogether; a property of too few authors is left out.
+    draws = {name: own for name, own in draws.items() if np.isfinite(own).mean() > 0.9}
+    if not draws:
+        return []
+    usable = {name: values[name] for name in draws}
     effects = np.array([_effect(x, top, None)[0] for x in usable.values()])
-    drawn = np.stack([_effect(x, top, weights) for x in usable.values()])
-    spread = np.nanstd(drawn, axis=1, ddof=1)
+    drawn = np.stack(list(draws.values()))
+    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+    spread = drawn.std(axis=1, ddof=1)
     spread = np.where(spread > 0, spread, np.nan)
     t = np.abs(drawn - effects[:, None]) / spread[:, None]
     reach = float(np.nanquantile(np.nanmax(t, axis=0), 0.95)) * spread

@@ -1,0 +1,193 @@
+"""The explanation finds what was planted, claims nothing where nothing is, and counts honestly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from fake_study import make, photographs
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+from sklearn.neighbors import NearestNeighbors
+
+from likewise.errors import DataError, MissingTableError
+from likewise.study import Study
+from training.contents import contents, people, text_area
+from training.explain import benjamini_hochberg, differences, explain, holm
+from training.neighbours import nearest, nearest_rows
+from training.rank import rank
+
+
+@pytest.fixture(autouse=True)
+def _no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.rank._wants_spark", lambda *_: False)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A world in which brightness, and nothing else, drives likes."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("training.rank._wants_spark", lambda *_: False)
+    study = make(tmp_path_factory.mktemp("explain") / "study", n_authors=40)
+    rank(study)
+    patch.undo()
+    return study
+
+
+def test_planted_brightness_stands_first_in_ranking_and_likes(bright: Study) -> None:
+    found = explain(bright)
+    assert found.ranking[0].name == found.in_likes[0].name == "brightness"
+    assert found.ranking[0].words == found.in_likes[0].words == "brighter"
+    assert found.sentence().startswith(f"The {found.n} pictures that the model ranks highest are b")
+    for row in [*found.ranking, *found.in_likes]:
+        assert row.low <= row.effect <= row.high
+        assert bool(row.words) == (row.low > 0 or row.high < 0)
+        assert row.p <= row.p_bh <= row.p_holm
+
+
+def test_the_answer_is_kept_until_the_ranking_changes(bright: Study) -> None:
+    found = explain(bright)
+    path = bright.root / "reports" / "explanation.json"
+    before = path.stat().st_mtime_ns
+    assert explain(bright) == found and path.stat().st_mtime_ns == before
+    assert explain(bright, redo=True) == found and path.stat().st_mtime_ns > before
+
+
+def test_without_faces_and_without_pictures(tmp_path: Path) -> None:
+    study = make(tmp_path / "study", n_authors=12, faces=False)
+    with pytest.raises(MissingTableError, match="scores"):
+        explain(study)
+    rank(study)
+    assert not {"faces", "face size"} & {row.name for row in explain(study).ranking}
+    for part in study.table_path("pictures").rglob("*.parquet"):
+        part.unlink()
+        _write_without_bytes(part)
+    with pytest.raises(DataError, match="not one of the pictures"):
+        explain(study, redo=True)
+
+
+def _write_without_bytes(path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from likewise.tables import PICTURES
+
+    pq.write_table(PICTURES.schema.empty_table(), path)
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+    study = make(tmp_path / "study", n_authors=5, per_author=2)
+    rank(study)
+    with pytest.raises(DataError, match="too few"):
+        explain(study)
+
+
+def test_effect_is_the_difference_of_means_in_standard_deviations() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    x[:5] = np.nan
+    top = np.arange(40) % 2 == 0
+    (row,) = differences({"x": x}, top, np.arange(40))
+    known = x[~np.isnan(x)]
+    expected = (np.nanmean(x[top]) - np.nanmean(x[~top])) / known.std()
+    assert row.effect == pytest.approx(expected)
+    assert (row.top, row.n) == (pytest.approx(np.nanmean(x[top])), 35)
+
+
+def test_constant_and_unknown_properties_are_left_out() -> None:
+    top = np.arange(40) < 20
+    flat, unknown = np.ones(40), np.full(40, np.nan)
+    one_sided = np.where(top, np.arange(40.0), np.nan)
+    values = {"flat": flat, "unknown": unknown, "one sided": one_sided}
+    assert differences(values, top, np.arange(40)) == []
+
+
+def test_where_nothing_differs_words_are_rare() -> None:
+    """200 worlds of 12 properties that mean nothing, pictures of one author alike: at most about
+    5 % of the worlds may be talked about (11 of 200 is the 95 % bound of that, plus slack)."""
+    rng = np.random.default_rng(7)
+    authors = np.repeat(np.arange(60), 4)
+    talked = 0
+    for world in range(200):
+        taste = rng.normal(size=(12, 60))[:, authors]
+        values = {f"p{i}": taste[i] + rng.normal(size=240) for i in range(12)}
+        top = rng.permutation(240) < 120
+        rows = differences(values, top, authors, seed=world, resamples=300)
+        talked += any(row.words for row in rows)
+    assert talked <= 22
+
+
+def test_authors_not_pictures_are_what_is_drawn() -> None:
+    """One author's fifty like pictures are one observation: the interval must stay wide."""
+    rng = np.random.default_rng(3)
+    authors = np.repeat(np.arange(8), 50)
+    x = rng.normal(size=8)[authors] + 0.01 * rng.normal(size=400)
+    top = authors < 4
+    (clustered,) = differences({"x": x}, top, authors)
+    (naive,) = differences({"x": x}, top, np.arange(400))
+    assert clustered.high - clustered.low > 4 * (naive.high - naive.low)
+
+
+def test_holm_by_hand() -> None:
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_benjamini_hochberg_equals_scipys(p: list[float]) -> None:
+    values = np.array(p)
+    assert benjamini_hochberg(values) == pytest.approx(false_discovery_control(values))
+    assert (holm(values) >= benjamini_hochberg(values) - 1e-12).all()
+
+
+def test_text_covers_more_of_a_page_than_of_photographs() -> None:
+    page = np.ascontiguousarray(np.stack([skimage.data.page()] * 3, axis=-1))
+    most = max(text_area(photo) for photo in photographs())
+    assert text_area(page) > 0.1 > 20 * most
+
+
+def test_text_area_grows_with_the_lines() -> None:
+    photo = cv2.resize(photographs()[1], (640, 480))
+    areas = []
+    for _ in range(4):
+        areas.append(text_area(photo))
+        down = 60 + 90 * len(areas)
+        cv2.putText(photo, "WHEN IT IS MONDAY", (20, down), 0, 1.4, (255, 255, 255), 4)
+    assert areas == sorted(areas) and areas[-1] > areas[0] + 0.02
+    assert text_area(np.full((300, 300, 3), 128, np.uint8)) == 0
+
+
+def test_people_are_not_seen_in_a_cup_and_contents_take_any_shape() -> None:
+    assert people(photographs()[2]) == 0
+    for shape in ((64, 900, 3), (900, 64, 3), (1, 1, 3)):
+        found = contents(np.zeros(shape, np.uint8))
+        assert found == {"people": 0.0, "text area": 0.0}
+
+
+def test_neighbours_equal_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(200, 16)).astype(np.float32)
+    queries = rng.normal(size=(7, 16)).astype(np.float32)
+    found, similarity = nearest_rows(queries, rows, 5)
+    truth = NearestNeighbors(n_neighbors=5, metric="cosine").fit(rows)
+    distance, order = truth.kneighbors(queries)
+    assert (found == order).all()
+    assert 1 - similarity == pytest.approx(distance, abs=1e-5)
+
+
+def test_neighbours_in_a_study_leave_the_picture_itself_out(bright: Study) -> None:
+    table = bright.read("features", ["picture_id", "flipped", "pooled"]).to_pylist()
+    rows = {r["picture_id"]: np.array(r["pooled"]) for r in table if not r["flipped"]}
+    asked = list(rows)[:3]
+    found = nearest(bright, [*asked, "unknown"], k=4)
+    assert list(found) and set(found) == set(asked)
+    for key, near in found.items():
+        unit = {name: x / np.linalg.norm(x) for name, x in rows.items() if name != key}
+        query = rows[key] / np.linalg.norm(rows[key])
+        truth = sorted(unit, key=lambda name: -float(query @ unit[name]))[:4]
+        assert [n.picture_id for n in near] == truth
+    with pytest.raises(DataError, match="fc9"):
+        nearest(bright, asked, layer="fc9")
