@@ -1,10 +1,11 @@
 """Cross-validation folds and the held-out part, by author.
 
 All pictures of an author stand in one fold and on one side of the split: otherwise a model that
-recognises the author is rewarded for it. Authors are dealt like cards, in the order of their share
-of good pictures and of their size, to and fro over the folds, so that folds agree in both. The
-answer depends on the set of authors and the seed alone: not on the order of rows, nor on how many
-partitions held them.
+recognises the author is rewarded for it. The largest authors are placed one by one, each where it
+keeps the parts most alike in good and in bad pictures (as scikit-learn's StratifiedGroupKFold
+does); the many small ones are dealt like cards, in the order of their share of good pictures and of
+their size. The answer depends on the set of authors and the seed alone: not on the order of rows,
+nor on how many partitions held them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from likewise.errors import DataError
 
 __all__ = ["Assignment", "assign"]
 
-SHARES = 8
-"""Strata of the share of good pictures between none and all."""
+ONE_BY_ONE = 20_000
+"""Largest authors that are placed one by one; the others are many and small."""
+
+STRATA = 8
+"""Strata of the share of good pictures, none and all apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +50,91 @@ def assign(
         sizes: Pictures of each author (n,).
         positives: Good pictures of each author (n,).
         folds: Number of folds; they are balanced within the train and within the test part.
-        test_fraction: Share of the authors to hold out.
+        test_fraction: Share of the pictures to hold out, as whole authors.
         seed: Another seed deals authors of equal size and share otherwise.
 
     Raises:
         DataError: either side of the split would have fewer authors than one a fold.
     """
-    order = _stratified_order(keys, sizes, positives, seed)
-    test = np.zeros(keys.size, np.bool_)
-    test[order] = _every_nth(keys.size, test_fraction, seed)
+    order = _falling_size(keys, sizes, positives, seed)
+    share = np.array([1 - test_fraction, test_fraction])
+    side = _placed(order, keys, sizes, positives, share, seed)
     fold = np.empty(keys.size, np.int32)
-    for side in (False, True):
-        members = order[test[order] == side]
-        if members.size < folds and not (side and members.size):
+    for number in (0, 1):
+        members = order[side[order] == number]
+        if members.size < (folds, 1)[number]:
             raise DataError(
                 f"{keys.size} authors cannot fill {folds} folds and a test part of "
                 f"{test_fraction:.0%}",
                 hint="collect more authors, or lower [label] folds and test_fraction",
             )
-        fold[members] = _to_and_fro(members.size, folds, start=seed)
-    return Assignment(fold, test)
+        even = np.full(folds, 1 / folds)
+        fold[members] = _placed(members, keys, sizes, positives, even, seed)[members]
+    return Assignment(fold, side == 1)
 
 
-def _stratified_order(
+def _falling_size(
     keys: NDArray[np.int64], sizes: NDArray[np.int64], positives: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    share = np.ceil(positives / np.maximum(sizes, 1) * SHARES).astype(np.int64)
-    share += positives == sizes
-    return np.lexsort((keys, _mixed(keys, seed), -sizes, share))
+    return np.lexsort((keys, _mixed(keys, seed), -np.maximum(positives, sizes - positives)))
+
+
+def _placed(
+    order: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    positives: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.int32]:
+    """Part of each author of ``order``, the parts taking ``shares`` of the pictures."""
+    part = np.full(keys.size, -1, np.int32)
+    head, tail = order[:ONE_BY_ONE], order[ONE_BY_ONE:]
+    part[head] = _one_by_one(positives[head], sizes[head] - positives[head], shares, seed)
+    part[_by_share(tail, sizes, positives)] = _dealt(tail.size, shares)
+    return part
+
+
+def _one_by_one(
+    good: NDArray[np.int64], bad: NDArray[np.int64], shares: NDArray[np.float64], seed: int
+) -> list[int]:
+    """Each goes where it raises the sum of (pictures in part)^2 / share least, good and bad alike.
+
+    That sum is smallest when all parts have their share.
+    """
+    parts = range(shares.size)
+    weight = [1 / share for share in shares.tolist()]
+    filled = [[0.0] * shares.size, [0.0] * shares.size]
+    total = max(1, int(good.sum())), max(1, int(bad.sum()))
+    answer = []
+    for counts in zip(good.tolist(), bad.tolist(), strict=True):
+        more = [counts[0] / total[0], counts[1] / total[1]]
+        cost = [
+            sum(d * (2 * have[j] + d) for d, have in zip(more, filled, strict=True)) * weight[j]
+            for j in parts
+        ]
+        best = min(parts, key=lambda j: (cost[j], (j - seed) % shares.size))
+        for d, have in zip(more, filled, strict=True):
+            have[best] += d
+        answer.append(best)
+    return answer
+
+
+def _by_share(
+    authors: NDArray[np.int64], sizes: NDArray[np.int64], positives: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Authors in the order of their share of good pictures; among equals the order stays."""
+    n, good = sizes[authors], positives[authors]
+    stratum = np.ceil(good / np.maximum(n, 1) * STRATA).astype(np.int64) + (good == n)
+    return authors[np.argsort(stratum, kind="stable")]
+
+
+def _dealt(n: int, shares: NDArray[np.float64]) -> NDArray[np.int32]:
+    """``n`` cards to parts of ``shares``, each part's cards evenly spread over the pack."""
+    counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * n)).astype(np.int64)
+    places = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
+    part = np.repeat(np.arange(shares.size, dtype=np.int32), counts)
+    return part[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def _mixed(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -82,18 +143,3 @@ def _mixed(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-def _every_nth(n: int, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Systematic sampling: ``fraction`` of ``n`` places, evenly spread, from a seeded start."""
-    start = np.random.default_rng(seed).random()
-    places = np.floor(np.arange(n + 1) * fraction + start)
-    chosen: NDArray[np.bool_] = np.diff(places) > 0
-    return chosen
-
-
-def _to_and_fro(n: int, folds: int, *, start: int) -> NDArray[np.int32]:
-    """0, 1, ..., k-1, k-1, ..., 1, 0, 0, 1, ...: neighbours in size fall on different folds."""
-    place = np.arange(n) % (2 * folds)
-    fold = np.minimum(place, 2 * folds - 1 - place)
-    return ((fold + start) % folds).astype(np.int32)
