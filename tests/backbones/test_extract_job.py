@@ -1,32 +1,57 @@
-"""The Spark job: equal to a plain loop, resumable, whole."""
+"""The Spark job: equal to a plain loop, whole, resumable, the same for any number of partitions."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
 
 import backbones
+from backbones.features_table import extract_bucket
+from likewise.cli import run
+from likewise.errors import DataError, FingerprintError, MissingTableError, StudyBusyError
+from likewise.study import Study
 from likewise.tables import check_schema, features_schema
-from spark_jobs.extract import extract
+from spark_jobs.extract import CODE, _plan, extract, run_buckets
 
 LITE = "efficientnet-lite0"
 
 
-def rows_of(study, layers=("pooled",)) -> dict:
-    table = study.read("features")
-    return {(row["picture_id"], row["flipped"]): row for row in table.to_pylist()}
+def features(study: Study, layer: str = "pooled") -> dict:
+    rows = study.read("features").to_pylist()
+    found = {(row["picture_id"], row["flipped"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def begin(study: Study):
+    plan, _ = _plan(study)
+    tables = ["pictures", "labels"]
+    stage = study.begin(
+        "features", inputs=tables, params=dict(plan.identity()), code=CODE, n_buckets=4
+    )
+    return stage, plan
 
 
 def test_features_equal_a_plain_loop(spark, make_study, make_jpeg):
+    """Also: only labelled pictures, both views, the mirror image of the file itself."""
     files = [make_jpeg(seed) for seed in range(11)]
     study = make_study(files, skip=[3], backbone=LITE)
     manifest = extract(study)
     assert manifest.rows == 20
     assert manifest.funnel["rows_in"] == manifest.funnel["rows_out"] == 10
+    assert manifest.extra["backbone"] == LITE and not manifest.extra["random_weights"]
     check_schema(study.dataset("features").schema, features_schema(["pooled"]), "features")
-    rows = rows_of(study)
+    rows = features(study)
     plain = backbones.extract(files, backbone=LITE, flip=True, engine="torch")["pooled"]
-    ids = study.read("pictures", columns=["post_id", "picture_id"]).to_pylist()
-    for row in ids:
+    for row in study.read("pictures", columns=["post_id", "picture_id"]).to_pylist():
         if row["post_id"] == "3":
             assert (row["picture_id"], False) not in rows
             continue
@@ -34,3 +59,192 @@ def test_features_equal_a_plain_loop(spark, make_study, make_jpeg):
             found = np.array(rows[row["picture_id"], flipped]["pooled"])
             truth = plain[int(row["post_id"]), int(flipped)]
             assert np.abs(found - truth).max() <= 1e-5 * np.abs(truth).max()
+    assert extract(study).published_at == manifest.published_at  # done: nothing runs again
+
+
+def test_any_partitions_and_order_give_the_same_rows(spark, make_study, make_jpeg):
+    study = make_study([make_jpeg(seed) for seed in range(9)], backbone=LITE)
+    stage, plan = begin(study)
+    runs = []
+    for partitions, order in ((1, [0, 1, 2, 3]), (2, [3, 1, 2, 0]), (7, [2, 3, 0, 1])):
+        run_buckets(spark, stage, plan, order, partitions)
+        parts = sorted(stage.path.rglob("*.parquet"))
+        assert len(parts) == 4
+        runs.append([pq.read_table(part) for part in parts])
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_broken_picture_is_a_row_and_not_a_hole(spark, make_study, make_jpeg):
+    good, broken = make_jpeg(1), make_jpeg(2)[:300]
+    study = make_study([good, broken, b"<html>", make_jpeg(3)], backbone=LITE)
+    manifest = extract(study)
+    assert manifest.rows == 8
+    assert manifest.funnel["rows_out"] == 2
+    assert sum(manifest.funnel["dropped"].values()) == 2
+    failed = [row for row in features(study).values() if row["status"] == "failed"]
+    assert len(failed) == 4
+    assert all(row["error_class"] and row["pooled"] is None for row in failed)
+
+
+def test_nothing_decodable_is_an_error(spark, make_study):
+    study = make_study([b"one", b"two"], backbone=LITE)
+    with pytest.raises(DataError, match="none of 2 pictures"):
+        extract(study)
+
+
+def test_other_parameters_are_refused_and_redone(spark, make_study, make_jpeg):
+    study = make_study([make_jpeg(1)], backbone=LITE)
+    first = extract(study)
+    config = study.config.extract.model_copy(update={"flip": False, "storage": "float16"})
+    other = Study(study.root, study.config.model_copy(update={"extract": config}))
+    with pytest.raises(FingerprintError, match=r"params.flip was True, is False"):
+        extract(other)
+    second = extract(other, redo=True)
+    assert second.fingerprint != first.fingerprint and second.rows == 1
+    values = np.array(features(other)[next(iter(features(other)))]["pooled"], np.float32)
+    assert np.array_equal(values, values.astype(np.float16).astype(np.float32))
+
+
+def test_a_run_goes_on_at_the_first_missing_bucket(spark, make_study, make_jpeg):
+    study = make_study([make_jpeg(seed) for seed in range(6)], backbone=LITE)
+    stage, plan = begin(study)
+    for bucket in (0, 2):
+        with stage.bucket(bucket) as target:
+            extract_bucket(
+                study.table_path("pictures"), study.table_path("labels"), bucket, target, plan
+            )
+    before = {part: part.stat().st_mtime_ns for part in stage.path.rglob("*.parquet")}
+    manifest = extract(study)
+    assert manifest.rows == 12
+    assert all(part.stat().st_mtime_ns == mtime for part, mtime in before.items())
+
+
+def test_missing_tables_and_a_busy_study(spark, study_folder, make_study):
+    with pytest.raises(MissingTableError, match="pictures"):
+        extract(study_folder)
+    study = make_study([], name="busy")
+    with study.lock(), pytest.raises(StudyBusyError), study.lock():
+        pass
+
+
+def test_mapped_graph_is_read_once(make_study, make_jpeg):
+    """The export lies in the study; a second plan finds it and does not import torch for it."""
+    study = make_study([make_jpeg(1)], backbone=LITE)
+    plan, _ = _plan(study)
+    code = (
+        "import sys; from spark_jobs.extract import _plan; from likewise.study import Study;"
+        f"from backbones.engines import open_engine; p = _plan(Study.open({str(study.root)!r}))[0];"
+        "open_engine(p); print(p.onnx, 'torch' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == [plan.onnx, "False"]
+
+
+@pytest.mark.slow
+def test_killed_worker_and_killed_run(make_study, make_jpeg, tmp_path):
+    """A Python worker dies: Spark runs its bucket again. The driver dies: the next run goes on."""
+    study = make_study([make_jpeg(i, 640, 480) for i in range(240)], backbone=LITE, buckets=12)
+    start = "from likewise.cli import main; main()"
+    command = [sys.executable, "-c", start, "extract", str(study.root), "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(backbones.__file__).parent.parent)}
+
+    def published() -> list[Path]:
+        return sorted((study.root / "tables" / "features").glob("*/bucket=*"))
+
+    with subprocess.Popen(command, env=environment, start_new_session=True) as first:
+        wait_until(lambda: len(published()) >= 2)
+        os.kill(some_worker(first.pid), signal.SIGKILL)
+        survived = len(published())
+        wait_until(lambda: len(published()) > survived)
+        os.killpg(first.pid, signal.SIGKILL)
+    done = {path: path.stat().st_mtime_ns for path in published()}
+    assert 2 <= len(done) < 12
+    assert study.manifest("features") is None
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert {path: path.stat().st_mtime_ns for path in published() if path in done} == done
+    assert study.manifest("features").rows == 480
+    ids = set(study.read("labels", columns=["picture_id"])["picture_id"].to_pylist())
+    assert {key for key, _ in features(study)} == ids
+
+
+def wait_until(true, seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def some_worker(pid: int) -> int:
+    import psutil
+
+    workers = [
+        child
+        for child in psutil.Process(pid).children(recursive=True)
+        if "pyspark" in " ".join(child.cmdline()) and child.memory_info().rss > 120 << 20
+    ]
+    return workers[-1].pid
+
+
+def test_embed_writes_what_spark_writes(make_jpeg, tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(make_jpeg(1))
+    (folder / "below" / "b.JPG").write_bytes(make_jpeg(2))
+    (folder / "notes.txt").write_text("not a picture")
+    output = tmp_path / "out" / "features.parquet"
+    common = [str(folder), "-o", str(output), "--backbone", LITE, "--layer", "pooled"]
+    assert run(["embed", *common, "--flip"]) == 0
+    rows = pq.read_table(output).to_pylist()
+    assert [(row["picture_id"], row["flipped"]) for row in rows] == [
+        ("a.jpg", False),
+        ("a.jpg", True),
+        ("below/b.JPG", False),
+        ("below/b.JPG", True),
+    ]
+    plain = backbones.extract([make_jpeg(1)], backbone=LITE, flip=True)["pooled"][0]
+    assert np.allclose([rows[0]["pooled"], rows[1]["pooled"]], plain, rtol=1e-5, atol=1e-6)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run(["embed", *common]) == 3
+    assert pq.read_table(output).num_rows == 3
+    assert run(["embed", str(tmp_path / "out"), "-o", str(output)]) == 2
+
+
+def test_flip_of_features_is_features_of_the_flip(make_jpeg):
+    """The second view equals the first view of a file that was mirrored before."""
+    import io
+
+    from PIL import Image, ImageOps
+
+    image = Image.open(io.BytesIO(make_jpeg(8, 400, 300)))
+    files = []
+    for view in (image, ImageOps.mirror(image)):
+        file = io.BytesIO()
+        view.save(file, "PNG")
+        files.append(file.getvalue())
+    found = backbones.extract(files, backbone=LITE, flip=True)["pooled"]
+    assert np.allclose(found[0, 1], found[1, 0], rtol=1e-4, atol=1e-4)
+    assert np.allclose(found[0, 0], found[1, 1], rtol=1e-4, atol=1e-4)
+    assert not np.allclose(found[0, 0], found[0, 1], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["alexnet", LITE])
+def test_onnx_equals_torch(name, make_jpeg):
+    files = [make_jpeg(seed) for seed in range(3)]
+    random = {"random_weights": name == "alexnet"}
+    layers = backbones.get(name).layers
+    found = {
+        engine: backbones.extract(files, backbone=name, layers=layers, engine=engine, **random)
+        for engine in ("onnx", "torch")
+    }
+    for layer in layers:
+        truth = found["torch"][layer]
+        assert np.abs(found["onnx"][layer] - truth).max() <= 1e-5 * np.abs(truth).max()
+
+
+def test_extract_names_the_picture_that_is_broken(tmp_path, make_jpeg):
+    (tmp_path / "b.jpg").write_bytes(make_jpeg(1)[:200])
+    with pytest.raises(DataError, match=r"b\.jpg cannot be decoded"):
+        backbones.extract([tmp_path / "b.jpg"], backbone=LITE)
+    assert backbones.extract([], backbone=LITE, flip=True)["pooled"].shape == (0, 2, 1280)
