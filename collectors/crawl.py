@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from likewise.config import CollectSection
     from likewise.progress import Bar
 
-__all__ = ["Crawl"]
+__all__ = ["Crawl", "bounded", "partial"]
 
 
 class Crawl:
@@ -66,7 +66,7 @@ class Crawl:
         chains = await self.journal.run(self.journal.open_chains, *self.where)
         async with asyncio.TaskGroup() as group:
             authors = group.create_task(self._authors())
-            async with _bounded(self.section.concurrency) as start:
+            async with bounded(self.section.concurrency) as start:
                 for chain in chains:
                     await start(self._walk(chain))
             self._posts_done = True
@@ -139,7 +139,7 @@ class Crawl:
         size = self.platform.authors_per_call
         if not size:
             return
-        async with _bounded(self.section.concurrency) as start:
+        async with bounded(self.section.concurrency) as start:
             while True:
                 last = self._posts_done
                 self._wanted.clear()
@@ -167,7 +167,7 @@ Work = Coroutine[Any, Any, None]
 
 
 @contextlib.asynccontextmanager
-async def _bounded(most: int) -> AsyncIterator[Callable[[Work], Awaitable[None]]]:
+async def bounded(most: int) -> AsyncIterator[Callable[[Work], Awaitable[None]]]:
     """Start coroutines, at most ``most`` at once; leaving waits for all of them."""
     slots = asyncio.Semaphore(most)
 

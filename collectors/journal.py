@@ -7,6 +7,7 @@ so ``kill -9`` at any moment costs at most the pages in flight, and no row is st
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import queue
 import sqlite3
@@ -56,10 +57,10 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE TABLE IF NOT EXISTS tokens (
     platform TEXT, host TEXT, token TEXT, calls INTEGER, failures INTEGER, retired TEXT,
     PRIMARY KEY (platform, host, token)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten (
-    platform TEXT, host TEXT, author_id TEXT,
-    PRIMARY KEY (platform, host, author_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forgotten (digest TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+
+_FORGET = ("DELETE FROM posts ", "DELETE FROM authors ", "DELETE FROM wanted ")
 
 LONGEST_WINDOW_S = 2 * 86400.0
 
@@ -82,6 +83,11 @@ class Progress:
     cursor: str | None
 
 
+def digest(platform: str, host: str, author_id: str) -> str:
+    """What is kept of a forgotten author."""
+    return hashlib.sha256(f"{platform}\n{host}\n{author_id}".encode()).hexdigest()
+
+
 class Journal:
     """The journal of one study. Use as a context manager; ``run`` works from an event loop."""
 
@@ -92,6 +98,7 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._next_call = 0
         self.pass_number = 0
+        self._any_forgotten = False
         self.db = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -107,6 +114,9 @@ class Journal:
             ) from error
         row = db.execute("SELECT max(id) FROM calls").fetchone()
         self._next_call = (row[0] or 0) + 1
+        found = db.execute("SELECT EXISTS (SELECT 1 FROM forgotten), max(pass) FROM authors")
+        self._any_forgotten, last = found.fetchone()
+        self.pass_number = last or 0
         return db
 
     def __enter__(self) -> Journal:
@@ -266,7 +276,7 @@ class Journal:
         if cursor is not None and cursor == mark and not seen:
             self.count(platform, host, {"cursor_repeated": 1})
             cursor = None
-        if steps >= span:
+        if steps >= span or cursor is None:
             mark, steps, span, seen = cursor, 0, span * 2, 0
         self.db.execute(
             "UPDATE chains SET cursor = ?, state = ?, pages = pages + 1, mark = ?, steps = ?, "
@@ -366,13 +376,71 @@ class Journal:
         )
 
     def _forgotten(self, platform: str, host: str, ids: set[str]) -> frozenset[str]:
-        marks = ",".join("?" * len(ids))
+        """Those of the authors whom the study has to forget."""
+        if not self._any_forgotten:
+            return frozenset()
+        marks = self.db.execute("SELECT digest FROM forgotten").fetchall()
+        known = {row[0] for row in marks}
+        return frozenset(one for one in ids if digest(platform, host, one) in known)
+
+    # -- forgetting and reading again -----------------------------------------------------
+
+    def forget(self, platform: str, host: str, author_id: str) -> int:
+        """Delete an author's rows; returns how many. Only a digest of the id is kept."""
+        where = (platform, host, author_id)
+        same = "WHERE platform = ? AND host = ? AND author_id = ?"
+        before = self.db.total_changes
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (digest(*where),))
+        for statement in _FORGET:
+            self.db.execute(statement + same, where)
+        self.db.execute("COMMIT")
+        self.db.execute("VACUUM")
+        self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._any_forgotten = True
+        return self.db.total_changes - before - 1
+
+    def next_pass(self) -> None:
+        """Readings of authors from now on stand beside the earlier ones."""
+        row = self.db.execute("SELECT max(pass) FROM authors").fetchone()
+        self.pass_number = (row[0] or 0) + 1
+
+    def kept_after(self, platform: str, host: str, last: str, most: int) -> list[str]:
+        """The next kept posts in the order of their ids."""
         rows = self.db.execute(
-            f"SELECT author_id FROM forgotten WHERE platform = ? AND host = ? "  # noqa: S608
-            f"AND author_id IN ({marks})",
-            (platform, host, *ids),
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND post_id > ? AND kept "
+            "ORDER BY post_id LIMIT ?",
+            (platform, host, last, most),
         )
-        return frozenset(row[0] for row in rows)
+        return [row[0] for row in rows]
+
+    def read_again(self, platform: str, host: str, ids: Sequence[str], page: Page) -> None:
+        """Store counts that were read again; of posts that did not come only the key stays."""
+        now = time.time_ns() // 1000
+        self.db.executemany(
+            "UPDATE posts SET collected_at = ?, flags = ?, sensitive = ?, record = ? "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            [
+                (now, " ".join(sorted(p.flags)), p.sensitive, _record(p), platform, host, p.post_id)
+                for p in page.posts
+            ],
+        )
+        self.store_authors(platform, host, page.authors)
+        missing = set(ids) - {post.post_id for post in page.posts}
+        self.db.executemany(
+            "UPDATE posts SET kept = 0, flags = 'deleted_upstream', record = '', author_id = '' "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            [(platform, host, one) for one in missing],
+        )
+
+    def deleted(self, platform: str, host: str) -> list[str]:
+        """Posts that were deleted upstream."""
+        rows = self.db.execute(
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? "
+            "AND flags = 'deleted_upstream'",
+            (platform, host),
+        )
+        return [row[0] for row in rows]
 
     def count(self, platform: str, host: str, names: Mapping[str, int]) -> None:
         """Add to named counters."""
@@ -446,11 +514,17 @@ def _post_row(
     flags = post.flags | ({"forgotten"} if gone else set())
     flags |= set() if post.media else {"no_media"}
     kept = not gone and keep(post)
-    record = "" if flags & UNKEPT else json.dumps(post.row(), ensure_ascii=False)
     return (
         platform, host, post.post_id, "" if gone else post.author_id, post.created_at, now, chain,
-        kept, post.sensitive, " ".join(sorted(flags)), record,
+        kept, post.sensitive, " ".join(sorted(flags)), "" if gone else _record(post),
     )  # fmt: skip
+
+
+def _record(post: Post) -> str:
+    """A post's columns as JSON; nothing for a post of which only the key may be kept."""
+    if post.flags & UNKEPT or not post.media:
+        return ""
+    return json.dumps(post.row(), ensure_ascii=False)
 
 
 def _author_row(author: Author) -> tuple[str, str]:

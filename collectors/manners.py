@@ -26,6 +26,7 @@ OPTED_OUT = frozenset(
         "no_unauthenticated",
         "suspended",
         "forgotten",
+        "deleted_upstream",
     }
 )
 """Flags of a post or its author that forbid to keep it."""
@@ -34,6 +35,7 @@ UNKEPT = OPTED_OUT | {"no_media"}
 """Flags of a post of which nothing but the key is kept."""
 
 _ORDER = (
+    "deleted_upstream",
     "forgotten",
     "not_public",
     "nobot",

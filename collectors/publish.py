@@ -10,8 +10,9 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,14 +20,14 @@ import pyarrow.parquet as pq
 
 from collectors.manners import reason_to_drop
 from likewise.funnel import Funnel
-from likewise.study import Manifest, Study
+from likewise.study import Manifest, Study, write_json
 from likewise.tables import AUTHORS, POSTS
 
 if TYPE_CHECKING:
     from collectors.journal import Journal
     from collectors.platforms.base import Platform
 
-__all__ = ["publish"]
+__all__ = ["publish", "refresh_digests"]
 
 _BATCH = 4096
 CODE = 1
@@ -49,9 +50,7 @@ def publish(
     """Write ``posts`` and ``authors`` anew when their rows changed; returns posts' manifest."""
     places = [_place(platform, since) for platform in platforms]
     db = journal.db
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS out (platform, host, post_id, author_id, "
-               "PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID")  # fmt: skip
-    db.execute("DELETE FROM out")
+    db.executescript(_OUT)
     db.execute("BEGIN")
     funnel = _select(study, db, places, journal)
     db.execute("COMMIT")
@@ -144,18 +143,15 @@ def _why_not(place: _Place, created_at: int | None, left: int) -> str | None:
 # -- rows -------------------------------------------------------------------------------------
 
 
-def _posts(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    rows = db.execute(
+Row = tuple[str, str, int, str]
+"""Platform, host, time of reading and the other columns as JSON."""
+
+
+def _posts(db: sqlite3.Connection) -> Iterator[Row]:
+    return db.execute(
         "SELECT platform, host, collected_at, record FROM out JOIN posts "
         "USING (platform, host, post_id) ORDER BY platform, host, post_id"
     )
-    for platform, host, collected_at, record in rows:
-        yield {
-            "platform": platform,
-            "host": host,
-            "collected_at": collected_at,
-            **json.loads(record),
-        }
 
 
 _AUTHORS = """
@@ -170,9 +166,8 @@ _AUTHOR_ROWS = (
 )
 
 
-def _authors(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    for platform, host, fetched_at, record in db.execute(_AUTHOR_ROWS):
-        yield {"platform": platform, "host": host, "fetched_at": fetched_at, **json.loads(record)}
+def _authors(db: sqlite3.Connection) -> Iterator[Row]:
+    return db.execute(_AUTHOR_ROWS)
 
 
 def _count_authors(db: sqlite3.Connection, place: _Place) -> int:
@@ -183,41 +178,72 @@ def _count_authors(db: sqlite3.Connection, place: _Place) -> int:
     return int(row[0])
 
 
+def _digest(rows: Iterator[Row]) -> str:
+    found = hashlib.sha256()
+    for platform, host, read_at, record in rows:
+        found.update(f"{platform}\n{host}\n{read_at}\n{record}\n".encode())
+    return found.hexdigest()
+
+
 def _write(
-    study: Study, name: str, schema: pa.Schema, rows: Any, funnel: Funnel, extra: Any
+    study: Study,
+    name: str,
+    schema: pa.Schema,
+    rows: Callable[[], Iterator[Row]],
+    funnel: Funnel,
+    extra: dict[str, Any],
 ) -> Manifest:
-    digest = hashlib.sha256()
-    for row in rows():
-        digest.update(json.dumps(row, sort_keys=True).encode())
-        digest.update(b"\n")
-    params = {"rows": digest.hexdigest()}
-    stage = study.begin(name, params=params, code=CODE, redo=_changed(study, name, params))
-    if stage.done:
-        return stage.manifest
+    """Publish rows that are not published yet: collected rows replace the table."""
+    digest = _digest(rows())
+    manifest = study.manifest(name)
+    if manifest is not None and manifest.extra.get("digest") == digest:
+        return manifest
+    stage = study.begin(name, params={"rows": digest}, code=CODE, redo=True)
     with (
         stage.staging() as folder,
         pq.ParquetWriter(folder / "part-0000.parquet", schema, compression="zstd") as writer,
     ):
-        for batch in _batched(rows()):
+        time_column = "collected_at" if name == "posts" else "fetched_at"
+        for batch in _batched(rows(), time_column):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    return stage.publish(funnel=funnel, **extra)
+    return stage.publish(funnel=funnel, digest=digest, **extra)
 
 
-def _changed(study: Study, name: str, params: dict[str, str]) -> bool:
-    """Collected rows replace the table: it is what the journal says, not a derived result."""
-    manifest = study.manifest(name)
-    return manifest is None or manifest.made_from.get("params") != params
+def refresh_digests(study: Study, journal: Journal) -> None:
+    """Note the rows that are left after an erasure, so that they count as published.
+
+    The journal must have been published before by ``publish`` with the same connection or not at
+    all; nothing else is changed.
+    """
+    db = journal.db
+    db.executescript(_OUT)
+    for name in ("posts", "authors"):
+        manifest = study.manifest(name)
+        if manifest is None:
+            continue
+        rows = study.read(name, columns=["platform", "host", *_OUT_KEYS[name]]).to_pylist()
+        if name == "posts":
+            db.executemany("INSERT INTO out VALUES (:platform, :host, :post_id, :author_id)", rows)
+        digest = _digest(_posts(db) if name == "posts" else _authors(db))
+        content = manifest.to_dict()
+        content["extra"] = {**manifest.extra, "digest": digest}
+        write_json(study.root / "tables" / name / "_table.json", content)
 
 
-def _batched(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+_OUT = """
+DROP TABLE IF EXISTS temp.out;
+CREATE TEMP TABLE out (platform, host, post_id, author_id,
+    PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
+"""
+_OUT_KEYS = {"posts": ["post_id", "author_id"], "authors": ["author_id"]}
+
+
+def _batched(rows: Iterator[Row], time_column: str) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield [
+            {"platform": platform, "host": host, time_column: read_at, **json.loads(record)}
+            for platform, host, read_at, record in batch
+        ]
 
 
 def _extra(journal: Journal, platforms: Sequence[Platform]) -> dict[str, Any]:

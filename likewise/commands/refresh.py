@@ -1,0 +1,21 @@
+"""``likewise refresh``."""
+
+from __future__ import annotations
+
+import click
+
+from likewise.commands._common import json_option, manifest_result, study_argument
+
+
+@click.command("refresh", epilog="Example: likewise refresh my-study")
+@study_argument
+@json_option
+def command(study: str, as_json: bool) -> None:
+    """Read counts again and drop what was deleted upstream, everywhere in the study."""
+    from collectors.refresh import refresh
+    from likewise.study import Study
+
+    opened = Study.open(study)
+    with opened.lock():
+        manifest = refresh(opened)
+    manifest_result(manifest, as_json=as_json)
