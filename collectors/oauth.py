@@ -93,7 +93,8 @@ class CodeFlow(Flow):
             self.client_id, scope=self.scope.split(), redirect_uri=redirect_uri, pkce=self.pkce
         )
         self._session.headers["User-Agent"] = f"likewise/{__version__}"
-        address, self._state = self._session.authorization_url(self.authorize_url)
+        with _loopback_allowed(self.authorize_url):
+            address, self._state = self._session.authorization_url(self.authorize_url)
         return str(address)
 
     def token(self, answers: Mapping[str, str]) -> Token:
