@@ -32,7 +32,15 @@ from training.thumbnails import decoded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Difference", "Explanation", "benjamini_hochberg", "differences", "explain", "holm"]
+__all__ = [
+    "Difference",
+    "Explanation",
+    "benjamini_hochberg",
+    "differences",
+    "explain",
+    "holm",
+    "table",
+]
 
 CODE = 1
 FILE = "explanation.json"
@@ -146,6 +154,18 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
     )
     write_json(path, {"made_from": made_from, **asdict(answer)})
     return answer
+
+
+def table(found: Explanation) -> str:
+    """The explanation as text: the sentence, and a line for each property."""
+    head = f"{'property':<14} {'difference':>10}  {'95 % interval':<16} {'p (Holm)':>8}  best are"
+    lines = [found.sentence(), "", head]
+    lines += [
+        f"{d.name:<14} {d.effect:>+10.2f}  {f'{d.low:+.2f} to {d.high:+.2f}':<16} "
+        f"{d.p_holm:>8.3f}  {d.words or '-'}"
+        for d in found.ranking
+    ]
+    return "\n".join(lines)
 
 
 def _made_from(study: Study) -> str:

@@ -1,0 +1,27 @@
+"""``likewise explain``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from likewise.commands._common import emit, json_option, redo_option, study_argument
+
+
+@click.command("explain", epilog="Example: likewise explain my-study")
+@study_argument
+@redo_option
+@json_option
+def command(study: str, redo: bool, as_json: bool) -> None:
+    """Show which plain properties differ between the best and the worst of the ranking.
+
+    Intervals are simultaneous and drawn over authors; words stand only where they support them.
+    """
+    from likewise.study import Study
+    from training.explain import explain, table
+
+    opened = Study.open(study)
+    with opened.lock():
+        found = explain(opened, redo=redo)
+    emit(asdict(found), as_json=as_json, text=table(found))
