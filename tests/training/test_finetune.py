@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from tuning_study import make_study, picture
 
 import likewise
+from backbones import registry
 from likewise.cli import cli
 from likewise.errors import DataError, FingerprintError, MissingTableError, UsageError, WeightsError
 from likewise.study import Study
@@ -214,8 +215,8 @@ def test_two_workers_on_spark(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["alexnet", "resnet50", "googlenet", "inception-v3", "vgg16"])
-def test_every_kind_of_backbone(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", registry.names())
+def test_every_backbone(tmp_path: Path, name: str) -> None:
     settings = {**QUICK, "backbone": name, "random_weights": True, "iterations": 1, "freeze": False}
     study = make_study(tmp_path / "study", authors=8, each=2, **settings)
     likewise.finetune(study)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import backbones
 from likewise.errors import DataError, UsageError
 from training.gradcam import explain_scorer, heatmap, overlay
 
@@ -167,3 +168,73 @@ def test_agrees_with_pytorch_grad_cam(
     with reference.GradCAM(model=net, target_layers=[net.block]) as cam:
         expected = cam(input_tensor=batch, targets=chosen)
     assert np.abs(heatmap(net, batch, target) - expected).max() < 1e-4
+
+
+class Marked(nn.Module):
+    """EfficientNet-Lite0 with a name for its last maps: its one ReLU6 module is used twice."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.maps = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.maps(self.network.extract_features(x))
+        return self.network._fc(maps.mean(dim=(2, 3)))
+
+
+LAST_MAPS = {
+    "alexnet": "trunk.11",
+    "vgg16": "trunk.29",
+    "resnet50": "layer4",
+    "inception-v3": "Mixed_7c",
+    "googlenet": "inception5b",
+    "efficientnet-lite0": "maps",
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", LAST_MAPS)
+def test_backbones_agree_with_pytorch_grad_cam(name: str, reference: types.ModuleType) -> None:
+    """Untrained weights that keep the signal alive, the real ones where they come as a package."""
+    network = backbones.load(name, random_weights=name != "efficientnet-lite0")
+    if name != "efficientnet-lite0":
+        torch.manual_seed(1)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    side = backbones.get(name).input_size
+    noise = torch.randn(2, 3, side // 8, side // 8, generator=torch.Generator().manual_seed(2))
+    batch = nn.functional.interpolate(noise, (side, side), mode="bilinear")
+    theirs = Marked(network).eval() if name == "efficientnet-lite0" else network
+    targets = [reference.utils.model_targets.ClassifierOutputTarget(c) for c in (7, 281)]
+    layer = theirs.get_submodule(LAST_MAPS[name])
+    with reference.GradCAM(model=theirs, target_layers=[layer]) as cam:
+        expected = cam(input_tensor=batch, targets=targets)
+    heat = heatmap(network, batch, [7, 281])
+    assert heat.max() > 0.99
+    assert np.abs(heat - expected).max() < 1e-4
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("name", "layer"), [("alexnet", "fc7"), ("efficientnet-lite0", "pooled")])
+def test_scorers_agree_with_pytorch_grad_cam(
+    name: str, layer: str, reference: types.ModuleType
+) -> None:
+    """For the reference, the linear classifier takes the place of the network's last layer."""
+    network = backbones.load(name, random_weights=True)
+    spec = backbones.get(name)
+    batch = torch.randn(2, 3, spec.input_size, spec.input_size)
+    weight = np.random.default_rng(4).normal(size=spec.dims[layer]).astype(np.float32)
+    heat = explain_scorer(network, batch, Margin(weight, layer=layer))
+    head = nn.Linear(len(weight), 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(weight)[None])
+    network.set_submodule("_fc" if layer == "pooled" else "classifier.6", head)
+    theirs = Marked(network).eval() if layer == "pooled" else network
+    targets = [reference.utils.model_targets.ClassifierOutputTarget(0)] * 2
+    with reference.GradCAM(
+        model=theirs, target_layers=[theirs.get_submodule(LAST_MAPS[name])]
+    ) as cam:
+        expected = cam(input_tensor=batch, targets=targets)
+    assert np.abs(heat - expected).max() < 1e-4
