@@ -10,7 +10,6 @@ import html
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from collectors.records import Oddities
 
@@ -33,6 +32,7 @@ _CONTROL = re.compile(
 )
 _BREAK = re.compile(r"<br\s*/?>|</p>\s*<p[^>]*>", re.IGNORECASE)
 _ELEMENT = re.compile(r"<[^>]*>")
+_ADDRESS = re.compile(r"https?://[^\s/?#]+([/?#]\S*)?$", re.IGNORECASE)
 _HASHTAG = re.compile(r"#(\w+)")
 _LARGEST = 2**63 - 1
 _EARLIEST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -60,7 +60,9 @@ def plain(value: Any) -> str | None:
     """Text without control, direction and half characters; None when nothing is left."""
     if not isinstance(value, str):
         return None
-    return _CONTROL.sub("", value).strip() or None
+    if not value.isprintable():
+        value = _CONTROL.sub("", value)
+    return value.strip() or None
 
 
 def strip_html(value: Any) -> str | None:
@@ -124,13 +126,7 @@ def _parsed(value: Any) -> dt.datetime | None:
 def url(value: Any) -> str | None:
     """An http(s) address without control characters; None for anything else."""
     text = plain(value)
-    if text is None:
-        return None
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return None
-    return text if parts.scheme in {"http", "https"} and parts.hostname else None
+    return text if text is not None and _ADDRESS.match(text) else None
 
 
 def hashtags(text: str | None) -> list[str]:
