@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -120,11 +120,17 @@ class Explanation:
                 f"None of {len(self.ranking)} plain properties differs reliably between the "
                 f"{self.n} best and the {self.n} worst pictures."
             )
-        listed = found[0] if len(found) == 1 else ", ".join(found[:-1]) + " and " + found[-1]
+        have = [words.removeprefix("with ") for words in found if words.startswith("with ")]
+        are = [words for words in found if not words.startswith("with ")]
+        parts = [f"{verb} {_listed(own)}" for verb, own in (("are", are), ("have", have)) if own]
         return (
-            f"The {self.n} pictures that the model ranks highest are {listed}, compared with the "
-            f"{self.n} that it ranks lowest."
+            f"The {self.n} pictures that the model ranks highest {' and '.join(parts)}, compared "
+            f"with the {self.n} that it ranks lowest."
         )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Explanation:

@@ -43,12 +43,31 @@ def overlays(
     import torch
 
     import backbones
-    from backbones.preprocess import to_input
-    from training import gradcam
 
     spec = backbones.get(scorer.backbone).preprocess
     explain = _explainer(study, scorer)
     pictures = decoded(study, dict.fromkeys(towards, max(side, spec.resize)))
+    # A few pictures at a time: more threads wait for each other longer than they work.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from _painted(pictures, towards, explain, spec, side)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _painted(
+    pictures: Iterator[tuple[str, NDArray[np.uint8]]],
+    towards: Mapping[str, int],
+    explain: Explainer,
+    spec: Preprocess,
+    side: int,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    import torch
+
+    from backbones.preprocess import to_input
+    from training import gradcam
+
     while group := list(islice(pictures, BATCH)):
         for sign in (1, 0):
             part = [(key, rgb) for key, rgb in group if towards[key] == sign]

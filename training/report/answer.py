@@ -31,6 +31,9 @@ def sentences(context: Context) -> list[str]:
     words = [_main(row["metrics"], against["chance"])]
     if "author-history" in against:
         words.append(_beside(against["author-history"], _baseline(content, "author-history")))
+    if "picture-properties" in against:
+        plain = _baseline(content, "picture-properties")
+        words += _plain(against["picture-properties"], plain)
     data = content["data"]
     words.append(
         f"Measured on {data['held_out_pictures']:,} pictures of {data['held_out_authors']:,} "
@@ -66,6 +69,17 @@ def _beside(difference: Score, history: Score | None) -> str:
             "than what is seen."
         )
     return f"Whether that beats knowing how the author's other pictures did{known} is open."
+
+
+def _plain(difference: Score, plain: Score | None) -> list[str]:
+    """Whether a network was needed; nothing when it clearly was."""
+    if difference["low"] > 0 or plain is None:
+        return []
+    how = "better" if difference["high"] < 0 else "about as well"
+    return [
+        f"Plain properties of the picture, such as its brightness and colours, do {how} "
+        f"(average precision {plain['value']:.2f})."
+    ]
 
 
 def _baseline(content: Mapping[str, Any], name: str) -> Score | None:
@@ -118,7 +132,7 @@ def figure(context: Context) -> Figure | None:
     )
     return context.figure(
         "answer",
-        "The best classifier beside what can be said without looking, 95 % intervals by author",
+        "The best classifier beside simpler ways to decide, 95 % intervals by author",
         words + ".",
         paint,
         height=0.34 * len(found) + 0.6,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from training.report.answer import best_result
 from training.report.context import Context, Section
@@ -119,6 +120,8 @@ def _grid_figure(
             label = f"{row['layer']}, {_SETS[row['set']]}"
             axes.plot(x, mean, line, color=colour, marker="o", ms=3.5, label=label)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(_power_of_ten))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(key)
         axes.set_ylabel("average precision")
         axes.legend(fontsize=8.5)
@@ -129,6 +132,12 @@ def _grid_figure(
         for row in rows
     )
     return context.figure(name, title, f"{title}: {peaks}.", paint, height=3.0)
+
+
+def _power_of_ten(value: float, _position: object = None) -> str:
+    """1e-6 -> '10⁻⁶'."""
+    exponent = f"{np.log10(value):.0f}" if value > 0 else ""
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 _SETS = {"flipped": "flipped + normal", "normal": "normal"}
