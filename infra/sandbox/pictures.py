@@ -33,8 +33,8 @@ __all__ = ["MARK", "brightness_of", "compose", "face_height_of", "render", "warm
 MARK = b"synthetic world"
 """Comment inside every file."""
 
-BRIGHTNESS, BRIGHTNESS_SD = 118.0, 28.0
-WARMTH, WARMTH_SD = 0.12, 0.2
+BRIGHTNESS, BRIGHTNESS_SD = 120.0, 32.0
+WARMTH, WARMTH_SD = 0.12, 0.28
 FACE, FACE_SD = 0.37, 0.28
 
 

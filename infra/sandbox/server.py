@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import Any
 
 from aiohttp import web
 
@@ -31,11 +32,7 @@ __all__ = ["Sandbox", "running"]
 
 
 class Sandbox:
-    """A synthetic world on a socket.
-
-    Attributes:
-        faults, limiter, oauth: may be changed while the server runs.
-    """
+    """A synthetic world on a socket."""
 
     def __init__(
         self,
@@ -49,8 +46,6 @@ class Sandbox:
         feeds: Feeds = "public",
     ) -> None:
         self.world = world
-        self.faults = faults or Faults()
-        self.limiter = limiter or Limiter()
         self.oauth = OAuthServer()
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
@@ -60,8 +55,8 @@ class Sandbox:
             dialect=Dialect(world, ""),
             media=media or MediaStore(world),
             oauth=self.oauth,
-            faults=self.faults,
-            limiter=self.limiter,
+            faults=faults or Faults(),
+            limiter=limiter or Limiter(),
             feeds=feeds,
         )
 
@@ -69,6 +64,16 @@ class Sandbox:
     def url(self) -> str:
         """Address of the server, without a slash at the end; empty before the start."""
         return self._platform.url
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong; its switches may be changed while the server runs."""
+        return self._platform.faults
+
+    @property
+    def limiter(self) -> Limiter:
+        """The rate limits; they may be switched off while the server runs."""
+        return self._platform.limiter
 
     @property
     def calls(self) -> Counter[str]:
@@ -163,7 +168,7 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def running(world: World, **options: object) -> Iterator[Sandbox]:
+def running(world: World, **options: Any) -> Iterator[Sandbox]:
     """Run a sandbox in a thread of its own while the block lasts.
 
     ``options`` are those of :class:`Sandbox`. For programs and tests without an event loop.
@@ -171,7 +176,7 @@ def running(world: World, **options: object) -> Iterator[Sandbox]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
     thread.start()
-    server = Sandbox(world, **options)  # type: ignore[arg-type]
+    server = Sandbox(world, **options)
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
         yield server
