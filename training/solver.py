@@ -10,7 +10,8 @@ One pass over X serves all problems of a C. Newton steps (Keerthi and DeCoste 20
 conjugate gradients, preconditioned by the Cholesky factor of ``I + 2 C a (X'X)``: X'X is made
 once and is nearly the curvature of every fold at every C, so a step takes few iterations even
 where plain conjugate gradients crawl. Steps are as long as the exact line search says. The
-optimum of one C starts the next.
+optimum of one C starts the next. Where few rows stay inside the margin (few pictures, large C) the
+preconditioner fails, and Newton's method on the Gram matrix takes over (``training.gram``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from training.gram import FEW_ROWS, MOST_ROWS, GramNewton
+from training.line_search import exact_length
 
 if TYPE_CHECKING:
     import torch
@@ -78,13 +82,13 @@ class Path:
 
         self.tolerance = tolerance
         self.rows = torch.from_numpy(rows).to(device)
-        self.basis: torch.Tensor | None = None
-        if rows.shape[0] < rows.shape[1]:
-            self.basis, triangle = torch.linalg.qr(self.rows.T)
-            self.rows = triangle.T.contiguous()
         self.sign = torch.from_numpy(sign).to(device)
         self.share = torch.from_numpy(share).to(device)
-        self.second = self._second_moments()
+        self.gram: GramNewton | None = None
+        if len(rows) <= FEW_ROWS:
+            self.gram = GramNewton(self.rows, self.sign, self.share, tolerance)
+        else:
+            self.second = self._second_moments()
         self.passes = 0
         self.at = torch.zeros(len(share), self.rows.shape[1] + 1, device=device)
 
@@ -97,36 +101,41 @@ class Path:
         """Go on from known optima, for instance those of the C before: (k, d) and (k,)."""
         import torch
 
-        known = torch.from_numpy(weight).to(self.at.device)
-        inner = known if self.basis is None else known @ self.basis
-        self.at = torch.cat([inner, torch.from_numpy(bias).to(self.at.device)[:, None]], dim=1)
+        known = np.concatenate([weight, bias[:, None]], axis=1)
+        self.at = torch.from_numpy(known).to(self.at.device)
 
     def step(self, c: float) -> PathPoint:
         """Optima for one C, starting at the last ones."""
-        import torch
-
         self.passes = 0
         output = self._forward(self.at)
-        factor = self._factor(c, output)
-        open_problems = torch.arange(len(self.at), device=self.at.device)
-        steps = 0
-        while len(open_problems) and steps < 50:
-            steps += 1
-            state = _State(self, c, open_problems, self.at[open_problems], output[open_problems])
-            done = state.newton(factor)
-            self.at[open_problems], output[open_problems] = state.at, state.output
-            open_problems = open_problems[~done]
-        weight = self.at[:, :-1] if self.basis is None else self.at[:, :-1] @ self.basis.T
+        steps = self._descend(c, output) if self.gram is None else 0
+        if self.gram is not None:
+            steps += self.gram.solve(c, output)
+            self.at = self.gram.weights()
+            output = self._forward(self.at)
         slack = (1 - self.sign * output).clamp_min(0).double()
         value = 0.5 * self.at.double().square().sum(1) + c * (self.share * slack**2).sum(1)
-        return PathPoint(
-            c,
-            weight.cpu().numpy().copy(),
-            self.at[:, -1].cpu().numpy().copy(),
-            value.cpu().numpy(),
-            steps,
-            self.passes,
-        )
+        weight, bias = self.at[:, :-1].cpu().numpy().copy(), self.at[:, -1].cpu().numpy().copy()
+        return PathPoint(c, weight, bias, value.cpu().numpy(), steps, self.passes)
+
+    def _descend(self, c: float, output: torch.Tensor) -> int:
+        """Newton steps until all problems are solved, or until conjugate gradients stall."""
+        import torch
+
+        factor = self._factor(c, output)
+        unsolved = torch.arange(len(self.at), device=self.at.device)
+        may_switch = len(self.rows) <= MOST_ROWS
+        steps = 0
+        while len(unsolved) and steps < 50:
+            steps += 1
+            state = _State(self, c, unsolved, self.at[unsolved], output[unsolved])
+            done = state.newton(factor, 25 if may_switch else 60)
+            self.at[unsolved], output[unsolved] = state.at, state.output
+            unsolved = unsolved[~done]
+            if state.stalled and may_switch and len(unsolved):
+                self.gram = GramNewton(self.rows, self.sign, self.share, self.tolerance)
+                break
+        return steps
 
     def _forward(self, at: torch.Tensor) -> torch.Tensor:
         """(k, d + 1) weights to (k, n) outputs."""
@@ -176,23 +185,31 @@ class _State:
     ) -> None:
         self.path, self.c, self.at, self.output = path, c, at, output
         self.share = path.share[which]
+        self.stalled = False
 
-    def newton(self, factor: torch.Tensor) -> torch.Tensor:
+    def newton(self, factor: torch.Tensor, limit: int) -> torch.Tensor:
         """One Newton step for all problems; returns (k,) whether each needs no more."""
         path = self.path
         slack = (1 - path.sign * self.output).clamp_min(0)
         gradient = self.at - path._backward(2 * self.c * self.share * path.sign * slack)
         curvature = 2 * self.c * self.share * (slack > 0)
-        direction, moved = self._conjugate_gradients(gradient, curvature, factor)
+        direction, moved = self._conjugate_gradients(gradient, curvature, factor, limit)
         value = 0.5 * self.at.square().sum(1) + self.c * (self.share * slack.square()).sum(1)
         promise = -(gradient * direction).sum(1) / 2
-        length = self._line_search(direction, moved)
+        length = exact_length(
+            (self.at * direction).sum(1),
+            direction.square().sum(1),
+            self.output,
+            moved,
+            path.sign,
+            self.c * self.share,
+        )
         self.at = self.at + length[:, None] * direction
         self.output = self.output + length[:, None] * moved
         return promise <= path.tolerance * value
 
     def _conjugate_gradients(
-        self, gradient: torch.Tensor, curvature: torch.Tensor, factor: torch.Tensor
+        self, gradient: torch.Tensor, curvature: torch.Tensor, factor: torch.Tensor, limit: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Solve ``(I + X' diag(curvature) X) direction = -gradient``; also X direction."""
         import torch
@@ -201,7 +218,7 @@ class _State:
         residual = -gradient
         search = solved = torch.cholesky_solve(residual.T, factor).T
         size = first = (residual * solved).sum(1)
-        for _ in range(60):
+        for _ in range(limit):
             output = self.path._forward(search)
             product = search + self.path._backward(curvature * output)
             length = size / (search * product).sum(1).clamp_min(1e-30)
@@ -215,23 +232,6 @@ class _State:
                 break
             search = solved + (new / size.clamp_min(1e-30))[:, None] * search
             size = new
+        else:
+            self.stalled = True
         return direction, moved
-
-    def _line_search(self, direction: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
-        """(k,) exact minimisers along the directions: roots of a rising piecewise linear slope."""
-        import torch
-
-        sign = self.path.sign
-        linear, square = (self.at * direction).sum(1), direction.square().sum(1)
-        low, high = torch.zeros_like(linear), torch.full_like(linear, float("inf"))
-        length = torch.ones_like(linear)
-        for _ in range(12):
-            slack = (1 - sign * (self.output + length[:, None] * moved)).clamp_min(0)
-            slope = linear + length * square
-            slope = slope - 2 * self.c * (self.share * slack * sign * moved).sum(1)
-            bend = square + 2 * self.c * (self.share * (slack > 0) * moved.square()).sum(1)
-            low, high = torch.where(slope < 0, length, low), torch.where(slope < 0, high, length)
-            newton = length - slope / bend.clamp_min(1e-30)
-            middle = torch.where(high.isinf(), 2 * low, (low + high) / 2)
-            length = torch.where((newton > low) & (newton < high), newton, middle)
-        return length
