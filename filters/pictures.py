@@ -33,6 +33,9 @@ MAX_MEMORY = 560_000_000
 MAX_WORK = 400_000_000
 """Pixels times passes of one picture (a progressive JPEG has about ten passes)."""
 
+MAX_RAW = 200_000_000
+"""Bytes that a PNG file may unpack to (two bytes a sample where it has 16 bits)."""
+
 LOOK = 64
 """Short side in pixels of the reduced picture that hygiene and hash look at."""
 
@@ -162,6 +165,8 @@ def _check_bounds(header: Header, max_pixels: int, min_side: int | None) -> None
     need = _memory_needed(header, min_side)
     if need > MAX_MEMORY:
         raise PictureError("too_costly", f"decoding would need {need / 1e6:.0f} MB of memory")
+    if header.format == "png" and header.pixels * header.components > MAX_RAW:
+        raise PictureError("too_costly", f"it unpacks to more than {MAX_RAW / 1e6:.0f} MB")
     if header.pixels * header.scans > MAX_WORK:
         raise PictureError("too_costly", f"{header.scans} passes over {header.pixels:,} pixels")
 
