@@ -18,10 +18,17 @@ from backbones.inference import Batch, Picture, embed, record_batch
 from backbones.plan import Plan
 from likewise.tables import features_schema
 
-__all__ = ["BucketResult", "extract_bucket", "features_writer", "read_pictures"]
+__all__ = [
+    "BucketResult",
+    "extract_bucket",
+    "features_writer",
+    "labelled_pictures",
+    "read_pictures",
+    "write_features",
+]
 
 KEY = ("platform", "host", "post_id", "media_index")
-ROW_GROUP_BYTES = 32 << 20
+ROW_GROUP_BYTES = 16 << 20
 READ_BUFFER = 1 << 20
 READ_BATCH = 16
 
@@ -78,6 +85,18 @@ def _with_missing(
     yield from ((picture_id, None) for picture_id in left.values())
 
 
+def labelled_pictures(pictures: Path, labels: Path, n: int) -> list[tuple[str, bytes]]:
+    """(picture_id, bytes) of up to ``n`` labelled pictures, bucket by bucket."""
+    found: list[tuple[str, bytes]] = []
+    for bucket in range(len(list(pictures.glob("bucket=*")))):
+        for picture_id, data in read_pictures(pictures, bucket, _wanted(labels, bucket)):
+            if data is not None:
+                found.append((picture_id, data))
+            if len(found) == n:
+                return found
+    return found
+
+
 def read_pictures(
     pictures: Path, bucket: int, wanted: dict[tuple[Any, ...], str]
 ) -> Iterator[Picture]:
@@ -106,7 +125,7 @@ def _pick(batch: pa.RecordBatch, wanted: dict[tuple[Any, ...], str]) -> Iterator
 
 
 class features_writer:  # noqa: N801 - used as a function
-    """Context that gives ``write(record_batch) -> rows``; row groups of about 32 MB.
+    """Context that gives ``write(record_batch) -> rows``; row groups of about 16 MB.
 
     Activations are stored byte by byte of their floats (BYTE_STREAM_SPLIT), which lets zstd
     shrink them; repeated words are stored once.

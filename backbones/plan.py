@@ -45,6 +45,7 @@ class Plan:
     device: str = "cpu"
     threads: int = 1
     half: bool = False
+    precision: Literal["fp32", "int8"] = "fp32"
 
     @property
     def random_weights(self) -> bool:
@@ -71,6 +72,7 @@ class Plan:
             "flip": self.flip,
             "pre_relu": self.pre_relu,
             "half": self.half,
+            "precision": self.precision,
         }
 
 

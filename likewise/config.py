@@ -197,6 +197,9 @@ class ExtractSection(Section):
         "float32", description="Precision of the stored features; float16 halves the table."
     )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="What runs the network.")
+    precision: Literal["fp32", "int8"] = Field(
+        "fp32", description="int8 is faster; measure first: likewise extract --measure-int8."
+    )
     random_weights: bool = Field(
         False, description="Untrained weights: for tests and benchmarks only."
     )

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from likewise.errors import DataError
+from likewise.errors import DataError, UsageError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Stage, Study
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from backbones.int8 import Effect
     from backbones.plan import Plan
 
-__all__ = ["extract"]
+__all__ = ["extract", "measure_int8"]
 
 CODE = 1
 """Raised whenever the same inputs would give other rows."""
@@ -58,7 +59,7 @@ def extract(
         return stage.manifest
     missing = stage.missing_buckets()
     if missing:
-        _run(stage, plan, missing, master)
+        _run(stage, _quantised(opened, plan), missing, master)
     return _publish(stage, plan, reason)
 
 
@@ -78,8 +79,46 @@ def _plan(study: Study) -> tuple[Plan, str]:
         pre_relu=settings.pre_relu,
         batch_size=settings.batch_size,
         half=settings.storage == "float16",
+        precision=settings.precision,
     )
     return plan, choice.reason
+
+
+def _quantised(study: Study, plan: Plan) -> Plan:
+    """The plan with an int8 graph where that is asked for, calibrated on the study's pictures."""
+    if plan.precision == "fp32":
+        return plan
+    from backbones.features_table import labelled_pictures
+    from backbones.int8 import CALIBRATION, quantise
+
+    if plan.onnx is None:
+        raise UsageError("precision = 'int8' needs engine = 'onnx'")
+    tables = study.table_path("pictures"), study.table_path("labels")
+    return quantise(plan, [data for _, data in labelled_pictures(*tables, CALIBRATION)])
+
+
+def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect:
+    """What int8 would do to this study: measured on up to ``n`` of its pictures, without Spark.
+
+    Raises:
+        MissingTableError: pictures or labels have not been published.
+        DataError: the pictures cannot carry the measurement.
+    """
+    from backbones.features_table import labelled_pictures
+    from backbones.int8 import measure
+
+    opened = Study.open(study)
+    plan = replace(_plan(opened)[0], precision="fp32")
+    sample = labelled_pictures(opened.table_path("pictures"), opened.table_path("labels"), n)
+    wanted = opened.read("labels", columns=["picture_id", "label", "split"]).to_pylist()
+    known = {row["picture_id"]: row for row in wanted}
+    rows = [known[picture_id] for picture_id, _ in sample]
+    return measure(
+        plan,
+        [data for _, data in sample],
+        [row["label"] for row in rows],
+        [row["split"] == "test" for row in rows],
+    )
 
 
 def _run(stage: Stage, plan: Plan, buckets: list[int], master: str | None) -> None:
@@ -102,14 +141,15 @@ def run_buckets(
 
         here = _on_this_worker(plan)
         for batch in batches:
-            for bucket in batch.column(0).to_pylist():
+            for place in batch.column(0).to_pylist():
+                bucket = buckets[place]
                 with stage.bucket(bucket) as target:
                     result = extract_bucket(pictures, labels, bucket, target, here)
                 yield _result_row(result)
 
-    frame = spark.createDataFrame([(bucket,) for bucket in buckets], "bucket int")
-    frame = frame.repartitionByRange(partitions or len(buckets), "bucket")
-    return frame.mapInArrow(work, RESULT).collect()
+    # A range has as many partitions as it is asked for, without a shuffle.
+    places = spark.range(0, len(buckets), 1, partitions or len(buckets))
+    return places.mapInArrow(work, RESULT).collect()
 
 
 def _on_this_worker(plan: Plan) -> Plan:
@@ -152,6 +192,7 @@ def _publish(stage: Stage, plan: Plan, reason: str) -> Manifest:
         weights=plan.weights_id,
         random_weights=plan.random_weights,
         engine=plan.engine,
+        precision=plan.precision,
         views=plan.views,
     )
 
