@@ -78,6 +78,7 @@ class Gate:
             api=api,
             paged=bool(request.rel_url.raw_query_string)
             and any(request.query.get(name) for name in CURSORS),
+            registers=path == "/api/v1/apps" and request.method == "POST",
         )
         if not verdict.allowed:
             return verdict.headers, as_json({"error": "Too many requests"}, 429)

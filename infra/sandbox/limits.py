@@ -10,6 +10,7 @@ token                  300       5 minutes   access token, calls below ``/api``
 address                300       5 minutes   IP, calls below ``/api`` without a user
 pages of a user        300       15 minutes  user, calls with a cursor
 pages of an address    300       15 minutes  IP, calls with a cursor and without a user
+registrations          5         10 minutes  IP, ``POST /api/v1/apps``
 =====================  ========  ==========  ==================================================
 
 An application's own token has no user, so its calls count against the address as well. Refused
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 
 from likewise.errors import UsageError
 
-__all__ = ["CURSORS", "RULES", "Limiter", "Rule", "Verdict"]
+__all__ = ["CURSORS", "REGISTRATIONS", "RULES", "Limiter", "Rule", "Verdict"]
 
 CURSORS = ("page", "min_id", "max_id", "since_id")
 """Query parameters that make a call a paged one."""
@@ -48,6 +49,10 @@ RULES = (
     Rule("user pages", 300, 900),
     Rule("address pages", 300, 900),
 )
+"""What Mastodon holds against reading."""
+
+REGISTRATIONS = Rule("registrations", 5, 600)
+"""What it holds against new applications; ``likewise sandbox`` adds it, a test may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,14 @@ class Limiter:
         }
 
     def check(
-        self, *, address: str, user: str | None, token: str | None, api: bool, paged: bool
+        self,
+        *,
+        address: str,
+        user: str | None,
+        token: str | None,
+        api: bool,
+        paged: bool,
+        registers: bool = False,
     ) -> Verdict:
         """Count one call and say whether it passes."""
         if not self.enabled:
@@ -98,7 +110,10 @@ class Limiter:
         now = self.clock()
         self._sweep(now)
         tightest: tuple[int, Rule] | None = None
-        for name, key in self._buckets(address, user, token, api=api, paged=paged):
+        buckets = self._buckets(address, user, token, api=api, paged=paged)
+        if registers and REGISTRATIONS.name in self._rules:
+            buckets.append((REGISTRATIONS.name, _network(address)))
+        for name, key in buckets:
             rule = self._rules.get(name)
             if rule is None:
                 continue

@@ -174,7 +174,7 @@ def folder_files(folder: Path) -> list[Path]:
     """Picture files below a folder, in the order of their names.
 
     Raises:
-        UsageError: there are none, or the folder cannot be read.
+        UsageError: there are none, none can be read, or it is not a folder.
     """
     if not folder.is_dir():
         raise UsageError(f"sandbox: {folder} is not a folder")
@@ -184,11 +184,22 @@ def folder_files(folder: Path) -> list[Path]:
             f"sandbox: {folder} holds no pictures",
             hint=f"expected files that end in {', '.join(sorted(SUFFIXES))}",
         )
+    if not any(read_photo(path) is not None for path in files):
+        raise UsageError(f"sandbox: none of the {len(files)} files in {folder} can be read")
     return files
 
 
+@lru_cache(maxsize=16)
 def read_photo(path: Path) -> Image | None:
-    """A user's photograph, upright, or None when it cannot be read."""
-    raw = np.fromfile(path, dtype=np.uint8)
-    found: Any = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
-    return None if found is None else np.asarray(found, dtype=np.uint8)
+    """A user's photograph, upright, at most 1280 pixels long; None when it cannot be read."""
+    try:
+        raw = np.fromfile(path, dtype=np.uint8)
+        found: Any = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    except (OSError, cv2.error):
+        return None
+    if found is None or min(found.shape[:2]) < 8:
+        return None
+    factor = min(1.0, 1280 / max(found.shape[:2]))
+    if factor < 1:
+        found = cv2.resize(found, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(found, dtype=np.uint8)

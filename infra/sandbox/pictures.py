@@ -27,6 +27,7 @@ from infra.sandbox.photographs import (
     written_page,
 )
 from infra.sandbox.world import Kind, Picture
+from likewise.errors import UsageError
 
 __all__ = ["MARK", "brightness_of", "compose", "face_height_of", "render", "warmth_of"]
 
@@ -58,7 +59,7 @@ def render(picture: Picture, *, png: bool, small: bool, folder: Path | None) -> 
     """The picture's file: JPEG or PNG, broken where its kind says so.
 
     Raises:
-        UsageError: the folder of photographs holds no readable picture.
+        UsageError: the folder of photographs holds no readable picture any more.
     """
     if picture.kind in _BROKEN:
         return _BROKEN[picture.kind](picture)
@@ -245,11 +246,9 @@ def _from_folder(picture: Picture, rng: np.random.Generator, folder: Path) -> Im
     start = int(rng.integers(len(files)))
     for step in range(len(files)):
         photo = read_photo(files[(start + step) % len(files)])
-        if photo is not None and min(photo.shape[:2]) >= 8:
+        if photo is not None:
             return _cover(photo, picture.width, picture.height, rng, tightest=0.8)
-    from likewise.errors import UsageError
-
-    raise UsageError(f"sandbox: none of the {len(files)} files in {folder} can be read")
+    raise UsageError(f"sandbox: the pictures in {folder} cannot be read any more")
 
 
 @lru_cache(maxsize=4)

@@ -106,8 +106,10 @@ def _faults(options: dict[str, Any]) -> Faults:
 
 def _limiter(options: dict[str, Any]) -> Limiter:
     from infra.sandbox import Limiter
+    from infra.sandbox.limits import REGISTRATIONS, RULES
 
     return Limiter(
+        rules=(*RULES, REGISTRATIONS),
         limits_factor=options["limits_factor"],
         period_factor=options["period_factor"],
         enabled=not options["no_limits"],

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.sandbox import Limiter, Sandbox, World, WorldSpec
-from infra.sandbox.limits import Verdict
+from infra.sandbox.limits import REGISTRATIONS, RULES, Verdict
 from likewise.errors import UsageError
 
 NOON = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC).timestamp()
@@ -101,6 +101,27 @@ def test_neighbours_in_ipv6_are_one_address() -> None:
     assert ask(limiter, address="2001:db8::1").allowed
     assert not ask(limiter, address="2001:db8::2:3").allowed
     assert ask(limiter, address="2001:db8:0:1::1").allowed
+
+
+def test_five_applications_in_ten_minutes() -> None:
+    clock = Clock()
+    limiter = Limiter(clock=clock, rules=(*RULES, REGISTRATIONS))
+
+    def register() -> Verdict:
+        return limiter.check(
+            address="10.0.0.1", user=None, token=None, api=True, paged=False, registers=True
+        )
+
+    verdicts = [register() for _ in range(6)]
+    assert [v.allowed for v in verdicts] == [True] * 5 + [False]
+    # As recorded from a real server: 5, 4 left, the reset at a multiple of ten minutes.
+    assert verdicts[0].headers == {
+        "X-RateLimit-Limit": "5",
+        "X-RateLimit-Remaining": "4",
+        "X-RateLimit-Reset": "2026-11-01T12:10:00.000000Z",
+    }
+    clock.now = NOON + 600
+    assert register().allowed
 
 
 def test_factors_scale_limits_and_windows() -> None:

@@ -28,7 +28,7 @@ from infra.sandbox.media import MediaStore
 world = World(WorldSpec(seed=5, authors=60, posts=200, epoch=dt.date(2026, 11, 1)))
 pages = Dialect(world, "http://here").posts(range(200))
 store = MediaStore(world)
-names = [f"{world.post_id[i]}-0.{'png' if world.is_png(i) else 'jpg'}" for i in range(60)]
+names = [f"{world.post_id[i]}-0.{'png' if world.is_png(i) else 'jpg'}" for i in range(25)]
 files = [store.render(f) for f in map(store.locate, names) if f is not None]
 print(world.digest(), *(hashlib.sha256(part).hexdigest() for part in (pages, b"".join(files))))
 """
