@@ -123,9 +123,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
-    print(
-        "| Backbone | Batch | Bare loop, pictures/CPU-s | likewise | Ratio CPU | Ratio wall | Target |"
-    )
+    print("| Backbone | Batch | Bare, pictures/CPU-s | likewise | CPU ratio | Wall | Target |")
     print("|---|---|---|---|---|---|---|")
     for backbone in options.backbone:
         times = measure(backbone, options.batch, options.steps)

@@ -73,7 +73,8 @@ def finetune(
         MissingTableError: pictures or labels have not been published.
         DataError: too few authors, one class only, no picture that can be used, or a loss that
             is not finite.
-        UsageError: the batch cannot be shared evenly among the workers.
+        UsageError: the batch cannot be shared evenly among the workers, or early stopping is
+            wanted without validation.
         WeightsError: the backbone's weights are missing or damaged.
         FingerprintError: another recipe's network stands there and ``redo`` is false.
     """
@@ -106,19 +107,32 @@ def _recipe(study: Study, workers: int | None) -> FinetuneSection:
             f"{recipe.workers} workers",
             hint=f"take a multiple of {recipe.workers}",
         )
+    if recipe.patience and recipe.validation_fold < 0:
+        raise UsageError(
+            "[finetune] patience needs a validation fold to stop by",
+            hint="set validation_fold = 0, or patience = 0",
+        )
     return recipe
 
 
 def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) -> Stage:
     params = recipe.model_dump(exclude=_ASIDE)
     params |= {"backbone": backbone, "seed": study.config.study.seed}
-    params["weights"] = "random" if recipe.random_weights else _weights(backbone)["hash"]
+    params["weights"] = _weights(backbone, recipe)
     return study.begin(TABLE, inputs=["pictures", "labels"], params=params, code=CODE, redo=redo)
 
 
-def _weights(backbone: str) -> dict[str, str]:
+def _weights(backbone: str, recipe: FinetuneSection) -> dict[str, str]:
+    """The file that training starts from, fetched when need be."""
+    if recipe.random_weights:
+        return {"name": "random"}
     known = weight_files.entry(registry.get(backbone).weights)
-    return {"name": known.name, "hash": known.hash, "license": known.license}
+    path = weight_files.find(known.name)
+    return {
+        "name": known.name,
+        "sha256": weight_files.sha256_of(path),
+        "license": known.license,
+    }
 
 
 def _publish(
@@ -230,7 +244,7 @@ def _card(
             "iterations done": state.iteration,
             **{f"{part} pictures": count for part, count in measured.counts.items()},
         },
-        "weights": {"name": "random"} if job.recipe.random_weights else _weights(job.backbone),
+        "weights": _weights(job.backbone, job.recipe),
         "limits": [
             "It has seen the audience of this study only; another platform may like other things.",
             "The score is a comparison of pictures, not a forecast of likes.",

@@ -140,6 +140,9 @@ def test_refusals(tmp_path: Path) -> None:
         likewise.finetune(make_study(tmp_path / "one", each=1, **QUICK))
     with pytest.raises(UsageError, match="shared evenly among 3"):
         likewise.finetune(make_study(tmp_path / "odd", **QUICK), workers=3)
+    blind = make_study(tmp_path / "blind", **QUICK, patience=2, validation_fold=-1)
+    with pytest.raises(UsageError, match="patience needs a validation fold"):
+        likewise.finetune(blind)
     with pytest.raises(UsageError, match="no backbone 'alexnett'"):
         likewise.finetune(make_study(tmp_path / "name", **{**QUICK, "backbone": "alexnett"}))
 

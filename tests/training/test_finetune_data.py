@@ -93,8 +93,10 @@ def test_the_middle_of_a_canvas_is_what_extraction_sees(name: str) -> None:
     view = centre(canvas(data, backbone.preprocess), backbone.input_size)
     mine = to_input(torch.from_numpy(view.copy())[None], backbone.preprocess)[0].numpy()
     theirs = backbones.prepare(data, backbone)
-    per_level = 1 / np.array(backbone.preprocess.std)[:, None, None]
-    assert (np.abs(mine - theirs) / per_level).mean() < 1.5
+    levels = np.abs(mine - theirs) * np.array(backbone.preprocess.std)[:, None, None]
+    # An odd margin (Inception's 342 - 299) puts the whole-pixel middle half a pixel aside.
+    odd = (backbone.preprocess.resize - backbone.input_size) % 2
+    assert levels.mean() < (4 if odd else 1.5)
 
 
 def _part(path: Path, files: dict[str, bytes | None]) -> Path:

@@ -121,6 +121,7 @@ def steady() -> Tunable:
 
 def main(folder: Path) -> None:
     settings = {"checkpoint_minutes": 0, "evaluate_every": 7, "colour": 0.2, "patience": 5}
+    settings |= {"iterations": 22, "step": 9}
     if "RANK" in os.environ:
         team = Workers()
         loop = Talking if team.leads else Loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,12 +98,11 @@ class Loop:
         with (
             progress("finetune", total=recipe.iterations) as bar,
             self._board(start) as board,
+            closing(prefetch(self._batch, start, recipe.iterations)) as batches,
         ):
-            batches = prefetch(self._batch, start, recipe.iterations)
             while not self._over():
                 self._advance(next(batches), board)
                 bar.update(state.iteration)
-            batches.close()
         if start < state.iteration:
             self._save()
         return state
