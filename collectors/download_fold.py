@@ -153,19 +153,23 @@ def _write_part(store: Store, bucket: int, rows: list[_Row], path: Path) -> None
 
 def _groups(store: Store, bucket: int, rows: list[_Row]) -> Iterator[pa.Table]:
     """Rows in their order, some megabytes at a time."""
-    spooled = list(store.rows.batches(bucket))
     published = _Cursor(store.published(bucket))
+    # Batches are mapped files: they are let go after each group, so that memory stays flat.
+    mapped: dict[int, pa.RecordBatch] = {}
     slices: list[pa.RecordBatch] = []
     size = 0
     for row in rows:
-        source = (
-            published.at(row.index) if row.batch < 0 else spooled[row.batch].slice(row.index, 1)
-        )
+        if row.batch < 0:
+            source = published.at(row.index)
+        else:
+            if row.batch not in mapped:
+                mapped[row.batch] = store.rows.batch(bucket, row.batch)
+            source = mapped[row.batch].slice(row.index, 1)
         slices.append(source)
         size += source["n_bytes"][0].as_py() or 0
         if len(slices) >= GROUP_ROWS or size >= GROUP_BYTES:
             yield pa.Table.from_batches(slices, PICTURES.schema).combine_chunks()
-            slices, size = [], 0
+            mapped, slices, size = {}, [], 0
     if slices:
         yield pa.Table.from_batches(slices, PICTURES.schema).combine_chunks()
 

@@ -42,9 +42,14 @@ class Parts:
 
     def batches(self, bucket: int) -> Iterator[pa.RecordBatch]:
         """Batches of one bucket, in the order in which they were written."""
-        for path, number in self._located()[bucket]:
-            with pa.memory_map(str(path)) as file:
-                yield pa.ipc.open_file(file).get_batch(number)
+        for number in range(len(self._located()[bucket])):
+            yield self.batch(bucket, number)
+
+    def batch(self, bucket: int, number: int) -> pa.RecordBatch:
+        """Batch ``number`` of one bucket; its pages are let go with it."""
+        path, position = self._located()[bucket][number]
+        with pa.memory_map(str(path)) as file:
+            return pa.ipc.open_file(file).get_batch(position)
 
     def all_batches(self) -> Iterator[pa.RecordBatch]:
         """Every batch, bucket by bucket."""
