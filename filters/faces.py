@@ -240,9 +240,9 @@ def _box(rectangle: Any) -> tuple[int, int, int, int]:
 DETECTORS: dict[str, DetectorSpec] = {
     spec.name: spec
     for spec in (
-        DetectorSpec("yunet", 320, 0.84, "OpenCV zoo, by hash", _yunet),
+        DetectorSpec("yunet", 480, 0.875, "OpenCV zoo, by hash", _yunet),
         DetectorSpec("dlib-hog", 480, 0.3, "inside dlib", _dlib_hog),
-        DetectorSpec("dlib-cnn", 320, 0.6, "pip install face_recognition_models", _dlib_cnn),
+        DetectorSpec("dlib-cnn", 240, 0.4, "pip install face_recognition_models", _dlib_cnn),
         DetectorSpec("haar", 240, 4.5, "inside OpenCV below 5", _haar),
     )
 }

@@ -98,19 +98,37 @@ def _readings(posts: DataFrame, authors: DataFrame, audience: str) -> DataFrame:
     if audience == "views":
         # There are no follower counts: the most viewed post says how far an author reaches.
         return posts.groupBy(*keys).agg(F.max("views").alias("latest"))
-    reading = F.struct(F.col("fetched_at").alias("at"), F.col("followers").alias("count"))
-    known = F.when(F.col("followers").isNotNull(), reading)
-    grouped = authors.groupBy(*keys).agg(F.collect_set(known).alias("readings"))
-    first = F.get("readings", F.lit(0))
-    return grouped.select(
-        "author_hash",
-        "author_check",
-        F.array_max("readings")["count"].alias("latest"),
-        first["at"].alias("at"),
-        first["count"].alias("count"),
-        # Nearly every author was read once: plain columns are smaller and faster than a list.
-        F.when(F.size("readings") > 1, F.col("readings")).alias("readings"),
+    known_at = F.when(F.col("followers").isNotNull(), F.col("fetched_at"))
+    ends = authors.groupBy(*keys).agg(
+        F.count("followers").alias("n"),
+        F.min(known_at).alias("first_at"),
+        F.min_by("followers", known_at).alias("first"),
+        F.max(known_at).alias("latest_at"),
+        F.max_by("followers", known_at).alias("latest"),
     )
+    return _with_middle(ends, authors, keys)
+
+
+def _with_middle(ends: DataFrame, authors: DataFrame, keys: list[Column]) -> DataFrame:
+    """Add ``middle``, the list of all readings of authors that were read more than twice.
+
+    Lists cost several times what the first and the latest reading cost in plain columns, and
+    those two are all that most authors have.
+    """
+    from pyspark.sql import functions as F  # noqa: N812
+
+    reading = F.struct(F.col("fetched_at").alias("at"), F.col("followers").alias("count"))
+    several = ends.where("n > 2").select("author_hash", "author_check")
+    if several.isEmpty():
+        return ends.withColumn(
+            "middle", F.lit(None).cast("array<struct<at:timestamp,count:bigint>>")
+        )
+    rows = authors.where("followers is not null").select(*keys, reading.alias("reading"))
+    lists = rows.join(several, ["author_hash", "author_check"], "left_semi")
+    middle = lists.groupBy("author_hash", "author_check").agg(
+        F.collect_list("reading").alias("middle")
+    )
+    return ends.join(middle, ["author_hash", "author_check"], "left")
 
 
 def _rule(readings: DataFrame, settings: CleanSection) -> tuple[Bounds, dict[str, Any]]:
@@ -204,9 +222,12 @@ def _with_nearest(joined: DataFrame) -> DataFrame:
         gap = F.abs(F.unix_micros(at) - here)
         return F.struct(gap.alias("gap"), at.alias("at"), count.alias("count"))
 
-    several = F.array_min(F.transform("readings", lambda r: candidate(r["at"], r["count"])))
-    only = candidate(F.col("at"), F.col("count"))
-    nearest = F.when(F.col("readings").isNull(), only).otherwise(several)
+    ends = F.least(
+        candidate(F.col("first_at"), F.col("first")),
+        candidate(F.col("latest_at"), F.col("latest")),
+    )
+    all_of_them = F.array_min(F.transform("middle", lambda r: candidate(r["at"], r["count"])))
+    nearest = F.when(F.col("middle").isNull(), ends).otherwise(all_of_them)
     named = joined.withColumn("nearest", nearest)
     return named.withColumns(
         {

@@ -48,9 +48,21 @@ def read_parts(spark: SparkSession, name: str, folders: Sequence[Path]) -> DataF
     return reader.option("recursiveFileLookup", "true").parquet(*map(str, folders))
 
 
+# Columns whose values nearly all differ: a dictionary of them is built in vain, and dearly.
+_ALL_DIFFERENT = (
+    *("post_id", "picture_id", "url", "text", "created_at"),
+    *("media.list.element.url", "media.list.element.preview_url", "media.list.element.alt"),
+)
+_WRITER = {
+    "parquet.compression.codec.zstd.level": "1",
+    **{f"parquet.enable.dictionary#{column}": "false" for column in _ALL_DIFFERENT},
+}
+
+
 def write_parts(frame: DataFrame, name: str, directory: Path) -> None:
     """Write the columns of table ``name``, in its order, as Parquet parts into ``directory``."""
-    frame.select(*TABLES[name].schema.names).write.mode("overwrite").parquet(str(directory))
+    writer = frame.select(*TABLES[name].schema.names).write.mode("overwrite")
+    writer.options(**_WRITER).parquet(str(directory))
 
 
 def hashed(columns: Sequence[str]) -> tuple[Column, Column]:

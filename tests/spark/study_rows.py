@@ -78,3 +78,11 @@ def publish_pictures(folder: Path, rows: list[dict[str, Any]]) -> None:
             table = pa.Table.from_pylist(here, schema=TABLES["pictures"].schema)
             pq.write_table(table, directory / "part-0000.parquet")
     stage.publish()
+
+
+def configure(folder: Path, **sections: Any) -> None:
+    """Write a ``likewise.toml`` with these sections."""
+    from likewise.config import render
+
+    text = render({"study": {"name": "a test"}, **sections})
+    (folder / "likewise.toml").write_text(text, encoding="utf-8")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from study_rows import author, picture, post, publish, publish_pictures
+from study_rows import author, configure, picture, post, publish, publish_pictures
 
+from likewise.errors import DataError
 from likewise.study import Study
 from likewise.tables import FACES, LABELS, check_schema
 from spark_jobs.clean import clean
@@ -19,13 +21,6 @@ from spark_jobs.label import label
 def jpeg(number: int, side: int = 64) -> bytes:
     noise = np.random.default_rng(number).integers(0, 255, (side, side, 3), np.uint8)
     return cv2.imencode(".jpg", noise)[1].tobytes()
-
-
-def configure(folder: Any, section: str, **values: Any) -> None:
-    from likewise.config import render
-
-    text = render({"study": {"name": "a test"}, section: values})
-    (folder / "likewise.toml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def labelled(study_folder: Any, spark: Any) -> Any:
     publish_pictures(study_folder, [*pictures, picture(160, jpeg(0), "a0")])
 
     def run(**settings: Any) -> Any:
-        configure(study_folder, "label", require_faces=False, **settings)
+        configure(study_folder, label={"require_faces": False, **settings})
         clean(study_folder)
         manifest = label(study_folder)
         table = Study.open(study_folder).read("labels")
@@ -68,7 +63,7 @@ def test_faces_answers_for_every_distinct_picture(study_folder: Any, spark: Any)
     copy = picture(99, jpeg(3))
     broken = picture(50, b"\xff\xd8\xff\xe0 not a picture")
     publish_pictures(study_folder, [*good, copy, broken])
-    configure(study_folder, "faces", detector="dlib-hog")
+    configure(study_folder, faces={"detector": "dlib-hog"})
     manifest = faces(study_folder)
     table = Study.open(study_folder).read("faces")
     check_schema(table.schema, FACES.schema, "faces")
@@ -89,10 +84,7 @@ def test_copies_are_dropped_by_kind(labelled: Any, study_folder: Any) -> None:
         picture(5, jpeg(5), "a1", phash=0b111),
         *(picture(n, jpeg(n), f"a{n // 4}") for n in range(40, 160)),
     ]
-    stage = Study.open(study_folder)
-    import shutil
-
-    shutil.rmtree(stage.root / "tables" / "pictures")
+    shutil.rmtree(study_folder / "tables" / "pictures")
     publish_pictures(study_folder, rows)
     manifest, table = labelled()
     assert manifest.funnel["dropped"] == {
@@ -101,3 +93,44 @@ def test_copies_are_dropped_by_kind(labelled: Any, study_folder: Any) -> None:
         "copy (near, other author)": 1,
     }
     assert set(table["post_id"]) >= {"0"} and len(table) == 121
+
+
+def test_per_author_labels_compare_an_author_with_itself(labelled: Any) -> None:
+    manifest, rows = labelled(method="per-author", min_posts_per_author=4)
+    own = rows.groupby("author_id")["ratio"].transform("median")
+    assert (rows["label"] == (rows["ratio"] > own)).all()
+    assert rows.groupby("author_id")["label"].sum().eq(2).all()
+    assert manifest.extra["author_baseline"]["author_ap"] < 0.75
+
+
+def test_per_author_needs_enough_posts(labelled: Any) -> None:
+    with pytest.raises(DataError, match="no picture is left"):
+        labelled(method="per-author", min_posts_per_author=5)
+
+
+def test_a_margin_leaves_out_the_middle(labelled: Any) -> None:
+    manifest, rows = labelled(margin=0.2)
+    dropped = manifest.funnel["dropped"]["within 20% of the median"]
+    assert dropped == 160 - len(rows) and 40 < dropped < 90
+    cut = manifest.extra["cut"]
+    assert not rows["ratio"].between(cut["low"], cut["high"], inclusive="right").any()
+
+
+def test_the_report_finds_what_it_shows(labelled: Any) -> None:
+    manifest, rows = labelled()
+    extra = manifest.extra
+    assert sum(extra["histogram"]["good"]) == rows["label"].sum()
+    assert sum(extra["histogram"]["bad"]) == (rows["label"] == 0).sum()
+    for side, part in rows.groupby("split"):
+        assert extra["folds"][side]["pictures"] == part["fold"].value_counts().sort_index().tolist()
+    # The planted likes are the author's number plus a little: the author is nearly everything.
+    assert extra["author_baseline"]["author_ap"] > 0.95
+    assert extra["author_baseline"]["variance_between_adjusted"] > 0.8
+
+
+def test_pictures_without_faces_are_dropped(labelled: Any, study_folder: Any) -> None:
+    configure(study_folder, faces={"detector": "dlib-hog"})
+    clean(study_folder)
+    faces(study_folder)
+    with pytest.raises(DataError, match="no picture is left to label"):
+        label(study_folder)
