@@ -82,7 +82,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def _read(path: Path) -> Point | None:
     """The arrays of a finished point; None when there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (FileNotFoundError, BadZipFile, EOFError, ValueError):
         return None
