@@ -90,6 +90,9 @@ def rank(
         stage.write(table)
         stage.publish(funnel=funnel, **_about(scorer))
     gallery.make(opened, n=n)
+    from training.report.gallery_page import gallery_page  # Matplotlib comes with it
+
+    gallery_page(opened)
     return stage.manifest
 
 

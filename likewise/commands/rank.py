@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Score every picture and lay out the best and the worst: features, labels -> scores.
 
-    The contact sheets are reports/galleries/top.png and bottom.png. Another model's scores replace
-    the present ones with --redo.
+    The galleries are reports/galleries/index.html, top.png and bottom.png. Another model's scores
+    replace the present ones with --redo.
     """
     import likewise
     from likewise.study import Study

@@ -201,6 +201,10 @@ def test_galleries_show_held_out_authors_and_both_ends(study: Study) -> None:
     test = study.read("labels", ["picture_id", "split"]).to_pylist()
     held_out = {row["picture_id"] for row in test if row["split"] == "test"}
     assert {one["picture_id"] for end in ("top", "bottom") for one in content[end]} <= held_out
+    page = (study.root / "reports" / "galleries" / "index.html").read_text(encoding="utf-8")
+    for end in ("top", "bottom"):
+        for one in content[end]:
+            assert one["url"] is None or f'href="{one["url"]}"' in page
     for end in ("top", "bottom"):
         with Image.open(study.root / "reports" / "galleries" / f"{end}.png") as sheet:
             assert sheet.width == 16 + 5 * (240 + 16)

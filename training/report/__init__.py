@@ -15,7 +15,7 @@ from likewise.progress import progress
 from likewise.study import MADE_BY, Study, fingerprint, write_json
 from training.report import summary
 from training.report.context import Context
-from training.report.pages import render
+from training.report.pages import render, write
 from training.report.sections import SECTIONS
 
 __all__ = ["report"]
@@ -48,7 +48,7 @@ def report(
         return path
     figures = path.parent / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    _write(path, _page(Context(opened, figures), made_from["fingerprint"]))
+    write(path, _page(Context(opened, figures), made_from["fingerprint"]))
     write_json(receipt, made_from)
     return path
 
@@ -88,13 +88,3 @@ def _same(receipt: Path, made_from: dict[str, Any]) -> bool:
     except (FileNotFoundError, json.JSONDecodeError):
         return False
     return bool(before.get("fingerprint") == made_from["fingerprint"])
-
-
-def _write(path: Path, page: str) -> None:
-    """A reader sees the old report or the new one, never a part."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staged.write_text(page, encoding="utf-8")
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)

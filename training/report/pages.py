@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from training.report.context import Section, Thumbs
 from training.report.words import FILTERS
 
-__all__ = ["render"]
+__all__ = ["render", "write"]
 
 PAGE = Path(__file__).parent / "page"
 
@@ -49,3 +50,13 @@ def render(
 def _hash(script: str) -> str:
     """The script's hash for the page's Content-Security-Policy: no other script may run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def write(path: Path, page: str) -> None:
+    """Write the page so that a reader sees the old one or the new one, never a part."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staged.write_text(page, encoding="utf-8")
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)

@@ -21,7 +21,9 @@ def section(context: Context) -> Section:
     manifest = context.manifest("labels")
     funnel = (manifest.funnel if manifest else None) or {}
     dropped = {
-        name: rows for name, rows in funnel.get("dropped", {}).items() if "duplicate" in name or "copy" in name
+        name: rows
+        for name, rows in funnel.get("dropped", {}).items()
+        if "duplicate" in name or "copy" in name
     }
     data: dict[str, Any] = {
         "dropped": dropped,

@@ -12,12 +12,13 @@ from training.report.context import Context, Section
 __all__ = ["section"]
 
 
-def section(context: Context) -> Section:
+def section(context: Context, *, heat_maps: bool = True) -> Section:
     """Both galleries; what is missing is said."""
     chosen = context.galleries
     data: dict[str, Any] = {"galleries": chosen, "ends": [], "why_no_heat": None}
     if chosen is not None:
-        data["why_no_heat"] = heat.paint(context, chosen)
+        data["heat_maps"] = heat_maps
+        data["why_no_heat"] = heat.paint(context, chosen) if heat_maps else None
         data["ends"] = [
             {
                 "id": "best",
