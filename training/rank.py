@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "saved_model", "score_part"]
 
 CODE = 1
-BATCH = 4096
+BATCH = 1024
+MOST_THREADS = 4
 PICTURES_AT_ONCE = 64
 
 PART_SCHEMA = pa.schema(
@@ -149,9 +151,14 @@ def _score(
 
 def _score_here(parts: Sequence[Path], scorer: Scorer) -> pa.Table:
     answers: list[pa.RecordBatch] = []
-    with progress("rank", total=len(parts)) as bar:
-        for part in parts:
-            answers.extend(score_part(part, scorer))
+
+    def whole(part: Path) -> list[pa.RecordBatch]:
+        return list(score_part(part, scorer))
+
+    workers = min(os.cpu_count() or 1, MOST_THREADS)
+    with progress("rank", total=len(parts)) as bar, ThreadPoolExecutor(workers) as pool:
+        for answer in pool.map(whole, parts):
+            answers += answer
             bar.advance()
     return pa.Table.from_batches(answers, PART_SCHEMA)
 
