@@ -151,7 +151,13 @@ def _reason_to_reject(header: Header, rules: Hygiene) -> str | None:
 
 def _contrast(look: NDArray[np.uint8]) -> float:
     """Largest standard deviation of the three channels, levels of 255."""
-    return float(look.reshape(-1, 3).std(axis=0).max())
+    counts = np.array(Image.fromarray(look).histogram(), np.float64).reshape(3, 256)
+    shares = counts / counts[0].sum()
+    mean = shares @ _LEVELS
+    return float(np.sqrt(np.maximum(shares @ _LEVELS**2 - mean**2, 0)).max())
+
+
+_LEVELS = np.arange(256.0)
 
 
 # -- bounds -------------------------------------------------------------------------------
