@@ -26,9 +26,18 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """ONNX Runtime, on the CPU, with ``threads`` threads. Raises WeightsError for a bad file."""
+    """ONNX Runtime, on the CPU, with ``threads`` threads.
 
-    def __init__(self, path: Path, layers: tuple[str, ...], threads: int = 1) -> None:
+    With ``shared`` the parameters stay where they are mapped, so that all workers of a machine
+    share one copy; otherwise each repacks its own, which pays for int8 only.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+
+    def __init__(
+        self, path: Path, layers: tuple[str, ...], threads: int = 1, *, shared: bool = True
+    ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -38,6 +47,7 @@ class OnnxEngine:
         options.log_severity_level = 3
         # Idle threads that spin would take the core of the next worker.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.disable_prepacking", "1" if shared else "0")
         try:
             self._session: Any = ort.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -91,7 +101,8 @@ def open_engine(plan: Plan) -> Engine:
     """The plan's engine; a Python worker opens it once and keeps it for its next tasks."""
     if plan.engine == "onnx":
         assert plan.onnx is not None
-        return OnnxEngine(Path(plan.onnx), plan.layers, plan.threads)
+        shared = plan.precision == "fp32"
+        return OnnxEngine(Path(plan.onnx), plan.layers, plan.threads, shared=shared)
     from backbones.loading import load
 
     network = load(plan.backbone, random_weights=plan.random_weights, weights=plan.weights)

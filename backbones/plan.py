@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,8 +90,8 @@ def make_plan(
 ) -> Plan:
     """Choose the backbone, find its weights and export it when ONNX Runtime is to run it.
 
-    ``folder`` is where exports lie (a study's own, or the user's cache); ``options`` are further
-    fields of Plan.
+    An export is made once for its weights and kept in the user's cache; ``folder`` (a study's)
+    gets a copy. ``options`` are further fields of Plan.
 
     Raises:
         UsageError: unknown backbone or layer.
@@ -124,11 +126,28 @@ def _with_export(plan: Plan, folder: Path | None) -> Plan:
         "pre_relu": plan.pre_relu,
         "code": EXPORT_CODE,
     }
-    target = (folder or _exports_folder()) / f"{plan.backbone}-{fingerprint(made_from)}"
+    name = f"{plan.backbone}-{fingerprint(made_from)}"
+    target = _exports_folder() / name
     if not (target / MODEL).is_file():
         from backbones.loading import load
         from backbones.onnx_export import export  # brings torch: only when there is work for it
 
         network = load(plan.backbone, random_weights=plan.random_weights, weights=plan.weights)
         export(network, plan.backbone, plan.layers, target, pre_relu=plan.pre_relu)
+    if folder is not None:
+        target = _placed(target, folder / name)
     return replace(plan, onnx=str(target / MODEL))
+
+
+def _placed(source: Path, target: Path) -> Path:
+    """A copy of an export in a study, where the workers of a cluster find it."""
+    if not (target / MODEL).is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            shutil.copytree(source, staged)
+            if not target.exists():
+                os.rename(staged, target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    return target
