@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
+from collectors.fields import plain
 from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
 from collectors.store import Token, TokenStore
 from collectors.tokens import Lease, Pool
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["CallError", "Client", "Limits", "open_session"]
 
 MAX_BODY = 32 * 1024 * 1024
+RENEW_BEFORE_S = 14 * 86400.0
+LIFE_S = 60 * 86400.0
+"""What long-lived tokens of 60 days are renewed for, and how long before their end."""
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -70,7 +75,7 @@ class Breaker:
 
 def open_session(concurrency: int, limits: Limits, contact: str) -> aiohttp.ClientSession:
     """A session for all hosts: one connection pool, no cookies, a truthful User-Agent."""
-    about = f"; {contact}" if contact else ""
+    about = f"; {plain(contact)}" if plain(contact) else ""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
         timeout=aiohttp.ClientTimeout(total=limits.timeout_s),
@@ -229,6 +234,30 @@ class Client:
 
     # -- tokens ---------------------------------------------------------------------------
 
+    async def renew_due(self) -> None:
+        """Renew tokens that expire soon, while they can still be renewed.
+
+        One that cannot be renewed is used as long as it holds.
+        """
+        now = self.pool.clock()
+        for token in [t for t in self.pool.tokens if t is not None]:
+            due = token.expires_at is not None and token.expires_at - now < RENEW_BEFORE_S
+            renewal = self.platform.renewal(token) if due else None
+            if renewal is None:
+                continue
+            fresh = self.platform.renewed(token, await self._send(renewal, None))
+            if fresh is None:
+                self.counters["token_renewal_refused"] += 1
+                continue
+            await self._keep(token, fresh, now + LIFE_S)
+
+    async def _keep(
+        self, token: Token, fresh: dict[str, str], expires_at: float | None = None
+    ) -> None:
+        self.counters["token_renewed"] += 1
+        keep = asyncio.to_thread(TokenStore().update, token, fresh, expires_at)
+        self.pool.replace(token, await keep)
+
     async def _renew(self, token: Token, reason: str, *, last: bool = False) -> None:
         """Renew a token once, whoever notices first; retire it when that does not help."""
         async with self._renewing.setdefault(token.id, asyncio.Lock()):
@@ -244,9 +273,7 @@ class Client:
                 self.counters["token_retired"] += 1
                 self.pool.retire(token, reason)
                 return
-            self.counters["token_renewed"] += 1
-            keep = asyncio.to_thread(TokenStore().update, token, fresh, None)
-            self.pool.replace(token, await keep)
+            await self._keep(token, fresh)
 
 
 async def read_answer(

@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from collectors import platforms as registry
 from collectors.client import Client, Limits, open_session
@@ -17,6 +18,7 @@ from collectors.platforms.base import Chain, Platform
 from collectors.publish import micros, publish, since_of
 from collectors.store import Token, TokenStore, from_environment
 from collectors.tokens import Pool, name_of
+from likewise.config import CollectSection
 from likewise.errors import ConfigError, CredentialsError, LikewiseError
 from likewise.progress import progress
 from likewise.study import Manifest, Study
@@ -52,8 +54,14 @@ def collect_from(
     start = None if since is None else micros(since)
     with Journal(opened.journal_path) as journal:
         start = _remembered_since(journal, start)
-        failures = asyncio.run(_crawl(opened, journal, adapters, start))
+        tokens = [tokens_for(platform) for platform in adapters]
+        raw_folder = opened.folder("raw") if opened.config.collect.keep_raw else None
+        crawl = _crawl(opened.config.collect, journal, adapters, tokens, start, raw_folder)
+        failures, stopped = asyncio.run(crawl)
+        journal.flush()
         manifest = publish(opened, journal, adapters, start)
+    if stopped:
+        raise stopped[0]
     if failures:
         raise partial(failures)
     return manifest
@@ -73,6 +81,12 @@ def open_platforms(study: Study) -> list[Platform]:
             hint="add a [[collect.sources]] section; docs/collecting.md shows one",
         )
     adapters = [registry.get(source.platform)(source) for source in sources]
+    for platform in adapters:
+        if not (platform.offline or platform.source.tags or platform.source.accounts):
+            raise ConfigError(
+                f"collect.sources: {platform.host} has neither tags nor accounts",
+                hint='say what to collect: tags = ["portrait"]',
+            )
     places = [(platform.name, platform.host) for platform in adapters]
     for place in places:
         if places.count(place) > 1:
@@ -103,23 +117,45 @@ def _remembered_since(journal: Journal, since: int | None) -> int | None:
 
 
 async def _crawl(
-    study: Study, journal: Journal, adapters: Sequence[Platform], since: int | None
-) -> list[tuple[str, str]]:
-    section = study.config.collect
+    section: CollectSection,
+    journal: Journal,
+    adapters: Sequence[Platform],
+    tokens: Sequence[Sequence[Token]],
+    since: int | None,
+    raw_folder: Path | None,
+) -> tuple[list[tuple[str, str]], list[LikewiseError]]:
+    """Crawl all hosts at once; the parts that failed, and the errors that stopped a host."""
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
     slots = asyncio.Semaphore(section.concurrency)
     await journal.run(journal.ask_again)
-    raw_folder = study.folder("raw") if section.keep_raw else None
-    failures: list[tuple[str, str]] = []
+    crawls, hosts = [], []
     with progress("collect", None) as bar:
-        async with open_session(section.concurrency, limits, section.contact) as session:
-            for platform in adapters:
-                pool = Pool(platform, tokens_for(platform))
-                client = Client(session, pool, slots, journal, limits)
-                crawl = Crawl(client, journal, section, raw_folder, bar)
-                await _host(client, journal, crawl, since)
-                failures += crawl.failures
-    return failures
+        async with (
+            open_session(section.concurrency, limits, section.contact) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            for platform, given in zip(adapters, tokens, strict=True):
+                client = Client(session, Pool(platform, given), slots, journal, limits)
+                crawls.append(Crawl(client, journal, section, raw_folder, bar))
+                hosts.append(group.create_task(_guarded(client, journal, crawls[-1], since)))
+    stopped = [error for error in (host.result() for host in hosts) if error is not None]
+    return [failure for crawl in crawls for failure in crawl.failures], stopped
+
+
+async def _guarded(
+    client: Client, journal: Journal, crawl: Crawl, since: int | None
+) -> LikewiseError | None:
+    """Crawl a host; what stops it does not stop the others."""
+    try:
+        await _host(client, journal, crawl, since)
+    except LikewiseError as error:
+        return error
+    except BaseExceptionGroup as group:
+        leaf = _first(group)
+        if isinstance(leaf, LikewiseError):
+            return leaf
+        raise leaf from None
+    return None
 
 
 async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
@@ -127,11 +163,10 @@ async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | Non
     pool.restore(await journal.run(journal.calls))
     try:
         if await _has_work(journal, platform, since):
+            await client.renew_due()
             await _learn(client)
             await _plan(journal, platform, since)
             await crawl.run()
-    except BaseExceptionGroup as group:
-        raise _first(group) from None
     finally:
         names = {name_of(t) for t in pool.tokens} | set(pool.retired)
         rows = [

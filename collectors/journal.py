@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -166,6 +166,12 @@ class Journal:
         self._jobs.put((function, arguments, future))
         return await future
 
+    def flush(self) -> None:
+        """Wait until everything that was handed over is written. Not for an event loop."""
+        done = threading.Event()
+        self._jobs.put((done.set, (), None))
+        done.wait()
+
     # -- calls and tokens -----------------------------------------------------------------
 
     def call_started(self, lease: Lease) -> int:
@@ -277,7 +283,7 @@ class Journal:
             self.count(platform, host, {"cursor_repeated": 1})
             cursor = None
         if steps >= span or cursor is None:
-            mark, steps, span, seen = cursor, 0, span * 2, 0
+            mark, steps, span, seen = cursor, 0, min(span * 2, 1 << 40), 0
         self.db.execute(
             "UPDATE chains SET cursor = ?, state = ?, pages = pages + 1, mark = ?, steps = ?, "
             "span = ?, fresh = ? WHERE id = ?",
@@ -414,23 +420,41 @@ class Journal:
         )
         return [row[0] for row in rows]
 
-    def read_again(self, platform: str, host: str, ids: Sequence[str], page: Page) -> None:
-        """Store counts that were read again; of posts that did not come only the key stays."""
-        now = time.time_ns() // 1000
-        self.db.executemany(
-            "UPDATE posts SET collected_at = ?, flags = ?, sensitive = ?, record = ? "
-            "WHERE platform = ? AND host = ? AND post_id = ?",
-            [
-                (now, " ".join(sorted(p.flags)), p.sensitive, _record(p), platform, host, p.post_id)
-                for p in page.posts
-            ],
-        )
+    def read_again(
+        self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
+    ) -> None:
+        """Store the ``counted`` columns of posts that were read again; the others stay.
+
+        Of posts that did not come only the key stays.
+        """
+        for post in page.posts:
+            self._read_post_again(platform, host, post, counted)
         self.store_authors(platform, host, page.authors)
         missing = set(ids) - {post.post_id for post in page.posts}
         self.db.executemany(
             "UPDATE posts SET kept = 0, flags = 'deleted_upstream', record = '', author_id = '' "
             "WHERE platform = ? AND host = ? AND post_id = ?",
             [(platform, host, one) for one in missing],
+        )
+
+    def _read_post_again(
+        self, platform: str, host: str, post: Post, counted: Collection[str]
+    ) -> None:
+        key = (platform, host, post.post_id)
+        row = self.db.execute(
+            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
+        ).fetchone()
+        if row is None or not row[0]:
+            return
+        record = json.loads(row[0])
+        for name in counted:
+            value = getattr(post, name)
+            record.pop(name, None) if value is None else record.update({name: value})
+        text = "" if post.flags & OPTED_OUT else json.dumps(record, ensure_ascii=False)
+        self.db.execute(
+            "UPDATE posts SET collected_at = ?, flags = ?, record = ? "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            (time.time_ns() // 1000, " ".join(sorted(post.flags)), text, *key),
         )
 
     def deleted(self, platform: str, host: str) -> list[str]:

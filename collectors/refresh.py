@@ -21,6 +21,7 @@ from likewise.study import Manifest, Study
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from collectors.store import Token
     from likewise.progress import Bar
 
 __all__ = ["refresh"]
@@ -46,7 +47,9 @@ def refresh_from(opened: Study, adapters: Sequence[Platform]) -> Manifest:
     for platform in adapters:
         check_permission(platform)
     with Journal(opened.journal_path) as journal:
-        failures = asyncio.run(_refresh(opened, journal, adapters))
+        tokens = [tokens_for(platform) for platform in adapters]
+        failures = asyncio.run(_refresh(opened, journal, adapters, tokens))
+        journal.flush()
         for platform in adapters:
             gone = journal.deleted(platform.name, platform.host)
             if gone:
@@ -59,7 +62,10 @@ def refresh_from(opened: Study, adapters: Sequence[Platform]) -> Manifest:
 
 
 async def _refresh(
-    study: Study, journal: Journal, adapters: Sequence[Platform]
+    study: Study,
+    journal: Journal,
+    adapters: Sequence[Platform],
+    tokens: Sequence[Sequence[Token]],
 ) -> list[tuple[str, str]]:
     section = study.config.collect
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
@@ -68,11 +74,11 @@ async def _refresh(
     failures: list[tuple[str, str]] = []
     with progress("refresh", None) as bar:
         async with open_session(section.concurrency, limits, section.contact) as session:
-            for platform in adapters:
+            for platform, given in zip(adapters, tokens, strict=True):
                 if not platform.counts_per_call:
                     note(f"{platform.name} {platform.host}: posts cannot be read again by id")
                     continue
-                pool = Pool(platform, tokens_for(platform))
+                pool = Pool(platform, given)
                 pool.restore(await journal.run(journal.calls))
                 client = Client(session, pool, slots, journal, limits)
                 failures += await _Again(client, journal, bar).run(section.concurrency)
@@ -110,5 +116,6 @@ class _Again:
             return
         gone = self.client.verdict(answer).outcome is Outcome.GONE
         page = Page() if gone else self.platform.read_counts(ids, answer)
-        await self.journal.run(self.journal.read_again, *self.where, ids, page)
+        counted = self.platform.counted
+        await self.journal.run(self.journal.read_again, *self.where, ids, page, counted)
         self.bar.advance(len(ids))

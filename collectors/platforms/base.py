@@ -126,11 +126,15 @@ class Platform(ABC):
     offline: ClassVar[bool] = False
     authors_per_call: int = 0
     counts_per_call: int = 0
+    counted: ClassVar[frozenset[str]] = frozenset({"likes", "comments", "shares"})
+    """Columns that ``counts`` reads."""
     environment: ClassVar[Mapping[str, str]] = {}
     """Environment variable -> field of the token that it fills."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source = source.model_copy(
+            update={"tags": [tag.strip().lstrip("#") for tag in source.tags]}
+        )
         self.base = source.host if "://" in source.host else f"https://{source.host}"
         self.base = self.base.rstrip("/")
         self.host = authority(self.base)

@@ -51,6 +51,7 @@ class Flickr(Platform):
     usual_host = "https://api.flickr.com"
     requires_token = True
     counts_per_call = 1
+    counted = frozenset({"comments", "views"})
     environment: ClassVar = {"LIKEWISE_FLICKR_KEY": "api_key"}
 
     def plan(self, lo: int | None, hi: int) -> list[Chain]:

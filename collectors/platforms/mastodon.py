@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
@@ -116,7 +116,7 @@ class Mastodon(Platform):
             path = f"/api/v1/accounts/{account}/statuses"
             params.append(("exclude_reblogs", "true"))
         else:
-            path = f"/api/v1/timelines/tag/{chain.value}"
+            path = f"/api/v1/timelines/tag/{quote(chain.value, safe='')}"
             after = after or (snowflake(chain.hi) if self.snowflakes and chain.hi else "")
         if after:
             params.append(("max_id", after))

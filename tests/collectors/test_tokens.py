@@ -168,7 +168,7 @@ async def test_a_restart_does_not_spend_a_budget_twice(tmp_path: Path) -> None:
 
 
 def test_what_likewise_tokens_shows(tmp_path: Path) -> None:
-    source = {"platform": "mastodon", "host": "https://x.example", "permission": "p"}
+    source = {"platform": "mastodon", "host": "https://x.example", "permission": "p", "tags": ["x"]}
     toml = render({"collect": {"sources": [source]}})
     (tmp_path / "likewise.toml").write_text(toml, encoding="utf-8")
     made = new_token("mastodon", "x.example", {"access_token": "hidden-value"}, user="7")
