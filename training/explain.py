@@ -27,6 +27,7 @@ from likewise.study import Study, fingerprint, write_json
 from training.bootstrap import author_weights
 from training.contents import CONTENTS, contents
 from training.properties import PROPERTIES, properties
+from training.scenes import scenes
 from training.thumbnails import decoded
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ WORDS = {
     "face size": ("with larger faces", "with smaller faces"),
     "people": ("with more people in full", "with fewer people in full"),
     "text area": ("with more text", "with less text"),
+    "animals": ("more like animals", "less like animals"),
+    "dogs and cats": ("more like dogs and cats", "less like dogs and cats"),
+    "food": ("more like food", "less like food"),
+    "landscape": ("more like landscapes", "less like landscapes"),
+    "plants and fruit": ("more like plants and fruit", "less like plants and fruit"),
 }
 
 
@@ -176,13 +182,14 @@ def table(found: Explanation) -> str:
 
 def _made_from(study: Study) -> str:
     inputs = {name: study.require(name).fingerprint for name in ("scores", "labels", "pictures")}
-    faces = study.manifest("faces")
+    faces, features = study.manifest("faces"), study.manifest("features")
     rank = study.config.rank
     return fingerprint(
         {
             "code": CODE,
             **inputs,
             "faces": faces and faces.fingerprint,
+            "features": features and features.fingerprint,
             "compared": [rank.compared, rank.split],
             "seed": study.config.study.seed,
         }
@@ -244,7 +251,7 @@ def _values(study: Study, rows: pa.Table) -> dict[str, NDArray[np.float64]]:
             "not one of the pictures at the ends of the ranking can be read",
             hint="fetch them with: likewise download --retry all",
         )
-    return values | _faces(study, rows, place, sizes)
+    return values | _faces(study, rows, place, sizes) | scenes(study, list(place))
 
 
 def _sizes(study: Study, picture_ids: list[str]) -> dict[str, tuple[int, int]]:

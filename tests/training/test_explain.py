@@ -20,6 +20,7 @@ from training.contents import contents, people, text_area
 from training.explain import benjamini_hochberg, differences, explain, holm
 from training.neighbours import nearest, nearest_rows
 from training.rank import rank
+from training.scenes import GROUPS, shares
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +166,36 @@ def test_people_are_not_seen_in_a_cup_and_contents_take_any_shape() -> None:
     for shape in ((64, 900, 3), (900, 64, 3), (1, 1, 3)):
         found = contents(np.zeros(shape, np.uint8))
         assert found == {"people": 0.0, "text area": 0.0}
+
+
+def test_shares_by_hand() -> None:
+    logits = np.full((2, 1000), -1000.0, np.float32)
+    logits[0, [0, 397, 160, 924]] = 0  # tench, puffer, a dog; guacamole
+    logits[1, [998, 999]] = 0  # ear of corn; toilet tissue
+    found = shares(logits)
+    assert found["animals"] == pytest.approx([0.75, 0])
+    assert found["dogs and cats"] == pytest.approx([0.25, 0])
+    assert found["food"] == pytest.approx([0.25, 0])
+    assert found["plants and fruit"] == pytest.approx([0, 0.5])
+    assert max(part.stop for parts in GROUPS.values() for part in parts) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("folder", "group"),
+    [("dalmatian", "dogs and cats"), ("flamingo", "animals"), ("strawberry", "food")],
+)
+def test_real_pictures_fall_into_their_groups(shared: Path, folder: str, group: str) -> None:
+    import torch
+
+    import backbones
+
+    files = sorted((shared / "images" / "caltech101" / folder).glob("*.jpg"))[:8]
+    inputs = np.stack([backbones.prepare(f.read_bytes(), "efficientnet-lite0") for f in files])
+    with torch.inference_mode():
+        logits = backbones.load("efficientnet-lite0")(torch.from_numpy(inputs)).numpy()
+    found = shares(logits)
+    assert np.median(found[group]) > 0.5
+    assert all(np.median(found[other]) < 0.2 for other in ("landscape", "plants and fruit"))
 
 
 def test_neighbours_equal_scikit_learns() -> None:
