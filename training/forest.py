@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.fitted import Problem
     from training.grid import GridStore, Point
 
-__all__ = ["NAME", "fit", "grid_points"]
+__all__ = ["NAME", "fit", "grid_points", "grow"]
 
 NAME = "random-forest"
 
@@ -87,9 +87,24 @@ def _forest(problem: Problem, trees: int, keep: NDArray[np.bool_] | None) -> Ran
     label, weight = problem.tiled(problem.labels.label), problem.tiled(problem.labels.weight)
     if keep is not None:
         rows, label, weight = rows[keep], label[keep], weight[keep]
-    forest = RandomForestClassifier(trees, n_jobs=problem.jobs, random_state=problem.seed)
+    return grow(rows, label, weight, trees, jobs=problem.jobs, seed=problem.seed)
+
+
+def grow(
+    rows: NDArray[np.float32],
+    label: NDArray[np.int64],
+    weight: NDArray[np.float64] | None,
+    trees: int,
+    *,
+    jobs: int,
+    seed: int,
+) -> RandomForestClassifier:
+    """scikit-learn's forest on (n, d) rows; it predicts in one thread, so with the same bits.
+
+    Several threads add up the trees in the order in which they happen to end.
+    """
+    forest = RandomForestClassifier(trees, n_jobs=jobs, random_state=seed)
     forest.fit(rows, label, sample_weight=weight)
-    # Threads add up the trees in the order in which they end; one thread gives the same bits.
     forest.n_jobs = 1
     return forest
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from training.fitted import Problem
     from training.grid import GridStore, Point
-    from training.matrix import Matrix
 
 __all__ = ["NAME", "Scaling", "batched_sgd", "fit", "grid_points"]
 
@@ -40,15 +39,14 @@ SQUARED_NORM = 10.0
 
 
 class Scaling:
-    """``(x - mean) / scale`` with (d,) arrays; constant columns become 0."""
+    """``(x - mean) / scale`` with (d,) arrays from (n, d) rows; constant columns become 0."""
 
-    def __init__(self, matrix: Matrix) -> None:
-        rows = matrix.all_train
+    def __init__(self, rows: NDArray[np.float32]) -> None:
         self.mean = rows.mean(axis=0, dtype=np.float64)
         deviation = np.sqrt(_variance(rows, self.mean))
         self.constant = int((deviation == 0).sum())
         self.scale = np.where(
-            deviation == 0, np.inf, deviation * np.sqrt(matrix.dim / SQUARED_NORM)
+            deviation == 0, np.inf, deviation * np.sqrt(rows.shape[1] / SQUARED_NORM)
         )
 
     def fold_in(self, weight: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -80,7 +78,7 @@ def fit(
     spark: Callable[[], SparkSession],
 ) -> Fitted:
     """Cross-validate regParam x stepSize, then fit the best pair with MLlib on ``spark()``."""
-    scaling = Scaling(problem.matrix)
+    scaling = Scaling(problem.matrix.all_train)
     curve: list[CurvePoint] = []
     scores: list[NDArray[np.float64]] = []
     for step in step_sizes:
