@@ -1,0 +1,123 @@
+"""Baselines by hand, and plain properties of pictures whose answer is known."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from planted import World, plant, publish, study
+
+from likewise.study import Study
+from training.baselines import author_history, baselines
+from training.looks import picture_looks
+from training.matrix import load_labels
+from training.properties import PROPERTIES, properties
+
+
+@pytest.fixture
+def opened(tmp_path: object) -> Study:
+    return study(tmp_path, World(authors=60, author_effect=3.0, strength=0.0))[0]  # type: ignore[arg-type]
+
+
+def test_history_leaves_the_picture_itself_out(opened: Study) -> None:
+    labels = load_labels(opened)
+    share = author_history(labels, prior=0.5)
+    for i in (0, 7, len(share) - 1):
+        others = [
+            int(labels.label[j])
+            for j in range(len(share))
+            if j != i and labels.author[j] == labels.author[i]
+        ]
+        assert share[i] == pytest.approx((sum(others) + 0.5) / (len(others) + 1))
+
+
+def test_history_finds_authors_that_are_alike(opened: Study) -> None:
+    found = {
+        b.name: b.evaluation.metrics()["roc_auc"] for b in baselines(load_labels(opened), None)
+    }
+    assert set(found) == {"chance", "followers", "author-history", "time-of-day"}
+    assert found["chance"] == 0.5
+    assert found["author-history"] > 0.75
+
+
+def test_chance_has_the_precision_of_the_share(opened: Study) -> None:
+    labels = load_labels(opened)
+    chance = baselines(labels, None)[0]
+    share = labels.label[labels.n_train :].mean()
+    assert float(chance.evaluation.metrics()["average_precision"]) == pytest.approx(share)
+
+
+def test_a_property_that_decides_is_found(opened: Study) -> None:
+    labels = load_labels(opened)
+    looks = np.random.default_rng(0).normal(size=(len(labels.label), 3))
+    looks[:, 1] += 4 * labels.label
+    looks[::9, 0] = np.nan
+    found = {b.name: b.evaluation.metrics()["roc_auc"] for b in baselines(labels, looks)}
+    assert found["picture-properties"] > 0.95
+
+
+def test_unknown_times_leave_the_clock_out(tmp_path: object) -> None:
+    opened, planted = study(tmp_path, World(authors=40))  # type: ignore[arg-type]
+    import pyarrow as pa
+
+    from likewise.tables import LABELS
+
+    for row in planted.labels:
+        row["created_at"] = None
+    publish(opened, "labels", pa.Table.from_pylist(planted.labels, LABELS.schema))
+    assert "time-of-day" not in {b.name for b in baselines(load_labels(opened), None)}
+
+
+def flat(colour: tuple[int, int, int], size: tuple[int, int] = (40, 20)) -> np.ndarray:
+    return np.full((size[1], size[0], 3), colour, dtype=np.uint8)
+
+
+def test_properties_of_plain_colours() -> None:
+    grey, red = properties(flat((128, 128, 128))), properties(flat((255, 0, 0)))
+    assert grey["brightness"] == pytest.approx(128 / 255, abs=0.005)
+    assert grey["saturation"] == grey["contrast"] == grey["warmth"] == 0
+    assert grey["colourfulness"] == pytest.approx(0)
+    assert red["saturation"] == red["warmth"] == 1
+    # rg = 255 and yb = 127.5 everywhere, no spread: 0.3 sqrt(255^2 + 127.5^2).
+    assert red["colourfulness"] == pytest.approx(0.3 * np.hypot(255, 127.5), rel=1e-5)
+    assert red["aspect"] == 2
+    assert red["megapixels"] == pytest.approx(800e-6)
+
+
+def test_size_is_that_of_the_original() -> None:
+    found = properties(flat((1, 2, 3)), width=4000, height=3000)
+    assert (found["megapixels"], found["aspect"]) == (12.0, pytest.approx(4 / 3))
+    assert tuple(found) == PROPERTIES
+
+
+def test_a_sharp_picture_is_sharper_than_its_blur() -> None:
+    rng = np.random.default_rng(0)
+    sharp = rng.integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    blurred = np.asarray(Image.fromarray(sharp).resize((16, 16)).resize((128, 128)))
+    assert properties(sharp)["sharpness"] > properties(blurred)["sharpness"] + 0.5
+
+
+def test_looks_come_from_the_pictures_table(opened: Study) -> None:
+    import pyarrow as pa
+
+    from likewise.tables import PICTURES
+
+    labels = load_labels(opened)
+    rows = []
+    for i, row in enumerate(plant(World(authors=60, author_effect=3.0, strength=0.0)).labels):
+        file = io.BytesIO()
+        Image.fromarray(flat((i, i, i), (300, 200))).save(file, "JPEG")
+        data = file.getvalue() if i else b"not a picture"
+        copied = {k: row[k] for k in ("platform", "host", "post_id", "author_id", "picture_id")}
+        fixed = {"media_index": 0, "bucket": 0, "url": "u", "status": "ok", "attempts": 1}
+        rows.append({**copied, **fixed, "bytes": data, "width": 300, "height": 200})
+    publish(opened, "pictures", pa.Table.from_pylist(rows[::-1], PICTURES.schema))
+    looks = picture_looks(opened, labels, 2)
+    assert looks is not None
+    number = np.array([int(name, 16) for name in labels.picture_id])
+    brightness = looks[:, PROPERTIES.index("brightness")]
+    assert np.isnan(brightness[number == 0]).all()
+    shown = number > 0
+    np.testing.assert_allclose(brightness[shown] * 255, number[shown], atol=1.5)
