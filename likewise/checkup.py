@@ -120,7 +120,10 @@ def _gpu() -> Check:
 def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
     import backbones
 
-    name = "auto" if study is None else Study.open(study).config.extract.backbone
+    try:
+        name = "auto" if study is None else Study.open(study).config.extract.backbone
+    except LikewiseError:
+        name = "auto"  # the check of the study itself tells what is wrong with it
     choice = backbones.choose(name)
     paper = choice.name == "alexnet"
     mend = "" if paper else "fetch the paper's network with: likewise weights fetch alexnet"
@@ -143,9 +146,9 @@ def _detector() -> Check:
 
 
 def _tokens() -> Check:
-    from collectors.vault import tokens
+    from collectors.store import TokenStore
 
-    found = tokens()
+    found = TokenStore().all()
     if not found:
         return Check(
             "tokens",
@@ -157,7 +160,8 @@ def _tokens() -> Check:
 
 
 def _disk(study: Study | str | os.PathLike[str] | None) -> Check:
-    place = Path.cwd() if study is None else Study.open(study).root
+    given = study.root if isinstance(study, Study) else Path(study or ".").absolute()
+    place = given if given.is_dir() else Path.cwd()
     free = shutil.disk_usage(place).free / 1e9
     if free < LEAST_FREE_GB:
         return Check(

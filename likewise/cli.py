@@ -96,9 +96,7 @@ def guarded(work: Callable[[], object]) -> int:
     """Call ``work``; turn whatever it raises into a message and a documented exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        work()
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
+        answer = work()
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE
@@ -110,7 +108,8 @@ def guarded(work: Callable[[], object]) -> int:
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last line of defence: exit codes are a contract
         return _unplanned(error)
-    return ExitCode.DONE
+    # Click answers with the code of Context.exit, and with None after an ordinary end.
+    return answer if isinstance(answer, int) else ExitCode.DONE
 
 
 def _interrupt(*_: object) -> None:

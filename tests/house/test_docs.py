@@ -42,3 +42,18 @@ def test_the_readme_names_every_stage() -> None:
     ]
     assert all(f"| `{stage}` |" in text for stage in stages)
     assert set(TABLES) <= set(re.findall(r"\w+", text)) | {"comparison"}
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        found += [(f"{page.name}-{number}", block) for number, block in enumerate(blocks)]
+    return found
+
+
+@pytest.mark.parametrize("block", [pytest.param(b, id=name) for name, b in python_blocks()])
+def test_python_blocks_run(block: str) -> None:
+    code = compile(block, "block", "exec")
+    if "my-study" not in block:  # those that open a study are only compiled
+        exec(code, {"__name__": "__main__"})  # noqa: S102 - our own documentation
