@@ -1,4 +1,8 @@
-"""Grad-CAM against pytorch-grad-cam, against hand computation, and on a planted sign."""
+"""Grad-CAM against pytorch-grad-cam, against hand computation, and on a planted sign.
+
+The oracle tests need ``pip install --no-deps grad-cam==1.5.7 ttach tqdm torchvision==0.28.0``:
+without ``--no-deps`` pip would change torch.
+"""
 
 from __future__ import annotations
 
