@@ -17,6 +17,7 @@ from collectors.download_engine import Settings, TooManyFailedError, fetch_all
 from collectors.download_fetch import Limits
 from collectors.download_fold import Facts, fold
 from collectors.download_plan import Plan, Todo, make_plan
+from collectors.download_renew import open_renewer
 from collectors.download_store import Store
 from filters.pictures import Hygiene
 from likewise import __version__
@@ -95,7 +96,12 @@ def download(
 
 def in_this_process(todo: Todo, settings: Settings, store: Store, bar: Bar) -> None:
     """The engine of one machine: one event loop, one session."""
-    asyncio.run(fetch_all(todo.items(), settings, store.rows, advance=bar.advance))
+
+    async def work() -> None:
+        async with open_renewer(store.study) as renew:
+            await fetch_all(todo.items(), settings, store.rows, renew=renew, advance=bar.advance)
+
+    asyncio.run(work())
 
 
 def _check_share(facts: Facts, share: float, store: Store) -> None:

@@ -41,12 +41,12 @@ def make_study(tmp_path: Path) -> Callable[..., Study]:
     return make
 
 
-def keep(study: Study, urls: list[str]) -> None:
+def keep(study: Study, urls: list[str], *, host: str = "a.example") -> None:
     """Publish kept posts, each with one picture."""
     posts = [
         {
             "platform": "mastodon",
-            "host": "a.example",
+            "host": host,
             "post_id": f"{number:05d}",
             "author_id": str(number % 7),
             "collected_at": NOW,
@@ -57,7 +57,7 @@ def keep(study: Study, urls: list[str]) -> None:
         }
         for number, url in enumerate(urls)
     ]
-    stage = study.begin("kept_posts", params={"urls": urls}, redo=True)
+    stage = study.begin("kept_posts", params={"urls": urls, "host": host}, redo=True)
     stage.write(pa.Table.from_pylist(posts, schema=KEPT_POSTS.schema))
     stage.publish(rows=len(posts))
 

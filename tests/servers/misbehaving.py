@@ -44,6 +44,7 @@ class Misbehaving:
     delay: float = 0.0
     seen: list[Seen] = field(default_factory=list)
     tls: object = None
+    statuses: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Misbehaving:
         self._loop = asyncio.new_event_loop()
@@ -140,7 +141,7 @@ class Misbehaving:
         return await self._send(writer, picture(1))
 
     async def on_status(self, target: str, writer: asyncio.StreamWriter) -> bool:
-        return await self._send(writer, b"no", f"{target.split('/')[2]} Said So")
+        return await self._send(writer, b"no", f"{urlsplit(target).path.split('/')[2]} Said So")
 
     async def on_once(self, target: str, writer: asyncio.StreamWriter) -> bool:
         """503 to the first request for an address, the picture to the second."""
@@ -248,6 +249,16 @@ class Misbehaving:
             wait = str(max(1, round(self._refused_until - now + 0.5)))
             return await self._send(writer, b"", "429 Slow Down", Retry_After=wait)
         return await self._send(writer, picture(int(target.split("/")[2])))
+
+    async def on_api(self, target: str, writer: asyncio.StreamWriter) -> bool:
+        """Posts in Mastodon's dialect: one by its id, or a list by ``id[]``."""
+        parts = urlsplit(target)
+        wanted = parse_qs(parts.query).get("id[]", [])
+        body = "[" + ",".join(self.statuses[one] for one in wanted if one in self.statuses) + "]"
+        if not wanted:
+            body = self.statuses.get(parts.path.rsplit("/", 1)[1], "")
+        found = "200 OK" if body else "404 Gone"
+        return await self._send(writer, body.encode(), found, Content_Type="application/json")
 
     async def on_never(self, target: str, writer: asyncio.StreamWriter) -> bool:
         return await self._send(writer, b"", "429 Go Away", Retry_After="0")
