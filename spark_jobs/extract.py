@@ -158,7 +158,7 @@ def _on_this_worker(plan: Plan) -> Plan:
 
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context is not None else None
-    if gpus is None or not gpus.addresses:
+    if gpus is None or not gpus.addresses or plan.precision == "int8":
         return plan
     return replace(plan, engine="torch", device=f"cuda:{gpus.addresses[0]}")
 

@@ -119,6 +119,17 @@ def test_a_run_goes_on_at_the_first_missing_bucket(spark, make_study, make_jpeg)
     assert all(part.stat().st_mtime_ns == mtime for part, mtime in before.items())
 
 
+def test_options_of_the_command_and_an_empty_table(spark, make_study, make_jpeg):
+    study = make_study([make_jpeg(1)], skip=[0])
+    options = ["--backbone", "alexnet", "--layer", "fc7", "--pre-relu", "--random-weights"]
+    assert run(["extract", str(study.root), *options]) == 0
+    manifest = study.require("features")
+    assert manifest.rows == 0 and manifest.extra["layers"] == ["fc7"]
+    assert manifest.extra["random_weights"]
+    assert manifest.made_from["params"]["weights"] == "random"
+    check_schema(study.dataset("features").schema, features_schema(["fc7"]), "features")
+
+
 def test_missing_tables_and_a_busy_study(spark, study_folder, make_study):
     with pytest.raises(MissingTableError, match="pictures"):
         extract(study_folder)
