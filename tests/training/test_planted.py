@@ -1,0 +1,87 @@
+"""Planted signal: none is found where there is none, and the planted direction where there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import Planted, World, study
+from scipy import stats
+
+from training import models
+from training.compare import compare
+
+SETTINGS = {
+    "classifiers": ["linear-svc"],
+    "c_values": [0.0001, 0.01],
+    "sets": ["normal"],
+    "bootstrap": 400,
+    "permutations": 199,
+}
+
+
+def compared(folder: Path, **world: Any) -> tuple[dict[str, Any], Planted, Any]:
+    """The only result, what was planted, and the saved model."""
+    opened, planted = study(folder, World(settings=SETTINGS, **world))
+    compare(opened)
+    content = json.loads((folder / "reports" / "comparison.json").read_text())
+    return content["results"][0], planted, models.load(opened, content["best"])
+
+
+def test_precision_rises_with_the_planted_appeal(tmp_path: Path) -> None:
+    found = [
+        compared(tmp_path / str(strength), strength=strength, authors=200, seed=4)
+        for strength in (0.0, 0.5, 1.0, 2.0)
+    ]
+    aps = [result["metrics"]["average_precision"]["value"] for result, _, _ in found]
+    assert aps == sorted(aps)
+    assert aps[-1] > aps[0] + 0.25
+    weak, strong = found[1], found[-1]
+    assert strong[0]["p_value"] == pytest.approx(1 / 200)
+    assert strong[0]["against"]["author-history"]["low"] > 0
+    assert _cosine(strong) > 0.9
+    assert _cosine(strong) > _cosine(weak) > 0.3
+
+
+def _cosine(found: tuple[dict[str, Any], Planted, Any]) -> float:
+    weight, direction = found[2].weight, found[1].direction
+    return float(weight @ direction / np.linalg.norm(weight))
+
+
+def test_without_appeal_the_interval_holds_chance(tmp_path: Path) -> None:
+    """Three seeds by default: of 95 % intervals, nearly all."""
+    held = 0
+    for seed in range(3):
+        result, _, _ = compared(tmp_path / str(seed), strength=0.0, seed=seed)
+        difference = result["against"]["chance"]
+        held += difference["low"] <= 0 <= difference["high"]
+        assert result["p_value"] > 1 / 200
+    assert held >= 2
+
+
+def test_an_author_effect_is_no_signal_of_the_pictures(tmp_path: Path) -> None:
+    """Authors alike in what they get, pictures at random: history wins and the words say so."""
+    result, _, _ = compared(tmp_path, strength=0.0, author_effect=3.0, seed=2)
+    assert result["against"]["author-history"]["high"] < 0
+    text = json.loads((tmp_path / "reports" / "comparison.json").read_text())["sentences"][0]
+    assert "It is worse than the author's own history" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("author_effect", [0.0, 2.0])
+def test_p_is_uniform_over_twenty_worlds_without_appeal(
+    tmp_path: Path, author_effect: float
+) -> None:
+    results = [
+        compared(tmp_path / str(seed), strength=0.0, author_effect=author_effect, seed=100 + seed)[
+            0
+        ]
+        for seed in range(20)
+    ]
+    assert stats.kstest([r["p_value"] for r in results], "uniform").pvalue > 0.01
+    held = [r["against"]["chance"]["low"] <= 0 <= r["against"]["chance"]["high"] for r in results]
+    assert sum(held) >= 17
