@@ -178,7 +178,9 @@ class LabelSection(Section):
         False, description="Correct the ratio for the hour (UTC) of the post."
     )
     folds: int = Field(5, ge=2, le=50, description="Folds by author.")
-    test_fraction: float = Field(0.25, gt=0, lt=0.9, description="Share of authors held out.")
+    test_fraction: float = Field(
+        0.25, gt=0, lt=0.9, description="Share of the pictures held out, by whole authors."
+    )
 
 
 class ExtractSection(Section):
