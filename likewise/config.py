@@ -302,7 +302,7 @@ class RankSection(Section):
         "test", description="Galleries of held-out authors only, or of all pictures."
     )
     compared: Positive = Field(
-        1000, description="Most pictures at each end whose properties `explain` compares."
+        500, description="Most pictures at each end whose properties `explain` compares."
     )
 
 

@@ -6,6 +6,7 @@ Both are measures for comparing many pictures, not judgements about one.
 from __future__ import annotations
 
 from functools import cache
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -36,12 +37,13 @@ def people(rgb: NDArray[np.uint8]) -> int:
     ``rgb`` is (H, W, 3); people below 128 pixels in height are not found.
     """
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    _, margins = _walkers().detectMultiScale(bgr, winStride=(8, 8), scale=1.1)
+    _, margins = _walkers(get_ident()).detectMultiScale(bgr, winStride=(8, 8), scale=1.1)
     return int((np.asarray(margins, dtype=np.float64).ravel() > PEOPLE_CONFIDENCE).sum())
 
 
 @cache
-def _walkers() -> Any:
+def _walkers(_thread: int) -> Any:
+    """A detector for each thread: OpenCV does not promise that one may be shared."""
     detector = cv2.HOGDescriptor()
     detector.setSVMDetector(np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
     return detector

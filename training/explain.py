@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +50,8 @@ FILE = "explanation.json"
 RESAMPLES = 2000
 LOOK = 256
 LEAST = 8
+AT_ONCE = 64
+MOST_THREADS = 4
 
 WORDS = {
     "brightness": ("brighter", "darker"),
@@ -239,13 +243,20 @@ def _values(study: Study, rows: pa.Table) -> dict[str, NDArray[np.float64]]:
     names = (*PROPERTIES, *CONTENTS)
     values = {name: np.full(len(place), np.nan) for name in names}
     sizes = _sizes(study, list(place))
-    with progress("explain", total=len(place)) as bar:
-        for key, rgb in decoded(study, dict.fromkeys(place, LOOK)):
-            width, height = sizes.get(key, (None, None))
-            found = properties(rgb, width=width, height=height) | contents(rgb)
-            for name in names:
-                values[name][place[key]] = found[name]
-            bar.advance()
+
+    def look(picture: tuple[str, NDArray[np.uint8]]) -> tuple[str, dict[str, float]]:
+        key, rgb = picture
+        width, height = sizes.get(key, (None, None))
+        return key, properties(rgb, width=width, height=height) | contents(rgb)
+
+    pictures = decoded(study, dict.fromkeys(place, LOOK))
+    workers = min(os.cpu_count() or 1, MOST_THREADS)
+    with progress("explain", total=len(place)) as bar, ThreadPoolExecutor(workers) as pool:
+        while group := list(islice(pictures, AT_ONCE)):
+            for key, found in pool.map(look, group):
+                for name in names:
+                    values[name][place[key]] = found[name]
+            bar.advance(len(group))
     if all(np.isnan(column).all() for column in values.values()):
         raise DataError(
             "not one of the pictures at the ends of the ranking can be read",
