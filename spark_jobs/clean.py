@@ -7,6 +7,7 @@ was read nearest to the post's own counts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -71,17 +72,17 @@ def clean(
         return stage.manifest
     spark = spark_session(study.config, master=master)
     posts, authors = (read_table(spark, study, name) for name in ("posts", "authors"))
-    with spark_progress(spark, "clean"), stage.staging() as directory:
+    with spark_progress(spark, "clean"), contextlib.ExitStack() as cleanup:
+        facts: dict[str, Any] = {}
         if audience == "none":
-            facts: dict[str, Any] = {}
             judged = _without_authors(posts, settings)
         else:
             readings = _readings(posts, authors, audience).persist()
+            cleanup.callback(readings.unpersist)
             rule, facts = _rule(readings, settings)
             judged = _judged(posts, readings, rule, settings, audience)
-        with counted(judged) as (kept, counts):
+        with stage.staging() as directory, counted(judged) as (kept, counts):
             write_parts(kept, "kept_posts", directory)
-        spark.catalog.clearCache()
     funnel = Funnel("clean", "posts", counts.rows_in, counts.rows_out, counts.dropped)
     return stage.publish(funnel=funnel, rows=funnel.rows_out, audience=audience, **facts)
 

@@ -196,7 +196,7 @@ def labelled(
     else:
         judged = decided(*_per_author(measured, settings))
     dealt, balance = _dealt(judged, settings, seed)
-    facts |= {"folds": balance, "author_baseline": _author_facts(dealt, rows)}
+    facts |= {"folds": balance, "author_baseline": _author_facts(judged, rows)}
     return dealt.withColumn("weight", F.lit(1.0)), facts
 
 
@@ -328,11 +328,11 @@ def _corrected(factors: Correction) -> Column:
     return ratio / (age * F.coalesce(hour, F.lit(1.0)))
 
 
-def _author_facts(dealt: DataFrame, rows: int) -> dict[str, Any]:
+def _author_facts(judged: DataFrame, rows: int) -> dict[str, Any]:
     from pyspark.sql import functions as F  # noqa: N812
 
     columns = ["ratio", "label", "author_hash"]
-    sample = _sample(dealt.where(F.col("reason") == 0), columns, rows).sort_by(
+    sample = _sample(judged.where(F.col("reason") == 0), columns, rows).sort_by(
         [(name, "ascending") for name in reversed(columns)]
     )
     return author_facts(*(sample[name].to_numpy() for name in columns))

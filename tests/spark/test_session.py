@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 from spark_jobs.session import spark_session
 from spark_jobs.java import find_java
+origin = find_java().origin
 spark = spark_session(master="local[1]")
-def double(batches):
+def same(batches):
     import filters.faces
     for batch in batches:
         yield batch
-frame = spark.range(1000).mapInArrow(double, "id long")
-print(find_java().origin, frame.count(), spark.conf.get("spark.local.dir"))
+frame = spark.range(1000).mapInArrow(same, "id long")
+print(origin, frame.count(), spark.conf.get("spark.local.dir"))
 """
 
 
