@@ -29,9 +29,10 @@ def encoded(image: Image.Image, kind: str = "jpeg", **options: Any) -> bytes:
 
 def bomb_png(width: int, height: int) -> bytes:
     """A small PNG file that says it is large, and is."""
-    squeeze = zlib.compressobj(9)
+    squeeze = zlib.compressobj(1)
     row = b"\0" + bytes(min(3 * width, 10**6))
-    body = b"".join(squeeze.compress(row) for _ in range(min(height, 100))) + squeeze.flush()
+    rows = height if height < 10_000 else 100
+    body = b"".join(squeeze.compress(row) for _ in range(rows)) + squeeze.flush()
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

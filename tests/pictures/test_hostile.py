@@ -1,0 +1,112 @@
+"""Every hostile file goes through the process that decodes: none crashes it, hangs or bloats it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
+
+from collectors.download_inspect import open_inspectors
+from filters.pictures import Hygiene
+
+LOOSE = Hygiene(min_side=1, max_aspect=1e9, min_contrast=0)
+
+
+class Table:
+    """Files by status and reason, the slowest, and the workers' peak memory."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.slowest = (0.0, "")
+        self.peak_mb = 0.0
+
+    def add(self, name: str, reason: str, seconds: float) -> None:
+        self.reasons[reason] += 1
+        self.slowest = max(self.slowest, (seconds, name))
+
+    def __str__(self) -> str:
+        lines = [f"| {reason} | {n} |" for reason, n in self.reasons.most_common()]
+        seconds, name = self.slowest
+        tail = f"slowest {seconds:.2f} s ({name}), peak {self.peak_mb:.0f} MB"
+        return "\n".join(["| Reason | Files |", "|---|---|", *lines, tail])
+
+
+def cpu_of(children: list[psutil.Process]) -> float:
+    times = [child.cpu_times() for child in children]
+    return sum(used.user + used.system for used in times)
+
+
+async def run_over(files: dict[str, bytes], rules: Hygiene) -> Table:
+    """Inspect all files in one worker. CPU seconds count: the machine may be busy."""
+    table = Table()
+    async with open_inspectors(rules, 1) as inspectors:
+        children = psutil.Process().children()
+        for name, data in files.items():
+            before = cpu_of(children)
+            answer = await inspectors.inspect(data)
+            now = psutil.Process().children()
+            assert answer.sha256 is not None, f"{name} was the end of a worker"
+            assert now == children
+            table.add(name, answer.found.error_class or "ok", cpu_of(now) - before)
+            table.peak_mb = max(table.peak_mb, *(peak_mb(child) for child in now))
+    return table
+
+
+def peak_mb(process: psutil.Process) -> float:
+    """VmHWM of a process, MB."""
+    for line in Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1000
+    return 0.0
+
+
+async def test_hostile_files(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shared / "hostile"
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    table = await run_over({name: path.read_bytes() for name, path in files.items()}, LOOSE)
+    with capsys.disabled():
+        print(f"\n{table}")
+    assert sum(table.reasons.values()) == len(files) > 900
+    assert table.slowest[0] < 2.0
+    assert table.peak_mb < 700
+
+
+async def test_bombs() -> None:
+    files = {
+        "60,000 x 60,000": bomb_png(60_000, 60_000),
+        "8,100 x 8,100": bomb_png(8_100, 8_100),
+        "many scans": jpeg_of_many_scans(2_000, 500),
+        "ordinary": encoded(scene(1)),
+    }
+    table = await run_over(files, LOOSE)
+    assert table.reasons == {"ok": 2, "too_many_pixels": 1, "too_costly": 1}
+    assert table.slowest[0] < 2.0
+    assert table.peak_mb < 700
+
+
+async def test_a_decoder_that_never_ends_is_stopped(tmp_path: Path) -> None:
+    """A worker that spins is ended by the kernel, and the next picture finds a new one."""
+    async with open_inspectors(LOOSE, 1) as inspectors:
+        (child,) = psutil.Process().children()
+        child.suspend()
+        child.send_signal(27)  # SIGPROF, as its timer sends it after the allowed CPU seconds
+        child.resume()
+        started = time.monotonic()
+        lost = await inspectors.inspect(encoded(scene(2)))
+        assert lost.found.error_class == "decode_timeout"
+        assert (await inspectors.inspect(encoded(scene(2)))).found.status == "ok"
+        assert time.monotonic() - started < 20
+
+
+async def test_a_decoder_that_crashes_takes_nothing_with_it() -> None:
+    async with open_inspectors(LOOSE, 1) as inspectors:
+        (child,) = psutil.Process().children()
+        child.send_signal(11)
+        child.wait(10)
+        lost = await inspectors.inspect(encoded(scene(3)))
+        assert lost.found.error_class == "decoder_crashed"
+        assert (await inspectors.inspect(encoded(scene(3)))).found.status == "ok"

@@ -1,0 +1,100 @@
+"""``kill -9`` at random moments: the final rows are those of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misbehaving import Misbehaving
+
+from likewise.study import Study
+
+ROWS = 240
+CALL = "from likewise.cli import main; main()"
+
+
+def rows(study: Study) -> list[tuple[Any, ...]]:
+    """Everything of the table that does not depend on the clock, sorted."""
+    names = ["post_id", "bucket", "status", "error_class", "picture_id", "phash", "bytes"]
+    table = study.read("pictures", names)
+    return sorted(
+        zip(*(table[name].to_pylist() for name in names), strict=True), key=lambda row: row[0]
+    )
+
+
+def start(root: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CALL, "download", str(root)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def survive(study: Study, kills: int, seed: int) -> int:
+    """Run the command, kill it ``kills`` times, and let it end. Returns how many kills hit it."""
+    moments = random.Random(seed)
+    hits = 0
+    for _ in range(kills):
+        process = start(study.root)
+        time.sleep(moments.uniform(0.6, 3.0))
+        hits += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = start(study.root)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode in {0, 3}, said.decode()
+    return hits
+
+
+@pytest.mark.parametrize(
+    "kills", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_kill(server: Misbehaving, make_study: Callable[..., Study], kills: int) -> None:
+    server.delay = 0.02 if kills == 3 else 0.1
+    urls = [
+        server.url("/status/404" if number % 40 == 7 else f"/ok/{number % 50}")
+        for number in range(ROWS)
+    ]
+    study = make_study(urls, concurrency=4, per_host=4, buckets=4, max_attempts=1)
+    assert survive(study, kills, seed=kills) >= 1
+    disturbed = rows(study)
+    asked = Counter(seen.path for seen in server.seen)
+    assert len({row[0] for row in disturbed}) == len(disturbed) == ROWS
+    # A kill costs what had not reached the disk: the rows of one second and those in flight.
+    lost = sum(asked.values()) - ROWS
+    assert lost <= kills * (1.0 / server.delay * 4 + 64)
+
+    calm = make_study(urls, concurrency=4, per_host=4, buckets=4, max_attempts=1)
+    import shutil
+
+    shutil.rmtree(study.root / "tables" / "pictures")
+    survive(calm, 0, seed=0)
+    assert rows(calm) == disturbed
+
+
+def test_no_process_is_left_behind_by_a_kill(
+    server: Misbehaving, make_study: Callable[..., Study]
+) -> None:
+    import psutil
+
+    server.delay = 0.2
+    study = make_study([server.url(f"/ok/{number}") for number in range(200)], per_host=1)
+    process = start(study.root)
+    children: list[psutil.Process] = []
+    until = time.monotonic() + 30
+    while not children and time.monotonic() < until:
+        children = psutil.Process(process.pid).children(recursive=True)
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert gone and not alive
