@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Clock", "Lease", "Pool"]
 
-PACE_SLACK = 0.02
-"""A throttler's window is longer than the platform's by this share; 2-5 % of it is safe."""
+PACE_SLACK = 0.01
+"""A throttler's window is longer by this share. Starts alone would need 2-5 %; the bucket adds a
+latency, since it frees a cell one period after the answer."""
 
 
 class Clock:

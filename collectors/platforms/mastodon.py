@@ -183,7 +183,10 @@ class Mastodon(Platform):
         return specs
 
     def corrections(self, answer: Answer, specs: Sequence[BucketSpec]) -> list[Correction]:
-        """The headers describe the one bucket that is nearest to exhaustion: find it."""
+        """The headers describe the one bucket that is nearest to exhaustion: find it.
+
+        A server with limits of its own fits none; its word holds once nothing is left.
+        """
         try:
             limit = int(answer.headers["x-ratelimit-limit"])
             remaining = int(answer.headers["x-ratelimit-remaining"])
@@ -192,6 +195,8 @@ class Mastodon(Platform):
         reset = header_time(answer.headers.get("x-ratelimit-reset", ""))
         matching = [spec for spec in specs if spec.limit == limit and _turns_at(spec, reset)]
         shut = reset if answer.status == 429 else None
+        if not matching and remaining <= 0 and reset is not None:
+            return [Correction(specs[-1].key, blocked_until=reset)] if specs else []
         return [Correction(spec.key, remaining, reset, shut) for spec in matching[-1:]]
 
     def judge(self, answer: Answer) -> Verdict:

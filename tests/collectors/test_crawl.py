@@ -19,6 +19,7 @@ from driver import WideMastodon
 
 from collectors.collect import collect, collect_from
 from infra.sandbox.faults import Faults
+from infra.sandbox.limits import Limiter
 from infra.sandbox.server import Sandbox, running
 from infra.sandbox.world import Visibility, World, WorldSpec
 from likewise.config import render
@@ -132,6 +133,20 @@ def test_faults_change_no_row(sandbox: Sandbox, undisturbed: Study, tmp_path: Pa
     retries = {n: c for n, c in counters.items() if n in known or n.startswith("http_50")}
     assert len(retries) > 1
     assert counters["calls"] == counters["pages"] + sum(retries.values()) + 2
+
+
+def test_a_server_with_tighter_limits_than_declared_costs_time_and_no_row(
+    undisturbed: Study, tmp_path: Path
+) -> None:
+    world = World(WorldSpec(authors=150, posts=700))
+    with running(world, limiter=Limiter(limits_factor=0.04, period_factor=0.003)) as server:
+        study = write_study(tmp_path / "study", server.url)
+        gather(study)
+    likes = [{r["post_id"]: r["likes"] for r in rows(s, "posts")} for s in (study, undisturbed)]
+    assert likes[0] == likes[1]
+    [counters] = study.manifest("posts").extra["counters"].values()
+    assert counters["http_429"] > 0
+    assert counters["calls"] == counters["pages"] + counters["http_429"] + 2
 
 
 def test_max_posts_keeps_the_newest(sandbox: Sandbox, undisturbed: Study, tmp_path: Path) -> None:
