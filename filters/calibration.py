@@ -20,8 +20,8 @@ from likewise.errors import DataError, UsageError
 
 __all__ = ["Point", "curve", "labelled_pictures", "measure", "plot", "threshold_for"]
 
-WITH = ("people", "positive", "faces")
-WITHOUT = ("background", "negative", "no-faces")
+WITH = ("people", "positive")
+WITHOUT = ("background", "negative")
 
 NO_BOX = -np.inf
 """Confidence of a picture in which the detector sees nothing at all."""
@@ -58,14 +58,8 @@ def labelled_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _pictures(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    ends = tuple({separator + name for name in names for separator in ("", "-", "_")})
-    matches = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and (path.name in names or path.name.endswith(ends))
-    ]
-    if names is WITH:
-        matches = [path for path in matches if not path.name.endswith("no-faces")]
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    matches = [path for path in folders if path.name.endswith(names)]
     hint = f"put pictures with people into {folder}/people, others into {folder}/background"
     if len(matches) != 1:
         found = ", ".join(path.name for path in matches) or "none"

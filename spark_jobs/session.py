@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -50,7 +52,8 @@ def spark_session(config: Config | None = None, *, master: str | None = None) ->
     where = master or settings.master
     local = where.startswith("local")
     _prepare_environment(local=local)
-    _start_context({"spark.master": where, **_settings(settings, local=local)})
+    with _own_interrupts():
+        _start_context({"spark.master": where, **_settings(settings, local=local)})
     session = SparkSession.builder.getOrCreate()
     if not local:
         session.sparkContext.addPyFile(str(code_archive()))
@@ -89,7 +92,9 @@ def _settings(section: SparkSection, *, local: bool) -> dict[str, str]:
         scratch = _scratch()
         logging = Path(__file__).with_name("log4j2.properties").as_uri()
         settings |= {
-            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={logging}",
+            "spark.driver.extraJavaOptions": (
+                f'-Dlog4j2.configurationFile={logging} "-Djava.io.tmpdir={scratch}"'
+            ),
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.local.dir": str(scratch),
@@ -129,7 +134,31 @@ def _start_context(settings: Mapping[str, str]) -> None:
     SparkContext(conf=conf, gateway=gateway)
 
 
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Keep Python's way with Ctrl-C while Spark starts.
+
+    pyspark puts a handler of its own there, which calls the JVM in the middle of another call to
+    the JVM and so breaks both; ``spark_progress`` cancels the jobs instead.
+    """
+    logging.getLogger().addFilter(_not_an_interrupted_call)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _not_an_interrupted_call(record: logging.LogRecord) -> bool:
+    """py4j logs a traceback for the call that Ctrl-C broke off; the interrupt itself is enough."""
+    return record.msg != "KeyboardInterrupt while sending command."
+
+
 MEANINGLESS = (
+    "netlib-blas: JNI_OnLoad: dlopen(libblas.so.3) failed",
     "WARNING: Using incubator modules",
     "WARNING: package sun.security.action not in",
     "Setting default log level to",
@@ -206,6 +235,9 @@ def spark_progress(spark: SparkSession, title: str) -> Iterator[Bar]:
         watcher.start()
         try:
             yield bar
+        except KeyboardInterrupt:
+            spark.sparkContext.cancelJobGroup(group)
+            raise
         finally:
             stop.set()
             watcher.join()
