@@ -218,6 +218,17 @@ def test_two_workers_on_spark(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_workers_error_arrives_as_itself(tmp_path: Path, spark: object) -> None:
+    settings = {**QUICK, "iterations": 20, "learning_rate": 1e25}
+    study = make_study(tmp_path / "study", **settings)
+    with pytest.raises(DataError, match="answers are not finite") as caught:
+        likewise.finetune(study, workers=2)
+    gc.collect()
+    assert caught.value.hint is not None and "--redo" in caught.value.hint
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names())
 def test_every_backbone(tmp_path: Path, name: str) -> None:
     settings = {**QUICK, "backbone": name, "random_weights": True, "iterations": 1, "freeze": False}

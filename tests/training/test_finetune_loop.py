@@ -156,6 +156,9 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
 def test_divergence_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="loss is nan at iteration 20"):
         Loop(tt.tiny(), tt.run(tmp_path, learning_rate=1e18, iterations=40)).train()
+    soon = tt.run(tmp_path, learning_rate=1e18, iterations=40, evaluate_every=8)
+    with pytest.raises(DataError, match="answers are not finite"):
+        Loop(tt.tiny(), soon).train()
 
 
 def test_resumes_from_any_place(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backbones import registry
+from likewise import errors
 from likewise.config import FinetuneSection
 from likewise.errors import DataError, LikewiseError
-from likewise.study import Study, fingerprint
+from likewise.study import Study, fingerprint, write_json
 from training.tuning import checkpoint
 from training.tuning.batches import Augmentation, Batches
 from training.tuning.canvases import Canvases, decode_all, decoded
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Job", "launch"]
+
+FAILURE = "failure.json"
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def launch(job: Job, *, master: str | None = None) -> None:
     which must reach the study's folder under the same path.
 
     Raises:
-        LikewiseError: a worker has failed; its own words are in the log.
+        LikewiseError: a worker has failed; of the worker's own kind where it is one of likewise's.
     """
     if job.recipe.workers == 1:
         job.train(Team())
@@ -169,18 +173,35 @@ def launch(job: Job, *, master: str | None = None) -> None:
         try:
             distributor.run(_work, job)
         except RuntimeError as error:
-            raise LikewiseError(
-                f"fine-tuning: a worker has failed: {error}",
-                hint="its error stands in the lines above; the last checkpoint is kept",
-            ) from error
+            raise _told(job, error) from error
 
 
 def _work(job: Job) -> None:
+    """What each worker does; the leader leaves its error in a file, where ``launch`` finds it."""
     team = Workers()
     try:
         job.train(team)
+    except LikewiseError as error:
+        if team.leads:
+            told = {"kind": type(error).__name__, "message": str(error), "hint": error.hint}
+            write_json(job.work / FAILURE, told)
+        raise
     finally:
         team.close()
+
+
+def _told(job: Job, error: RuntimeError) -> LikewiseError:
+    """The error that the leading worker has left, else what TorchDistributor says."""
+    path = job.work / FAILURE
+    if path.is_file():
+        told = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()
+        kind: type[LikewiseError] = getattr(errors, told["kind"], LikewiseError)
+        return kind(told["message"], hint=told["hint"])
+    return LikewiseError(
+        f"fine-tuning: a worker has failed: {error}",
+        hint="its error stands in the lines above; the last checkpoint is kept",
+    )
 
 
 def _gpus(local: bool) -> bool:

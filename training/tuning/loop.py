@@ -20,6 +20,7 @@ from likewise.progress import note, progress
 from training.tuning import checkpoint
 from training.tuning.batches import Batch, Batches, prefetch, to_input
 from training.tuning.curves import Board
+from training.tuning.measure import DIVERGED
 from training.tuning.network import Tunable, optimizer_for, schedule_for, train_mode
 from training.tuning.team import Team
 
@@ -150,7 +151,7 @@ class Loop:
         if not math.isfinite(loss):
             raise DataError(
                 f"fine-tuning: the loss is {loss} at iteration {self.state.iteration}",
-                hint="lower [finetune] learning_rate or head_factor, then run again with --redo",
+                hint=DIVERGED,
             )
         self._measured(board, "train", {"loss": loss, "learning_rate": rate})
 

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, logsumexp
 from sklearn.metrics import average_precision_score
 from torch import nn
 
+from likewise.errors import DataError
 from training.tuning.batches import centre, to_input
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from backbones.registry import Preprocess
 
-__all__ = ["logits_of", "measure", "score_of"]
+__all__ = ["DIVERGED", "logits_of", "measure", "score_of"]
+
+DIVERGED = "lower [finetune] learning_rate or head_factor, then run again with --redo"
 
 # On CPUs larger batches spend their gain on fresh memory for the activations.
 AT_ONCE = {"cpu": 16}
@@ -66,7 +69,13 @@ def score_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def measure(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Cross-entropy, accuracy, and average precision (mean over the classes when more than two)."""
+    """Cross-entropy, accuracy, and average precision (mean over the classes when more than two).
+
+    Raises:
+        DataError: a logit is not finite: the training has diverged.
+    """
+    if not np.isfinite(logits).all():
+        raise DataError("fine-tuning: the network's answers are not finite", hint=DIVERGED)
     log_p = log_softmax(logits, axis=1)
     if logits.shape[1] == 2:
         precision = average_precision_score(labels == 1, score_of(logits))
