@@ -192,7 +192,7 @@ def _comparison() -> dict[str, Any]:
     score = {"value": 0.55, "low": 0.53, "high": 0.57}
     metrics = dict.fromkeys(("average_precision", "roc_auc", "accuracy", "brier"), score)
     curve = [
-        {"parameters": {"C": 10.0**e}, "mean": 0.55, "spread": 0.01, "folds": [0.55] * 5}
+        {"parameters": {"C": 10.0**e}, "mean": 0.55, "spread": 0.01, "folds": {"0": 0.55}}
         for e in range(-6, 6)
     ]
     results = [
@@ -206,6 +206,7 @@ def _comparison() -> dict[str, Any]:
             "p_value": 0.01,
             "against": {"chance": score, "author-history": score},
             "confusion": dict.fromkeys(("true_good", "false_good", "false_bad", "true_bad"), 9),
+            "pr_curve": {"recall": [0.0, 1.0], "precision": [1.0, 0.5]},
             "curve": curve if classifier == "linear-svc" else [],
             "made_by": {"curve": "solver", "model": "LinearSVC"},
         }

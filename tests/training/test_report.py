@@ -168,6 +168,26 @@ def test_fairness_numbers_are_scikit_learns(study: Study, page: Page) -> None:
     assert f"{truth:.3f}" in page.text
 
 
+def test_a_real_comparison_stands_in_tables_figures_and_the_first_sentence(tmp_path: Path) -> None:
+    from training.compare import compare
+
+    settings = {"classifiers": ["linear-svc"], "c_values": [0.01, 1.0], "bootstrap": 100}
+    study = make(tmp_path / "study", n_authors=40, config={"compare": settings})
+    compare(study)
+    rank(study, redo=True)
+    page = Page(html(study))
+    content = json.loads((study.root / "reports" / "comparison.json").read_text(encoding="utf-8"))
+    best = next(row for row in content["results"] if row["model"] == content["best"])
+    for metric in ("average_precision", "roc_auc"):
+        for end in ("value", "low", "high"):
+            assert f"{best['metrics'][metric][end]:.3f}" in page.text
+    assert f"{100 * best['metrics']['roc_auc']['value']:.0f} times out of 100" in page.text
+    for baseline in content["baselines"]:
+        assert baseline["description"] in page.text
+    for figure in content["figures"]:
+        assert f"figures/{figure['name']}.png" in page.values("href")
+
+
 def test_an_empty_study_and_each_stage_after_it_make_a_page(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole", n_authors=12)
     rank(whole)
