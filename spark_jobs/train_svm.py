@@ -147,8 +147,15 @@ class CachedVectors:
         optimizer.setNumIterations(int(iterations))
         optimizer.setConvergenceTol(float(tolerance))
         svm.setValidateData(False)
-        weights = svm.run(self.points).weights().toArray()
-        return np.array(weights, dtype=np.float64)
+        return self._to_numpy(svm.run(self.points).weights())
+
+    def _to_numpy(self, vector: Any) -> NDArray[np.float64]:
+        """The vector in one message; Py4J would ask for each of its numbers by itself."""
+        from pyspark.serializers import CPickleSerializer
+
+        content = self._jvm.org.apache.spark.mllib.api.python.SerDe.dumps(vector)
+        numbers: NDArray[np.float64] = CPickleSerializer().loads(bytes(content)).toArray()  # type: ignore[no-untyped-call]
+        return numbers
 
 
 def _schema() -> Any:
