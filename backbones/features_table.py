@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 KEY = ("platform", "host", "post_id", "media_index")
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 8 << 20
 READ_BUFFER = 1 << 20
 READ_BATCH = 16
 
@@ -125,7 +125,7 @@ def _pick(batch: pa.RecordBatch, wanted: dict[tuple[Any, ...], str]) -> Iterator
 
 
 class features_writer:  # noqa: N801 - used as a function
-    """Context that gives ``write(record_batch) -> rows``; row groups of about 16 MB.
+    """Context that gives ``write(record_batch) -> rows``; row groups of about 8 MB.
 
     Activations are stored byte by byte of their floats (BYTE_STREAM_SPLIT), which lets zstd
     shrink them; repeated words are stored once.

@@ -116,7 +116,7 @@ def _pooled(name: str, title: str, width: int, preprocess: Preprocess) -> Backbo
 
 def _fully_connected(name: str, title: str, preprocess: Preprocess) -> Backbone:
     # The fully connected weights are read once a pass: more pictures share that reading.
-    batch = 16 if name.startswith("alexnet") else 4
+    batch = 8 if name.startswith("alexnet") else 4
     return Backbone(name, title, _FC, preprocess, name, ("fc6", "fc7"), batch)
 
 

@@ -133,7 +133,14 @@ _ALL = (
         76.13,
         92.86,
     ),
-    _torch("inception-v3", "inception_v3_google-0cc3c7bd.pth", "0cc3c7bd", 0, 77.29, 93.45),
+    _torch(
+        "inception-v3",
+        "inception_v3_google-0cc3c7bd.pth",
+        "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+        108_949_747,
+        77.29,
+        93.45,
+    ),
     _torch("googlenet", "googlenet-1378be20.pth", "1378be20", 0, 69.78, 89.53),
     _caffe("bvlc_googlenet", "405fc5acd08a3bb12de8ee5e23a96bec22f08204", 0, 68.7, 88.9),
     _lite(

@@ -241,7 +241,7 @@ def watching_memory(found: dict[str, float]) -> Iterator[None]:
 
     def watch() -> None:
         root = psutil.Process()
-        while not stop.wait(0.25):
+        while not stop.wait(2):  # looking at all processes is work, too
             below = root.children(recursive=True)
             for process in [p for p in below if _is_python(p)] or [root]:
                 with contextlib.suppress(psutil.NoSuchProcess):
