@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_tuning as tt
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backbones
@@ -24,6 +24,7 @@ from training.tuning.measure import measure, score_of
 from training.tuning.samples import Order
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 9))
 def test_every_epoch_shows_every_picture_once(n: int, size: int, seed: int) -> None:
     order = Order(np.arange(n) * 3, seed)
@@ -42,6 +43,7 @@ def test_epochs_and_seeds_differ() -> None:
     assert epoch(1, 0) != epoch(2, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4))
 def test_workers_share_the_batch_of_one(workers: int) -> None:
     batches = tt.run(Path(), batch_size=12, colour=0.4).batches
