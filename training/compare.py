@@ -99,7 +99,8 @@ class _Comparison:
         content["figures"] = self._figures(content)
         write_json(self.study.folder("reports") / "comparison.json", content)
         manifest = self._publish(content)
-        self.store.discard()
+        for folder in self.store.folder.parent.glob("compare-*"):
+            GridStore(folder).discard()
         return manifest
 
     def _layers(self) -> list[str]:
@@ -194,6 +195,9 @@ class _Comparison:
         for row, found in zip(rows, results, strict=True):
             card = verdict.card(row, found, about, self.labels.folds)
             models.save(self.study, row.fitted.build(card))
+        # Models of an older comparison would be ranked beside these, on scores of other data.
+        for name in set(models.names(self.study)) - {row.model for row in rows}:
+            models.remove(self.study, name)
 
     def _data(self) -> dict[str, Any]:
         labels, n_train = self.labels, self.labels.n_train
