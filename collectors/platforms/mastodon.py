@@ -86,8 +86,8 @@ class Mastodon(Platform):
             self.authors_per_call = PAGE
             self.counts_per_call = 20
         access = fields.table(fields.table(about.get("configuration")).get("timelines_access"))
-        feeds = fields.table(access.get("hashtag_feeds"))
-        modes = set(feeds.values())
+        feeds = access.get("hashtag_feeds")
+        modes = set(feeds.values()) if isinstance(feeds, dict) else {feeds}
         if modes == {"disabled"} and self.source.tags:
             raise ConfigError(f"{self.host} has switched its hashtag feeds off")
         self.requires_token = self.requires_token or "authenticated" in modes

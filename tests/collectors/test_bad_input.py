@@ -19,18 +19,18 @@ from collectors.buckets import BucketSpec
 from collectors.client import CallError, Client, Limits, open_session
 from collectors.crawl import Crawl
 from collectors.journal import Journal
-from collectors.platforms.base import Chain, Request
+from collectors.platforms.base import Answer, Chain, Request
 from collectors.platforms.mastodon import Mastodon, Pixelfed
 from collectors.records import Oddities
 from collectors.store import Token
 from collectors.tokens import Pool
 from likewise.config import CollectSection, Source
-from likewise.errors import CircuitOpenError, CredentialsError
+from likewise.errors import CircuitOpenError, ConfigError, CredentialsError
 
 Script = Callable[[str, dict[str, str]], bytes]
 """From a request's path and headers to the raw bytes of the whole HTTP answer."""
 
-QUICK = Limits(attempts=4, timeout_s=1.0, longest_pause_s=0.02, first_pause_s=0.005)
+QUICK = Limits(attempts=4, timeout_s=20.0, longest_pause_s=0.02, first_pause_s=0.005)
 
 
 def http(body: Any, *, status: str = "200 OK", **headers: str) -> bytes:
@@ -238,7 +238,7 @@ async def crawl(
         section = CollectSection()
         await journal.run(journal.add_chains, platform.name, platform.host, [Chain("tag", "x")])
         found = Crawl(client, journal, section)
-        await asyncio.wait_for(found.run(), 20)
+        await asyncio.wait_for(found.run(), 60)
     return journal, found, server
 
 
@@ -360,3 +360,24 @@ def test_counts(value: Any, expected: int | None) -> None:
 )
 def test_moments(value: Any, expected: int | None) -> None:
     assert fields.moment(value, "t", Oddities()) == expected
+
+
+@pytest.mark.parametrize("shape", [lambda mode: mode, lambda mode: {"local": mode, "remote": mode}])
+def test_what_a_server_says_about_its_hashtag_feeds(shape: Callable[[str], Any]) -> None:
+    def told(mode: str) -> Mastodon:
+        platform = Mastodon(Source(platform="mastodon", host="https://h.example", tags=["#x"]))
+        access = {"timelines_access": {"hashtag_feeds": shape(mode)}}
+        platform.learn(Answer(200, {}, {"version": "4.5.1", "configuration": access}))
+        return platform
+
+    assert not told("public").requires_token
+    assert told("authenticated").requires_token
+    assert told("public").authors_per_call == 40
+    with pytest.raises(ConfigError, match="switched its hashtag feeds off"):
+        told("disabled")
+
+
+def test_tags_are_quoted_in_addresses() -> None:
+    platform = Mastodon(Source(platform="mastodon", host="https://h.example", tags=["#a/b?c"]))
+    [chain, *_] = platform.plan(None, 0)
+    assert platform.page(chain, None).path == "/api/v1/timelines/tag/a%2Fb%3Fc"
