@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from filters.faces import DETECTORS, Detect, choose, find_faces, load, model_of
 from filters.pictures import PictureError
-from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Stage, Study
 from likewise.tables import FACES
@@ -39,19 +39,17 @@ def faces(
 ) -> Manifest:
     """Look for faces in every distinct picture; publish ``faces``, one row a picture.
 
+    With ``[faces] detector = "none"`` the table is empty and ``label`` keeps all pictures.
+
     Raises:
         MissingTableError: pictures have not been downloaded.
         FingerprintError: faces was made from something else and ``redo`` is false.
         WeightsError: the chosen detector's model is missing or damaged.
-        UsageError: ``[faces] detector`` is ``none``.
     """
     study = Study.open(study)
     settings = study.config.faces
     if settings.detector == "none":
-        raise UsageError(
-            "[faces] detector is none: no faces are looked for",
-            hint="name a detector in likewise.toml, or go on with: likewise label",
-        )
+        return _without_looking(study, redo=redo)
     choice = choose(settings.detector)
     spec = DETECTORS[choice.name]
     looking = Looking(
@@ -80,6 +78,18 @@ def faces(
             _look(study, stage, wave, copies, looking, model)
         rows_in = pictures.count()
     return _publish(stage, rows_in, asdict(looking) | {"reason": choice.reason})
+
+
+def _without_looking(study: Study, *, redo: bool) -> Manifest:
+    stage = study.begin(
+        "faces", inputs=["pictures"], params={"detector": "none"}, code=CODE, redo=redo
+    )
+    if stage.done:
+        return stage.manifest
+    rows = study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
+    stage.write(FACES.schema.empty_table())
+    funnel = Funnel("faces", "pictures", rows, 0, {"not looked at: no detector is set": rows})
+    return stage.publish(funnel=funnel, detector="none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from study_rows import BUCKETS, configure, picture, publish_pictures
 
-from likewise.errors import UsageError
 from likewise.study import Study
 from spark_jobs import faces as job
 
@@ -42,7 +41,10 @@ def test_a_killed_run_goes_on_at_the_first_missing_bucket(
     assert job.faces(study_folder) == manifest
 
 
-def test_no_detector_is_told(study_folder: Path) -> None:
+def test_without_a_detector_nothing_is_looked_at(study_folder: Path) -> None:
+    publish_pictures(study_folder, [picture(n, bytes([n])) for n in range(3)])
     configure(study_folder, faces={"detector": "none"})
-    with pytest.raises(UsageError, match="no faces are looked for"):
-        job.faces(study_folder)
+    manifest = job.faces(study_folder)
+    assert manifest.rows == 0
+    assert manifest.funnel is not None
+    assert manifest.funnel["dropped"] == {"not looked at: no detector is set": 3}
