@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collectors.download_expiry import expires_at
@@ -166,7 +167,7 @@ def _table(rows: list[tuple[object, ...]]) -> pa.Table:
 
 def _media(study: Study, plan: Plan) -> Iterator[Item]:
     columns = ["platform", "host", "post_id", "author_id", "media"]
-    for batch in study.dataset("kept_posts").to_batches(columns=columns, batch_size=4096):
+    for batch in _batches(study.table_path("kept_posts"), columns):
         for platform, host, post_id, author_id, media in zip(
             *(column.to_pylist() for column in batch.columns), strict=True
         ):
@@ -180,6 +181,12 @@ def _media(study: Study, plan: Plan) -> Iterator[Item]:
                 bucket = bucket_of(media_key(platform, host, post_id, index), plan.n_buckets)
                 expires = expires_at(url)
                 yield Item(platform, host, post_id, index, author_id, bucket, url, expires)
+
+
+def _batches(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for part in sorted(folder.rglob("*.parquet")):
+        with pq.ParquetFile(part) as file:
+            yield from file.iter_batches(batch_size=4096, columns=columns)
 
 
 def _no_picture(medium: Mapping[str, object]) -> str | None:

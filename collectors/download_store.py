@@ -8,6 +8,7 @@ buckets. Publishing links them into the table; only then the spool is deleted.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from collectors.download_inspect import open_inspectors
 from collectors.download_spool import Parts
@@ -83,15 +84,7 @@ class Store:
         """Rows of one bucket of the published table, in the order of their keys."""
         part = self.published_part(bucket)
         if part is not None:
-            dataset = ds.dataset(part, format="parquet")
-            names = None if columns is None else list(columns)
-            yield from dataset.to_batches(
-                columns=names,
-                batch_size=BATCH if names is None else 16_384,
-                batch_readahead=0,
-                fragment_readahead=0,
-                use_threads=False,
-            )
+            yield from _rows_of(part, columns)
 
     def published_part(self, bucket: int) -> Path | None:
         """File of one bucket of the published table, when its rows can be taken as they are."""
@@ -146,9 +139,9 @@ class Store:
         manifest = self.study.manifest("pictures")
         adopted = _read(self.rows.folder / "adopted.json").get("table")
         if manifest is not None and not self._fits(manifest) and manifest.fingerprint != adopted:
-            dataset = self.study.dataset("pictures")
+            parts = sorted(self.study.table_path("pictures").rglob("*.parquet"))
             hygiene = manifest.made_from["params"].get("hygiene", {})
-            yield hygiene, lambda: dataset.to_batches(batch_size=BATCH, batch_readahead=0)
+            yield hygiene, lambda: itertools.chain.from_iterable(map(_rows_of, parts))
         for folder in self._other_rows():
             state = _read(folder / "state.json")
             yield state.get("hygiene", {}), Parts(folder, PICTURES.schema).all_batches
@@ -260,6 +253,14 @@ def _still_rejected(row: Mapping[str, Any], rules: Hygiene) -> bool:
         "uniform": False,
     }
     return reasons.get(str(row["error_class"]), True)
+
+
+def _rows_of(part: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Rows of one Parquet part, few at a time when their pictures are read with them."""
+    with pq.ParquetFile(part) as file:
+        size = BATCH if columns is None else 16_384
+        names = None if columns is None else list(columns)
+        yield from file.iter_batches(batch_size=size, columns=names, use_threads=False)
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
