@@ -52,7 +52,7 @@ def spark_session(config: Config | None = None, *, master: str | None = None) ->
     where = master or settings.master
     local = where.startswith("local")
     _prepare_environment(local=local)
-    with _own_interrupts():
+    with _interrupts_wait():
         _start_context({"spark.master": where, **_settings(settings, local=local)})
     session = SparkSession.builder.getOrCreate()
     if not local:
@@ -135,21 +135,29 @@ def _start_context(settings: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _own_interrupts() -> Iterator[None]:
-    """Keep Python's way with Ctrl-C while Spark starts.
+def _interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until Spark has started, and keep Python's way with them.
 
-    pyspark puts a handler of its own there, which calls the JVM in the middle of another call to
-    the JVM and so breaks both; ``spark_progress`` cancels the jobs instead.
+    An interrupted start leaves a JVM behind that waits for ever; and the handler that pyspark
+    installs calls the JVM in the middle of another call to it, which breaks both.
+    ``spark_progress`` cancels jobs instead.
     """
     logging.getLogger().addFilter(_not_an_interrupted_call)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.getsignal(signal.SIGINT)
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _not_an_interrupted_call(record: logging.LogRecord) -> bool:
