@@ -11,6 +11,9 @@ from likewise.study import MADE_BY, Study
 
 __all__ = ["StageStatus", "Status", "status"]
 
+OPTIONAL = ("finetune",)
+"""Tables that `likewise run` does not make; they are shown once they are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
@@ -46,7 +49,8 @@ class Status:
 def status(study: Study | str | os.PathLike[str]) -> Status:
     """Where the study stands. Reads manifests only, so it may run beside a running stage."""
     opened = Study.open(study)
-    stages = [_stage(opened, table, verb) for table, verb in MADE_BY.items()]
+    made_by = {**MADE_BY, **{name: name for name in OPTIONAL if opened.manifest(name)}}
+    stages = [_stage(opened, table, verb) for table, verb in made_by.items()]
     report = opened.root / "reports" / "report.html"
     return Status(str(opened.root), stages, str(report) if report.is_file() else None)
 
