@@ -346,6 +346,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=os.environ.get("LIKEWISE_IMG2DATASET"))
     parser.add_argument("-n", type=int, default=2000, help="pictures of each speed run")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the large memory run")
     parser.add_argument("--duplicates", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--certificate", type=Path, help=argparse.SUPPRESS)
@@ -353,7 +354,7 @@ def main() -> None:
     if given.serve:
         serve(given.serve, given.certificate)
     elif given.memory:
-        memory(1_000, 100_000)
+        memory(1_000, given.rows)
     elif given.duplicates:
         duplicates(1_000_000)
     else:
