@@ -143,6 +143,18 @@ def test_other_parameters_are_refused_without_redo(tmp_path: Path) -> None:
     assert compare(tmp_path, redo=True).rows == opened.require("comparison").rows
 
 
+def test_models_of_an_older_comparison_go(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path, World(settings=LINEAR))
+    compare(opened)
+    assert len(models.names(opened)) == 2
+    text = (tmp_path / "likewise.toml").read_text()
+    (tmp_path / "likewise.toml").write_text(
+        text.replace("[compare]\n", '[compare]\nsets = ["normal"]\n', 1)
+    )
+    compare(tmp_path, redo=True)
+    assert models.names(tmp_path) == ["pooled-normal-linear-svc"]
+
+
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
     settings = {**LINEAR, "classifiers": ["linear-svc", "random-forest"], "trees": 20}
     tables = []
