@@ -203,8 +203,8 @@ def test_recorded_answers_of_instagram_v1_become_tables(tmp_path: Path) -> None:
         "standard_resolution": {"url": "https://h.example/1.jpg", "width": 612, "height": 612}
     }
     item = {"id": "1_7", "type": "image", "created_time": "1296703536", "likes": {"count": 3},
-            "comments": {"count": 1}, "user": user, "images": picture, "tags": ["Snow"]}  # fmt: skip
-    (dump / "tag.json").write_text(json.dumps({"meta": {"code": 200}, "data": [item]}))
+            "comments": {"count": 1}, "user": user, "images": picture}  # fmt: skip
+    (dump / "tag.json").write_text(json.dumps({"data": [item]}))
     counts = {"media": 5, "follows": 6, "followed_by": 70}
     (dump / "user.json").write_text(json.dumps({"data": {**user, "counts": counts}}))
     study = study_of(tmp_path, platform="instagram-v1", host=str(dump))
