@@ -157,7 +157,9 @@ class Journal:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
         for (_, _, future), result in zip(batch, results, strict=True):
-            if future is not None:
+            if isinstance(future, threading.Event):
+                future.set()
+            elif future is not None:
                 future.get_loop().call_soon_threadsafe(_finish, future, result, failed)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -169,7 +171,7 @@ class Journal:
     def flush(self) -> None:
         """Wait until everything that was handed over is written. Not for an event loop."""
         done = threading.Event()
-        self._jobs.put((done.set, (), None))
+        self._jobs.put((int, (), done))
         done.wait()
 
     # -- calls and tokens -----------------------------------------------------------------
