@@ -27,7 +27,7 @@ def picture(label: int, rng: np.random.Generator, side: int = 256) -> bytes:
     return cv2.imencode(".jpg", pixels.astype(np.uint8))[1].tobytes()
 
 
-def make_study(  # noqa: PLR0913
+def make_study(
     folder: Path,
     *,
     authors: int = 12,
