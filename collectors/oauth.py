@@ -203,7 +203,7 @@ def refusals(url: str) -> Iterator[None]:
     except OAuth2Error as error:
         why = str(error.error)
     except requests.HTTPError as error:
-        why = f"HTTP {error.response.status_code}"
+        why = "no answer" if error.response is None else f"HTTP {error.response.status_code}"
     except (TokenRequestDenied, TokenMissing):
         why = "the token request was denied"
     except (requests.RequestException, ValueError, KeyError) as error:

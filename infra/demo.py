@@ -98,10 +98,11 @@ def _sandbox(settings: dict[str, Any]) -> Iterator[str]:
         law=Law(strength=settings["strength"]),
         pictures=Path(settings["pictures"]) if settings["pictures"] else None,
     )
+    world = World(spec)
     note(f"synthetic world: {spec.authors} authors, {spec.posts} posts, seed {spec.seed}")
-    note(spec.law.describe())
+    note(world.law.describe())
     try:
-        with running(World(spec), port=settings["port"]) as server:
+        with running(world, port=settings["port"]) as server:
             yield server.url
     except OSError as error:
         if error.errno is None or "address" not in str(error):

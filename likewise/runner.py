@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import likewise
-from likewise.errors import PartialError, UsageError
+from likewise.errors import FingerprintError, PartialError, UsageError
 from likewise.progress import note
 from likewise.study import Study
 
@@ -39,12 +39,16 @@ def run(
 ) -> Path | None:
     """Do the stages up to ``until``; return the report's path when it was made.
 
+    ``redo`` makes those tables anew that were made from other inputs or parameters; what is
+    current is skipped all the same.
+
     A stage whose items failed in part (pictures that are gone, say) does not stop the run: the
     failures are in the funnel, and PartialError is raised at the end so that the exit code tells.
 
     Raises:
         UsageError: ``until`` is not a stage.
         PartialError: some items failed in some stage.
+        FingerprintError: a table was made from something else and ``redo`` is false.
     """
     if until not in STAGES:
         raise UsageError(f"there is no stage {until!r}; stages are {', '.join(STAGES)}")
@@ -64,17 +68,22 @@ def run(
         raise PartialError(
             f"{opened.root}: {len(failures)} items failed, everything else is done",
             failures,
-            hint="ask for them again with: likewise download --retry failed, then likewise run",
+            hint="ask again with: likewise download --retry failed; if that brings pictures, "
+            "the later stages want: likewise run --redo",
         )
     return answer if isinstance(answer, Path) else None
 
 
 def _call(stage: str, study: Study, *, redo: bool, master: str | None) -> Any:
+    """Do one stage; with ``redo``, a table that was made from something else is made anew."""
     function: Callable[..., Any] = getattr(likewise, stage)
     options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
-    if stage != "collect":
-        options["redo"] = redo
-    return function(study, **options)
+    try:
+        return function(study, **options)
+    except FingerprintError:
+        if not redo:
+            raise
+        return function(study, redo=True, **options)
 
 
 _TABLES = {

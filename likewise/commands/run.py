@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from likewise.commands._common import emit, json_option, master_option, redo_option, study_argument
+from likewise.commands._common import emit, json_option, master_option, study_argument
 
 
 @click.command("run", epilog="Example: likewise run my-study --until extract")
 @study_argument
 @click.option("--until", default="report", show_default=True, metavar="STAGE", help="Last stage.")
-@redo_option
+@click.option("--redo", is_flag=True, help="Make stale tables anew; current ones are skipped.")
 @master_option
 @json_option
 def command(study: str, until: str, redo: bool, master: str | None, as_json: bool) -> None:

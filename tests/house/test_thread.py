@@ -155,6 +155,12 @@ def test_a_changed_rule_is_refused_and_redone_on_demand(
     kept = Study.open(copy).read("kept_posts")
     assert isinstance(kept, pa.Table)
     assert kept.num_rows < Study.open(folder).read("kept_posts").num_rows
+    capsys.readouterr()
+    assert run(["run", str(copy), "--until", "faces"]) == 5
+    assert run(["run", str(copy), "--until", "faces", "--redo", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [stage["state"] for stage in stages[:5]] == ["done"] * 5
+    assert stages[0]["published_at"] == Study.open(folder).require("posts").published_at
 
 
 def test_every_verb_is_a_function_that_takes_a_path(folder: Path) -> None:
