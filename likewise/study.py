@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["MADE_BY", "Manifest", "Stage", "Study", "fingerprint", "write_json"]
 
 MANIFEST = "_table.json"
+PARQUET_END = b"PAR1"
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -193,11 +194,12 @@ class Study:
 
         Raises:
             MissingTableError: an input has not been published.
+            StudyError: a part of an input is missing or damaged.
             FingerprintError: the table, or a part of it, was made from something else.
         """
         made_from = {
             "stage": MADE_BY.get(table, table),
-            "inputs": {name: self.require(name).fingerprint for name in inputs},
+            "inputs": {name: self._whole(name).fingerprint for name in inputs},
             "params": dict(params or {}),
             "code": code,
             "n_buckets": n_buckets,
@@ -216,6 +218,21 @@ class Study:
             (base / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(base / print_now, ignore_errors=True)
         return Stage(self, table, print_now, made_from, n_buckets)
+
+    def _whole(self, table: str) -> Manifest:
+        """Manifest of a table whose parts all end as Parquet files do."""
+        manifest = self.require(table)
+        hint = f"make it anew: likewise {MADE_BY.get(table, table)} {self.root} --redo"
+        folder = self.table_path(table)
+        parts = sorted(folder.rglob("*.parquet"))
+        if not parts and manifest.rows:
+            raise StudyError(f"{folder} holds no Parquet file, expected {table}", hint=hint)
+        for part in parts:
+            with part.open("rb") as file:
+                file.seek(max(part.stat().st_size - len(PARQUET_END), 0))
+                if file.read() != PARQUET_END:
+                    raise StudyError(f"{part} is not a whole Parquet file", hint=hint)
+        return manifest
 
     def _other_fingerprints(self, table: str, current: str) -> list[str]:
         base = self.root / "tables" / table

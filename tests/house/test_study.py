@@ -108,6 +108,22 @@ def test_a_half_written_part_is_named(study: Study) -> None:
         stage.publish()
 
 
+@pytest.mark.parametrize("left", [0, 3, 100])
+def test_a_damaged_input_is_named_before_a_stage_starts(study: Study, left: int) -> None:
+    publish(study, list(range(1000)))
+    part = next(study.table_path("posts").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:left])
+    with pytest.raises(StudyError, match=r"part-0000\.parquet is not a whole Parquet file"):
+        study.begin("kept_posts", inputs=["posts"])
+
+
+def test_a_table_whose_parts_were_deleted_is_named(study: Study) -> None:
+    publish(study, [1])
+    next(study.table_path("posts").glob("*.parquet")).unlink()
+    with pytest.raises(StudyError, match="holds no Parquet file, expected posts"):
+        study.begin("kept_posts", inputs=["posts"])
+
+
 def test_a_damaged_manifest_is_named(study: Study) -> None:
     publish(study, [1])
     (study.root / "tables" / "posts" / "_table.json").write_text("{", encoding="utf-8")
