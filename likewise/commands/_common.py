@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from likewise.funnel import Funnel
-from likewise.study import Manifest
+from likewise.study import Manifest, Study
 
 __all__ = [
     "emit",
@@ -18,6 +18,7 @@ __all__ = [
     "manifest_result",
     "master_option",
     "redo_option",
+    "stage_command",
     "study_argument",
 ]
 
@@ -31,6 +32,33 @@ redo_option = click.option(
 master_option = click.option(
     "--master", metavar="URL", help="Spark master; default is [spark] master of likewise.toml."
 )
+
+
+def stage_command(
+    verb: str, summary: str, *, text: Callable[[Study], str] | None = None
+) -> click.Command:
+    """The command of a stage that takes no options of its own.
+
+    ``text`` makes what people see from the study; without it they see the stage's funnel.
+    """
+
+    @click.command(verb, help=summary, epilog=f"Example: likewise {verb} my-study")
+    @study_argument
+    @redo_option
+    @master_option
+    @json_option
+    def command(study: str, redo: bool, master: str | None, as_json: bool) -> None:
+        import likewise
+
+        opened = Study.open(study)
+        with opened.lock():
+            manifest = getattr(likewise, verb)(opened, redo=redo, master=master)
+        if text is None:
+            manifest_result(manifest, as_json=as_json)
+        else:
+            emit(manifest.to_dict(), as_json=as_json, text=text(opened))
+
+    return command
 
 
 def emit(result: Any, *, as_json: bool, text: str) -> None:

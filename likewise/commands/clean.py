@@ -2,28 +2,8 @@
 
 from __future__ import annotations
 
-import click
+from likewise.commands._common import stage_command
 
-from likewise.commands._common import (
-    json_option,
-    manifest_result,
-    master_option,
-    redo_option,
-    study_argument,
+command = stage_command(
+    "clean", "Keep ordinary authors and settled posts: posts, authors -> kept_posts."
 )
-
-
-@click.command("clean", epilog="Example: likewise clean my-study")
-@study_argument
-@redo_option
-@master_option
-@json_option
-def command(study: str, redo: bool, master: str | None, as_json: bool) -> None:
-    """Keep ordinary authors and settled posts: posts, authors -> kept_posts."""
-    import likewise
-    from likewise.study import Study
-
-    opened = Study.open(study)
-    with opened.lock():
-        manifest = likewise.clean(opened, redo=redo, master=master)
-    manifest_result(manifest, as_json=as_json)

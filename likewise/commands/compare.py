@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
-from likewise.commands._common import (
-    emit,
-    json_option,
-    master_option,
-    redo_option,
-    study_argument,
-)
+from likewise.commands._common import stage_command
 
-
-@click.command("compare", epilog="Example: likewise compare my-study")
-@study_argument
-@redo_option
-@master_option
-@json_option
-def command(study: str, redo: bool, master: str | None, as_json: bool) -> None:
-    """Compare classifiers on the same author-disjoint folds, with intervals and baselines."""
-    import likewise
+if TYPE_CHECKING:
     from likewise.study import Study
+
+
+def _text(study: Study) -> str:
     from training.compare import comparison_text
 
-    opened = Study.open(study)
-    with opened.lock():
-        manifest = likewise.compare(opened, redo=redo, master=master)
-    emit(manifest.to_dict(), as_json=as_json, text=comparison_text(opened))
+    return comparison_text(study)
+
+
+command = stage_command(
+    "compare",
+    "Compare classifiers on the same author-disjoint folds, with intervals and baselines.",
+    text=_text,
+)
