@@ -116,7 +116,7 @@ def figure(context: Context) -> Figure | None:
         for b in content["baselines"]
     ]
 
-    def paint(axes: Axes, _wide: bool) -> None:
+    def paint(axes: Axes, wide: bool) -> None:
         for place, (_, score, own) in enumerate(found):
             colour = GOOD if own else QUIET
             axes.plot([score["low"], score["high"]], [place, place], color=colour, lw=2.4)
@@ -124,7 +124,7 @@ def figure(context: Context) -> Figure | None:
         axes.set_yticks(range(len(found)), [name for name, _, _ in found])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.set_xlabel("average precision on authors never seen")
+        axes.set_xlabel(f"average precision{' on authors never seen' if wide else ''}")
         axes.spines["left"].set_visible(False)
 
     words = "Average precision with 95 % intervals: " + "; ".join(
