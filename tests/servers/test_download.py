@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pyarrow.compute as pc
 import pytest
-from conftest import keep, rows_of
+from kept_posts import keep, rows_of
 from misbehaving import Misbehaving, picture
 
 from collectors.download import download

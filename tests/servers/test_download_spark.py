@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import keep, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_posts import keep, rows_of
 from misbehaving import Misbehaving
 
 from collectors.download import download as download_here

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import keep, rows_of
+from kept_posts import keep, rows_of
 from misbehaving import Misbehaving
 
 from collectors.download import download
