@@ -270,7 +270,7 @@ def main() -> None:
         if not folder.exists():
             make_study(folder, options.pictures)
         command = [sys.executable, "-m", "benchmarks.report", "--child", "--keep", str(folder)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(answer.stdout.splitlines()[-1])
     print(f"A study of {options.pictures:,} pictures\n")
     print("| Measure | Value | Target |")

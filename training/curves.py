@@ -55,8 +55,14 @@ def save(content: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
     return [{"name": p.name, "title": p.title, "words": p.words} for p in found]
 
 
+def _with_curve(results: Sequence[Mapping[str, Any]], classifier: str) -> list[Mapping[str, Any]]:
+    """Its results with a grid point that did not diverge in every fold."""
+    own = [result for result in results if result["classifier"] == classifier]
+    return [r for r in own if any(point["mean"] is not None for point in r["curve"])]
+
+
 def _c_curves(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
-    own = [r for r in results if r["classifier"] == "linear-svc"]
+    own = _with_curve(results, "linear-svc")
     if not own:
         return []
 
@@ -106,7 +112,7 @@ def _peak(result: Mapping[str, Any]) -> float:
 
 
 def _sgd_grids(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
-    own = [r for r in results if r["classifier"] == "svm-with-sgd"]
+    own = _with_curve(results, "svm-with-sgd")
     if not own:
         return []
     result = own[-1]
