@@ -15,18 +15,20 @@ __all__ = ["pins"]
 def pins(root: str = "likewise", extras: frozenset[str] = frozenset({"dev"})) -> dict[str, str]:
     """Distribution name -> version of everything that ``root[extras]`` pulls in."""
     found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(root, extras)]
     while waiting:
         name, wanted = waiting.pop()
         for text in metadata.requires(name) or ():
             child = _needed(text, wanted)
-            if child is None or child in found:
+            if child is None or (child, _extras(text)) in seen:
                 continue
+            seen.add((child, _extras(text)))
             try:
                 found[child] = metadata.version(child).split("+")[0]
             except metadata.PackageNotFoundError:
                 continue  # a requirement of another platform or Python
-            waiting.append((child, frozenset(_extras(text))))
+            waiting.append((child, _extras(text)))
     return dict(sorted(found.items()))
 
 
@@ -40,9 +42,10 @@ def _needed(text: str, extras: frozenset[str]) -> str | None:
     return re.sub(r"[-_.]+", "-", match.group()).lower()
 
 
-def _extras(text: str) -> list[str]:
+def _extras(text: str) -> frozenset[str]:
     match = re.match(r"[\w.-]+\s*\[([^\]]*)\]", text)
-    return [name.strip() for name in match.group(1).split(",")] if match else []
+    names = match.group(1).split(",") if match else []
+    return frozenset(name.strip() for name in names)
 
 
 if __name__ == "__main__":
