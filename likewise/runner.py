@@ -11,7 +11,7 @@ from typing import Any
 import likewise
 from likewise.errors import FingerprintError, PartialError, UsageError
 from likewise.progress import note
-from likewise.study import Study
+from likewise.study import MADE_BY, Study
 
 __all__ = ["STAGES", "run"]
 
@@ -86,15 +86,8 @@ def _call(stage: str, study: Study, *, redo: bool, master: str | None) -> Any:
         return function(study, redo=True, **options)
 
 
-_TABLES = {
-    "collect": "posts",
-    "clean": "kept_posts",
-    "download": "pictures",
-    "label": "labels",
-    "extract": "features",
-    "compare": "comparison",
-    "rank": "scores",
-}
+_TABLES = {verb: table for table, verb in reversed(MADE_BY.items())}
+"""Stage -> its first table, which is there once the stage has published."""
 
 
 def _summary(stage: str, study: Study) -> str:

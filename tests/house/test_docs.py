@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from likewise.cli import COMMANDS
+from likewise.runner import STAGES
 from likewise.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,18 +30,7 @@ def test_every_verb_that_a_page_names_exists(page: Path) -> None:
 
 def test_the_readme_names_every_stage() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    stages = [
-        "collect",
-        "clean",
-        "download",
-        "faces",
-        "label",
-        "extract",
-        "compare",
-        "rank",
-        "report",
-    ]
-    assert all(f"| `{stage}` |" in text for stage in stages)
+    assert all(f"| `{stage}` |" in text for stage in STAGES)
     assert set(TABLES) <= set(re.findall(r"\w+", text)) | {"comparison"}
 
 
