@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
 
-from collectors.download_inspect import open_inspectors
+from collectors.download_inspect import Inspectors, open_inspectors
 from filters.pictures import Hygiene
 
 LOOSE = Hygiene(min_side=1, max_aspect=1e9, min_contrast=0)
@@ -40,15 +42,27 @@ def cpu_of(children: list[psutil.Process]) -> float:
     return sum(used.user + used.system for used in times)
 
 
+@contextlib.asynccontextmanager
+async def one_worker(rules: Hygiene) -> AsyncIterator[tuple[Inspectors, set[int]]]:
+    """A pool of one worker, and the children that this process had before (a JVM, perhaps)."""
+    others = {child.pid for child in psutil.Process().children()}
+    async with open_inspectors(rules, 1) as inspectors:
+        yield inspectors, others
+
+
+def workers(others: set[int]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.pid not in others]
+
+
 async def run_over(files: dict[str, bytes], rules: Hygiene) -> Table:
     """Inspect all files in one worker. CPU seconds count: the machine may be busy."""
     table = Table()
-    async with open_inspectors(rules, 1) as inspectors:
-        children = psutil.Process().children()
+    async with one_worker(rules) as (inspectors, others):
+        children = workers(others)
         for name, data in files.items():
             before = cpu_of(children)
             answer = await inspectors.inspect(data)
-            now = psutil.Process().children()
+            now = workers(others)
             assert answer.sha256 is not None, f"{name} was the end of a worker"
             assert now == children
             table.add(name, answer.found.error_class or "ok", cpu_of(now) - before)
@@ -90,8 +104,8 @@ async def test_bombs() -> None:
 
 async def test_a_decoder_that_never_ends_is_stopped(tmp_path: Path) -> None:
     """A worker that spins is ended by the kernel, and the next picture finds a new one."""
-    async with open_inspectors(LOOSE, 1) as inspectors:
-        (child,) = psutil.Process().children()
+    async with one_worker(LOOSE) as (inspectors, others):
+        (child,) = workers(others)
         child.suspend()
         child.send_signal(27)  # SIGPROF, as its timer sends it after the allowed CPU seconds
         child.resume()
@@ -103,8 +117,8 @@ async def test_a_decoder_that_never_ends_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_a_decoder_that_crashes_takes_nothing_with_it() -> None:
-    async with open_inspectors(LOOSE, 1) as inspectors:
-        (child,) = psutil.Process().children()
+    async with one_worker(LOOSE) as (inspectors, others):
+        (child,) = workers(others)
         child.send_signal(11)
         child.wait(10)
         lost = await inspectors.inspect(encoded(scene(3)))
