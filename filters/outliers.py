@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from filters.quantiles import quantile
 from likewise.errors import DataError
 
-__all__ = ["Bounds", "Scale", "bounds", "log10_histogram"]
+__all__ = ["Bounds", "Scale", "bounds", "distinct_counts", "log10_histogram"]
 
 Scale = Literal["log1p", "raw"]
 Spread = Literal["mad", "mean-ad", "none"]
@@ -128,6 +128,25 @@ def _spread(away: NDArray[np.float64], times: NDArray[np.int64]) -> tuple[Spread
         return "mad", mad
     mean_ad = float((away * times).sum() / times.sum())
     return ("mean-ad", mean_ad) if mean_ad > 0 else ("none", 0.0)
+
+
+def distinct_counts(
+    values: NDArray[np.float64], exact_up_to: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
+    """Distinct ``values`` (n,), how often each stands, and whether they are exact; NaN is unknown.
+
+    Follower counts are integers that many authors share, so distinct ones are few. Beyond
+    ``exact_up_to`` they are rounded to four digits: a relative error of at most 0.05 %, the same
+    for any partitioning, which an approximate sketch does not promise.
+    """
+    distinct, times = np.unique(values, return_counts=True)
+    if distinct.size <= exact_up_to:
+        return distinct, times, True
+    positive = np.where(distinct > 0, distinct, 1.0)
+    step = 10.0 ** np.maximum(np.floor(np.log10(positive)) - 3, 0)
+    rounded = np.where(distinct > 0, np.floor(distinct / step + 0.5) * step, distinct)
+    distinct, group = np.unique(rounded, return_inverse=True)
+    return distinct, np.bincount(group, weights=times).astype(np.int64), False
 
 
 def log10_histogram(values: ArrayLike, counts: ArrayLike) -> dict[str, list[float] | list[int]]:

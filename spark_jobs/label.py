@@ -21,7 +21,6 @@ from likewise.config import LabelSection
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from spark_jobs.clean import BROADCAST_UP_TO
 from spark_jobs.frames import (
     AUTHOR_KEY,
     PICTURE_KEY,
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["label", "labelled"]
 
 CODE = 1
+
+BROADCAST_UP_TO = 5_000_000
 
 SAMPLE = 200_000
 """Pictures, of whole authors, from which corrections and the author's part are estimated."""

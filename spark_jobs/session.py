@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from likewise.config import Config, SparkSection
 
-__all__ = ["picture_batches", "spark_progress", "spark_session", "stop_session"]
+__all__ = ["partitions", "picture_batches", "spark_progress", "spark_session", "stop_session"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training")
@@ -58,6 +58,11 @@ def spark_session(config: Config | None = None, *, master: str | None = None) ->
     if not local:
         session.sparkContext.addPyFile(str(code_archive()))
     return session
+
+
+def partitions(spark: SparkSession) -> int:
+    """Tasks that a stage is cut into at least: ``[spark] partitions``."""
+    return int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
 
 
 def _prepare_environment(*, local: bool) -> None:
