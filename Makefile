@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: venv demo test test-slow lint format bench docs clean
+.PHONY: venv demo test test-slow test-atproto lint format bench docs clean
 
 venv: $(STAMP)
 
@@ -23,6 +23,9 @@ test: venv
 
 test-slow: venv
 	$(BIN)/pytest -m slow
+
+test-atproto: venv
+	$(BIN)/python -m infra.atproto $(BIN)/pytest -m atproto tests/atproto
 
 lint: venv
 	$(BIN)/ruff check .
