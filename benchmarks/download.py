@@ -157,15 +157,27 @@ class Run:
 
 
 def timed(command: list[str], env: dict[str, str], log: Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds of the process and its children, peak MB of the largest."""
-    start = time.monotonic()
+    """Wall seconds, CPU seconds of the process and its children, its own peak MB."""
+    start, peak, pid = time.monotonic(), 0.0, 0
     with log.open("wb") as sink:
         process = subprocess.Popen(command, env=env, stdout=sink, stderr=sink)
-        _, status, usage = os.wait4(process.pid, 0)
+        while not pid:
+            peak = max(peak, _high_water_mb(process.pid))
+            time.sleep(0.05)
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command[:3]} failed:\n{log.read_text(errors='replace')[-2000:]}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, peak
+
+
+def _high_water_mb(pid: int) -> float:
+    """Largest resident set of a process so far, MB.
+
+    Not ``ru_maxrss``: across fork and exec that keeps what this process, the parent, had.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
 def likewise(base: str, n: int, folder: Path, env: dict[str, str]) -> Run:

@@ -29,7 +29,7 @@ from likewise.tables import PICTURES
 
 __all__ = ["Breaker", "Renew", "Settings", "Tally", "TooManyFailedError", "fetch_all", "host_of"]
 
-LOOKAHEAD = 4096
+LOOKAHEAD = 2048
 """Items that wait in memory; the others wait on disk."""
 
 FLUSH_ROWS = 64

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +29,7 @@ Key = tuple[str, str, str, int]
 
 KEY = PICTURES.key
 
-CHUNK = 20_000
+CHUNK = 5_000
 """Items written at once."""
 
 _SPOOL_COLUMNS = ("author_id", "bucket", "url")
@@ -127,6 +130,22 @@ class Todo:
                     if wanted:
                         yield self._with_attempts(item)
 
+    def expired(self, known: Known) -> Todo:
+        """Those of these pictures that were asked for too late: their address had ended."""
+        rest = copy.copy(self)
+        rest._asked, rest._attempts, rest._signed = [], {}, []
+        bucket_of_place = operator.itemgetter(1)
+        places = sorted(self._signed, key=bucket_of_place)
+        for bucket, here in itertools.groupby(places, key=bucket_of_place):
+            done = outcomes(known.known(bucket, (*KEY, *STATE)))
+            ends = {row: expires for expires, _, row in here}
+            for row, item in enumerate(self._plan.items(bucket)):
+                outcome = done.get(item.key)
+                if row in ends and outcome is not None and outcome.error_class == "expired":
+                    rest._signed.append((ends[row], bucket, row))
+                    rest._attempts[item.key] = outcome.attempts
+        return rest
+
     def _with_attempts(self, item: Item) -> Item:
         before = self._attempts.get(item.key)
         return item if before is None else item._replace(attempts=before)
@@ -186,7 +205,7 @@ def _media(study: Study, plan: Plan) -> Iterator[Item]:
 def _batches(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for part in sorted(folder.rglob("*.parquet")):
         with pq.ParquetFile(part) as file:
-            yield from file.iter_batches(batch_size=4096, columns=columns)
+            yield from file.iter_batches(batch_size=1024, columns=columns)
 
 
 def _no_picture(medium: Mapping[str, object]) -> str | None:

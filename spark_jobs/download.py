@@ -3,7 +3,8 @@
 A host is never asked by more partitions than it may have requests at once, and these share its
 allowance, so that a cluster is as polite as one machine. Every task writes its rows into the
 study's spool itself, which all executors must be able to reach, and answers with counts only: a
-task that is lost or repeated loses or repeats no picture.
+task that is lost or repeated loses or repeats no picture. Tokens stay with the driver: signed
+addresses that had ended are renewed and asked for here, after the executors are done.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 
-from collectors.download import Retry
+from collectors.download import Retry, in_this_process
 from collectors.download import download as download_here
 from collectors.download_engine import Settings, TooManyFailedError, fetch_all, host_of
 from collectors.download_plan import CHUNK, ITEMS, Item, Key, Todo, outcomes
 from collectors.download_spool import Parts
 from collectors.download_store import Store
-from likewise.progress import Bar
+from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 from likewise.tables import PICTURES, media_key
 from spark_jobs.session import spark_session
@@ -60,6 +61,11 @@ def download(
 
     def engine(todo: Todo, settings: Settings, store: Store, bar: Bar) -> None:
         fetch_on_spark(spark, todo, settings, store, bar)
+        store.rows.refresh()
+        rest = todo.expired(store)
+        if len(rest):
+            with progress("download: addresses that had ended", len(rest)) as second:
+                in_this_process(rest, settings, store, second)
 
     return download_here(study, retry=retry, redo=redo, engine=engine)
 

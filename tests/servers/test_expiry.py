@@ -22,6 +22,7 @@ from likewise.config import render
 from likewise.errors import PartialError
 from likewise.study import Study
 from likewise.tables import PICTURES
+from spark_jobs.download import download as download_on_spark
 
 EPOCH = 1_767_225_600  # 2026-01-01T00:00:00Z
 
@@ -77,27 +78,39 @@ async def test_an_expired_address_is_renewed_once(
         assert row["error_class"] == ("expired" if says == "the clock" else "http_403")
 
 
+@pytest.mark.parametrize("where", ["here", "spark"])
 def test_the_platform_is_asked_for_the_post(
-    server: Misbehaving, make_study: Callable[..., Study]
+    server: Misbehaving,
+    make_study: Callable[..., Study],
+    where: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A Mastodon server tells the post's address anew; the old one had ended."""
+    fetch = download
+    if where == "spark":
+        request.getfixturevalue("spark")
+        fetch = download_on_spark
     old = server.url(f"/status/410?Expires={EPOCH}")
     study = make_study([old])
     with pytest.raises(PartialError, match="1 of 1"):
-        download(study)
+        fetch(study)
     assert rows_of(study)["00000"]["error_class"] == "expired"
 
     server.statuses["00000"] = status("00000", server.url("/ok/3"))
-    host = f"127.0.0.1:{server.port}"
+    study = with_source(study, f"127.0.0.1:{server.port}")
+    keep(study, [old], host=f"127.0.0.1:{server.port}")
+    fetch(study)
+    assert rows_of(study)["00000"]["status"] == "ok"
+
+
+def with_source(study: Study, host: str) -> Study:
+    """The study, now with a platform that can be asked."""
     source = {"platform": "mastodon", "host": f"http://{host}", "tags": ["x"]}
     source["permission"] = "the test's own server"
     settings = {"allow_hosts": ["127.0.0.1"], "timeout_s": 2.0, "workers": 1}
     toml = render({"download": settings, "collect": {"sources": [source]}})
     (study.root / "likewise.toml").write_text(toml, encoding="utf-8")
-    study = Study.open(study.root)
-    keep(study, [old], host=host)
-    download(study)
-    assert rows_of(study)["00000"]["status"] == "ok"
+    return Study.open(study.root)
 
 
 def status(post: str, url: str) -> str:
