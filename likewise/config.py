@@ -241,6 +241,20 @@ class CompareSection(Section):
     bootstrap: int = Field(1000, ge=100, description="Resamples of the intervals.")
     permutations: int = Field(1000, ge=0, description="Permutations of the test against no signal.")
     jobs: int = Field(-1, description="Processes; -1 uses every core.")
+    reference: Literal["model", "grid"] = Field(
+        "model",
+        description="What scikit-learn's LinearSVC fits beside the batched solver: the last "
+        "model, or also every fold at every C, to check the curve.",
+    )
+    forest_engine: Literal["scikit-learn", "intelex"] = Field(
+        "scikit-learn",
+        description="What grows the trees; intelex needs pip install 'likewise[intelex]'.",
+    )
+    backend: Literal["local", "spark"] = Field(
+        "local",
+        description="Where trees and LinearSVC's own grid are fitted: on this machine, or on "
+        "Spark's executors through joblib; needs pip install 'likewise[cluster]'.",
+    )
 
 
 class FinetuneSection(Section):

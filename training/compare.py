@@ -27,13 +27,14 @@ from training.looks import picture_looks
 from training.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
 from training.tabulate import comparison_rows, text
 from training.verdict import Judge, Judged
+from training.workers import Workers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 __all__ = ["compare", "comparison_text"]
 
-CODE = 1
+CODE = 2
 
 
 def compare(
@@ -57,7 +58,7 @@ def compare(
         "comparison",
         inputs=["labels", "features"],
         params={
-            **settings.model_dump(exclude={"jobs"}),
+            **settings.model_dump(exclude={"jobs", "backend"}),
             "seed": opened.config.study.seed,
         },
         code=CODE,
@@ -84,6 +85,10 @@ class _Comparison:
         self.settings = study.config.compare
         self.jobs = self.settings.jobs if self.settings.jobs > 0 else os.cpu_count() or 1
         self.seed = study.config.study.seed
+        on_spark = self.settings.backend == "spark"
+        self.workers = Workers(self.jobs, self._spark if on_spark else None)
+        self.workers.check()
+        forest.check_engine(self.settings.forest_engine)
         self.store = GridStore(study.root / ".unfinished" / f"compare-{stage.fingerprint}")
         self.judge = Judge(labels, self.settings.bootstrap, self.settings.permutations, self.seed)
         self.notes: list[str] = []
@@ -129,9 +134,11 @@ class _Comparison:
         with progress("compare", self._points(len(layers))) as bar:
             self.store.bar = bar
             for layer in layers:
-                matrix = load_matrix(self.study, layer, self.labels)
+                path = self.store.path(f"{layer}.npy")
+                matrix = load_matrix(self.study, layer, self.labels, path)
                 for problem in self._problems(matrix):
                     rows += [self._judged(problem, name) for name in self.settings.classifiers]
+                path.unlink()
             self.store.bar = None
         return rows
 
@@ -144,9 +151,10 @@ class _Comparison:
         return judged
 
     def _points(self, layers: int) -> int:
+        folds = len(self.labels.folds)
         per_set = {
-            linear.NAME: linear.grid_points(self.settings.c_values),
-            forest.NAME: forest.grid_points(len(self.labels.folds)),
+            linear.NAME: linear.grid_points(self.settings.c_values, folds, self.settings.reference),
+            forest.NAME: forest.grid_points(folds, self.settings.trees),
             sgd.NAME: sgd.grid_points(self.settings.step_sizes),
         }
         each = sum(per_set[name] for name in self.settings.classifiers)
@@ -173,9 +181,9 @@ class _Comparison:
         own = self.store.below(f"{problem.matrix.layer}-{problem.set_name}-{name}")
         settings = self.settings
         if name == linear.NAME:
-            return linear.fit(problem, own, settings.c_values)
+            return linear.fit(problem, own, settings.c_values, settings.reference, self.workers)
         if name == forest.NAME:
-            return forest.fit(problem, own, settings.trees)
+            return forest.fit(problem, own, settings.trees, self.workers, settings.forest_engine)
         return sgd.fit(
             problem,
             own,

@@ -49,6 +49,11 @@ class Problem:
         """(n_train,) folds of the training authors' pictures."""
         return self.labels.fold[: self.labels.n_train]
 
+    def views_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Rows of the matrix that hold the chosen ones of (n_train,) pictures, view after view."""
+        inside, n_train = np.flatnonzero(chosen), self.labels.n_train
+        return np.concatenate([inside + view * n_train for view in range(self.matrix.views)])
+
     def share(self, *, whole: bool = True) -> NDArray[np.float32]:
         """(k, rows) training weights: each fold left out once, and all rows when ``whole``."""
         fold, weight = self.tiled(self.labels.fold), self.tiled(self.labels.weight)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["GridStore", "Point", "safe_name"]
 
 Point = dict[str, "NDArray[Any]"]
+Call = dict[str, Any]
 
 
 class GridStore:
@@ -46,6 +47,24 @@ class GridStore:
         self._advance()
         return found
 
+    def points(
+        self, calls: Mapping[str, Call], run: Callable[[list[Call]], Iterator[Point]]
+    ) -> dict[str, Point]:
+        """The points of all names; ``run`` gives those of the calls that are not finished yet.
+
+        Each is kept as it comes, in the order of the calls.
+        """
+        found = {name: _read(self.path(f"{name}.npz")) for name in calls}
+        missing = [name for name, point in found.items() if point is None]
+        self._advance(len(calls) - len(missing))
+        results = run([calls[name] for name in missing])
+        for name in missing:
+            self._title(name)
+            point = found[name] = next(results)
+            self.keep(self.path(f"{name}.npz"), lambda staged, point=point: _write(staged, point))  # type: ignore[misc]
+            self._advance()
+        return {name: point for name, point in found.items() if point is not None}
+
     def path(self, name: str) -> Path:
         """Place of a file of this store."""
         return self.folder / safe_name(name)
@@ -64,9 +83,9 @@ class GridStore:
         if self.bar is not None:
             self.bar.update(self.bar.completed, title=f"compare: {self.folder.name} {name}")
 
-    def _advance(self) -> None:
+    def _advance(self, steps: int = 1) -> None:
         if self.bar is not None:
-            self.bar.advance()
+            self.bar.advance(steps)
 
 
 def safe_name(name: str) -> str:

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
-from training import solver
+from training import liblinear, solver
 from training.fitted import CurvePoint, Fitted, choose, fold_scores
+from training.mapped import open_rows
 from training.metrics import average_precision
 from training.models import LinearScorer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from training.fitted import Problem
     from training.grid import GridStore, Point
+    from training.workers import Workers
 
-__all__ = ["NAME", "fit", "grid_points"]
+__all__ = ["NAME", "fit", "fit_fold", "grid_points"]
 
 NAME = "linear-svc"
 
-# Bytes that liblinear holds for each value of X: a float64 copy and an (index, value) node.
-LIBLINEAR_BYTES = 24
 
-
-def grid_points(c_values: Sequence[float]) -> int:
+def grid_points(c_values: Sequence[float], folds: int, reference: str) -> int:
     """How many points ``fit`` asks its store for."""
-    return len(c_values) + 1
+    return len(c_values) * (1 + folds * (reference == "grid")) + 1
 
 
-def fit(problem: Problem, store: GridStore, c_values: Sequence[float]) -> Fitted:
-    """Cross-validate C over all folds at once, then refit the best C with scikit-learn."""
+def fit(
+    problem: Problem,
+    store: GridStore,
+    c_values: Sequence[float],
+    reference: str,
+    workers: Workers,
+) -> Fitted:
+    """Cross-validate C over all folds at once, then refit the best C with scikit-learn.
+
+    With the reference ``grid`` scikit-learn also fits every fold at every C, and ``checks`` says
+    how far its scores are from those of the curve.
+    """
     ordered = sorted(c_values)
     points = _curve(problem, store, ordered)
     curve = [
@@ -43,6 +51,7 @@ def fit(problem: Problem, store: GridStore, c_values: Sequence[float]) -> Fitted
     ]
     best = choose(curve)
     c, point = ordered[best], points[best]
+    checked = _checked_grid(problem, store, curve, workers) if reference == "grid" else {}
     final = store.point("refit", lambda: _refit(problem, c, point))
     weight, bias = final["weight"].astype(np.float32), float(final["bias"])
     by_solver = problem.matrix.mean_views(problem.matrix.test @ point["weight"][-1])
@@ -71,6 +80,7 @@ def fit(problem: Problem, store: GridStore, c_values: Sequence[float]) -> Fitted
             "test_ap_gap": float(
                 abs(average_precision(test_label, test) - average_precision(test_label, by_solver))
             ),
+            **checked,
         },
         notes=[str(note) for note in final["notes"]],
     )
@@ -104,35 +114,83 @@ def _path(problem: Problem) -> solver.Path:
     return solver.Path(problem.matrix.train(problem.views), sign, problem.share())
 
 
+def _checked_grid(
+    problem: Problem, store: GridStore, curve: Sequence[CurvePoint], workers: Workers
+) -> dict[str, float]:
+    """LinearSVC's own score of every fold at every C, held against the curve's."""
+    places = [(p, f) for p in curve for f in problem.labels.folds]
+    shared = {
+        "path": problem.matrix.path,
+        "sign": problem.tiled(problem.labels.sign),
+        "weight": problem.tiled(problem.labels.weight),
+        "fold": problem.tiled(problem.labels.fold),
+        "seed": problem.seed,
+    }
+    calls = {
+        f"LinearSVC C={p.parameters['C']:g} fold={f}": {
+            **shared,
+            "c": p.parameters["C"],
+            "left_out": f,
+            "scored": problem.views_of(problem.train_fold == f),
+        }
+        for p, f in places
+    }
+    points = store.points(calls, lambda missing: workers.separate(fit_fold, missing))
+    gaps = []
+    for (p, f), point in zip(places, points.values(), strict=True):
+        if f in p.fold_ap:
+            label = problem.train_label[problem.train_fold == f]
+            scores = problem.matrix.mean_views(point["scores"])
+            gaps.append(abs(float(average_precision(label, scores)) - p.fold_ap[f]))
+    stopped = sum(not point["converged"] for point in points.values())
+    return {"grid_ap_gap": max(gaps), "grid_fits_stopped": float(stopped)}
+
+
+def fit_fold(
+    path: Path,
+    sign: NDArray[np.float32],
+    weight: NDArray[np.float64],
+    fold: NDArray[np.int64],
+    *,
+    scored: NDArray[np.intp],
+    left_out: int,
+    c: float,
+    seed: int,
+) -> Point:
+    """LinearSVC without one fold, and its scores of the rows ``scored``; a task for ``Workers``.
+
+    ``sign``, ``weight`` and ``fold`` are those of the first rows of the file ``path``.
+    """
+    rows = open_rows(path)
+    found = liblinear.fit(rows[: len(sign)], sign, weight, c, seed, keep=fold != left_out)
+    parts = np.array_split(scored, max(1, len(scored) // 1024))
+    scores = [rows[part] @ found.weight.astype(np.float32) + found.bias for part in parts]
+    return {"scores": np.concatenate(scores), "converged": np.array(found.converged)}
+
+
 def _refit(problem: Problem, c: float, point: Point) -> Point:
     """The model of all training pictures: by LinearSVC, or the solver's where memory is short."""
     rows, reached = problem.matrix.train(problem.views), float(point["objective"][-1])
-    if rows.size * LIBLINEAR_BYTES > _free_memory():
+    if liblinear.bytes_needed(rows) > _free_memory():
         note = "LinearSVC would need more memory than is free: the solver's own model is kept"
         return {
             "weight": point["weight"][-1],
             "bias": point["bias"][-1],
-            "gap": np.float64(np.nan),
-            "by_sklearn": np.bool_(False),
+            "gap": np.array(np.nan),
+            "by_sklearn": np.array(False),
             "notes": np.array([note]),
         }
-    model = LinearSVC(C=c, dual="auto", max_iter=10_000, random_state=problem.seed)
     sign, weight = problem.tiled(problem.labels.sign), problem.tiled(problem.labels.weight)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(rows, sign, sample_weight=weight)
-    stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    value = solver.objective(
-        rows, sign, weight.astype(np.float32), c, model.coef_[0], float(model.intercept_[0])
-    )
+    found = liblinear.fit(rows, sign, weight, c, problem.seed)
+    share = weight.astype(np.float32)
+    value = solver.objective(rows, sign, share, c, found.weight, found.bias)
+    stopped = [] if found.converged else ["LinearSVC stopped before its tolerance was met"]
     return {
-        "weight": model.coef_[0],
-        "bias": model.intercept_[0],
-        "gap": np.float64(reached / value - 1),
-        "by_sklearn": np.bool_(True),
-        "notes": np.array(
-            ["LinearSVC stopped before its tolerance was met"] if stopped else [], str
-        ),
+        "weight": found.weight,
+        "bias": np.array(found.bias),
+        "gap": np.array(reached / value - 1),
+        "by_sklearn": np.array(True),
+        "notes": np.array(stopped, str),
     }
 
 

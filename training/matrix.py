@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from likewise.errors import DataError
+from training.mapped import create
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -58,7 +61,8 @@ class Matrix:
     """Features of one layer: float32 rows [train | train mirrored | test | test mirrored].
 
     ``views`` is 2 when mirror images were extracted, else 1. ``rows`` is the one copy that all
-    classifiers share; every part below is a view of it.
+    classifiers share; every part below is a view of it. It is mapped from the file ``path``, which
+    processes on other machines open by themselves.
     """
 
     layer: str
@@ -67,6 +71,7 @@ class Matrix:
     n_train: int
     n_test: int
     views: int
+    path: Path
 
     @property
     def dim(self) -> int:
@@ -209,11 +214,12 @@ def _check_classes(name: str, label: NDArray[np.int64]) -> None:
         )
 
 
-def load_matrix(study: Study, layer: str, labels: Labels) -> Matrix:
-    """Read one layer into a preallocated float32 array, batch by batch.
+def load_matrix(study: Study, layer: str, labels: Labels, path: Path) -> Matrix:
+    """Read one layer batch by batch into a float32 array that is mapped from a new file ``path``.
 
     Raises:
         DataError: two backbones, rows of unequal width, or values that are not finite.
+        OSError: no room for the file.
     """
     import pyarrow.compute as pc
 
@@ -221,7 +227,7 @@ def load_matrix(study: Study, layer: str, labels: Labels) -> Matrix:
     scanner = study.dataset("features").scanner(
         columns=columns, filter=pc.field("status") == "ok", batch_size=1024
     )
-    fill = _Filling(study, layer, labels)
+    fill = _Filling(study, layer, labels, path)
     for batch in scanner.to_batches():
         fill.add(batch)
     return fill.finish()
@@ -230,11 +236,11 @@ def load_matrix(study: Study, layer: str, labels: Labels) -> Matrix:
 class _Filling:
     """The array of a layer while its batches arrive in any order."""
 
-    def __init__(self, study: Study, layer: str, labels: Labels) -> None:
+    def __init__(self, study: Study, layer: str, labels: Labels, path: Path) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        self.layer, self.labels = layer, labels
+        self.layer, self.labels, self.path = layer, labels, path
         mirrored = study.dataset("features").count_rows(
             filter=pc.field("flipped") & (pc.field("status") == "ok")
         )
@@ -256,7 +262,7 @@ class _Filling:
         index = place.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
         target = self._target(index, batch["flipped"].to_numpy(zero_copy_only=False).astype(bool))
         if self.rows is None:
-            self.rows = np.zeros((len(self.seen), values.shape[1]), dtype=np.float32)
+            self.rows = create(self.path, (len(self.seen), values.shape[1]))
         if values.shape[1] != self.rows.shape[1]:
             raise DataError(
                 f"features.{self.layer} holds rows of {self.rows.shape[1]} and of "
@@ -302,4 +308,5 @@ class _Filling:
         if not np.ptp(self.rows, axis=0).any():
             raise DataError(f"features.{self.layer}: all pictures have the same values")
         n, n_train = len(self.labels.label), self.labels.n_train
-        return Matrix(self.layer, self.backbones.pop(), self.rows, n_train, n - n_train, self.views)
+        backbone = self.backbones.pop()
+        return Matrix(self.layer, backbone, self.rows, n_train, n - n_train, self.views, self.path)

@@ -63,11 +63,13 @@ def test_the_table_keeps_its_schema_and_its_keys(whole: Study) -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_saved_models_give_the_published_scores(whole: Study) -> None:
+def test_saved_models_give_the_published_scores(whole: Study, tmp_path: Path) -> None:
     """Loaded from disk, on features read anew, both views averaged: the same numbers."""
     labels = load_labels(whole)
     test_label = labels.label[labels.n_train :]
-    matrices = {layer: load_matrix(whole, layer, labels) for layer in ("fc6", "fc7")}
+    matrices = {
+        layer: load_matrix(whole, layer, labels, tmp_path / layer) for layer in ("fc6", "fc7")
+    }
     results = content(whole)["results"]
     assert len(models.names(whole)) == len(results)
     for row in results:
@@ -378,7 +380,7 @@ def test_random_ids_may_come_in_any_order(tmp_path: Path) -> None:
     opened, _ = study(tmp_path, world)
     planted = plant(world)
     labels = load_labels(opened)
-    matrix = load_matrix(opened, "pooled", labels)
+    matrix = load_matrix(opened, "pooled", labels, tmp_path / "rows.npy")
     rows = {row["picture_id"]: i for i, row in enumerate(planted.labels)}
     expected = planted.features["pooled"][[rows[name] for name in labels.picture_id]]
     n_train, n = labels.n_train, len(labels.label)

@@ -1,0 +1,80 @@
+"""Where fits that do not wait for each other run: in this machine's processes, or on executors."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import joblib
+
+from likewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from training.grid import Point
+
+__all__ = ["Workers"]
+
+Task = Callable[..., "Point"]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """``jobs`` cores of this machine, or with ``spark`` the executors of a session.
+
+    Tasks are functions of a module, and their features a path: executors import and map them by
+    themselves, so that no task carries a matrix. The study's folder must stand under one path on
+    all machines, as for the other Spark jobs.
+    """
+
+    jobs: int
+    spark: Callable[[], SparkSession] | None = None
+
+    def check(self) -> None:
+        """Raises UsageError when executors are asked for and joblib-spark is not installed."""
+        if self.spark is not None and importlib.util.find_spec("joblibspark") is None:
+            raise UsageError(
+                '[compare] backend = "spark" needs the package joblibspark',
+                hint="pip install 'likewise[cluster]', or set [compare] backend = \"local\"",
+            )
+
+    def threaded(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
+        """Results in order, of a task that takes ``jobs`` and runs that many threads itself.
+
+        Here one call follows the other, so that the memory of one is enough.
+        """
+        if self.spark is not None:
+            yield from self._on_spark(task, [{**call, "jobs": 1} for call in calls])
+        else:
+            for call in calls:
+                yield task(**call, jobs=self.jobs)
+
+    def separate(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
+        """Results in order, of a task that uses one core: side by side in processes."""
+        if self.spark is not None:
+            yield from self._on_spark(task, calls)
+        else:
+            yield from _parallel(task, calls, n_jobs=self.jobs)
+
+    def _on_spark(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
+        from joblibspark import register_spark
+
+        assert self.spark is not None
+        session = self.spark()
+        register_spark()
+        with warnings.catch_warnings():
+            # It is about tasks that ask for more than one core; ours do not.
+            warnings.filterwarnings("ignore", "Spark .* stage-level scheduling")
+            with joblib.parallel_config("spark"):
+                found = _parallel(task, calls, n_jobs=session.sparkContext.defaultParallelism)
+                yield from list(found)
+
+
+def _parallel(task: Task, calls: Sequence[Mapping[str, Any]], n_jobs: int) -> Iterator[Point]:
+    run = joblib.Parallel(n_jobs=n_jobs, return_as="generator", batch_size=1)
+    results: Iterator[Point] = run(joblib.delayed(task)(**call) for call in calls)
+    return results
