@@ -51,6 +51,7 @@ class Bucket(ABC):
     def __init__(self, spec: BucketSpec) -> None:
         self.spec = spec
         self.slack = min(max(0.002, 0.002 * spec.period), 1.0)
+        self.skew = 0.0
         self.blocked_until = -math.inf
         self.in_flight: set[int] = set()
 
@@ -77,6 +78,10 @@ class Bucket(ABC):
     @abstractmethod
     def release(self, ticket: int) -> None:
         """The call was never sent: its cell is free again at once."""
+
+    def shift(self, skew: float, now: float) -> None:  # noqa: ARG002 - only fixed windows need it
+        """The server's clock is found to be ``skew`` seconds ahead of ours."""
+        self.skew = skew
 
     def restore(self, answered: Iterable[float | None], now: float) -> None:
         """Count calls of an earlier run by the times of their answers.
@@ -177,25 +182,37 @@ class FixedWindow(Bucket):
     """At most ``limit`` calls within each window of the server's wall clock.
 
     Windows turn at multiples of ``period`` since 1970. No call starts within ``slack`` after a
-    turn; a call that starts within ``slack`` before it, or is in flight while it happens, is
+    turn; a call that is answered within ``slack`` before it, or is in flight while it happens, is
     counted in both windows. So clocks may differ by ``slack`` (1 % of the period, at most 2 s);
     ``skew``, the server's clock minus ours, covers more where it is known.
     """
 
-    def __init__(self, spec: BucketSpec, skew: float = 0.0) -> None:
+    def __init__(self, spec: BucketSpec) -> None:
         super().__init__(spec)
-        self.skew = skew
         self.slack = min(max(0.02, 0.01 * spec.period), 2.0)
         self._window = -1
         self._used = 0
-        self._late: set[int] = set()
+        self._answered: list[float] = []
+
+    @override
+    def shift(self, skew: float, now: float) -> None:
+        if skew != self.skew:
+            super().shift(skew, now)
+            self._enter(self._window_at(now), now)
 
     def _turn(self, now: float) -> None:
         if now >= self._end() + self.slack:
-            window = math.floor((now + self.skew - self.slack) / self.spec.period)
-            self._window = max(window, self._window + 1)
-            self._used = len(self.in_flight | self._late)
-            self._late = set()
+            self._enter(max(self._window_at(now), self._window + 1), now)
+
+    def _window_at(self, now: float) -> int:
+        return math.floor((now + self.skew - self.slack) / self.spec.period)
+
+    def _enter(self, window: int, now: float) -> None:
+        """Begin a window with the calls that the server may have counted in it."""
+        self._window = window
+        self._answered = [t for t in self._answered if t > now - 2 * self.spec.period]
+        since = self._start() - self.slack
+        self._used = len(self.in_flight) + sum(ended > since for ended in self._answered)
 
     def _start(self) -> float:
         return self._window * self.spec.period - self.skew
@@ -224,17 +241,13 @@ class FixedWindow(Bucket):
         self._turn(now)
         self.in_flight.add(ticket)
         self._used += 1
-        self._note_late(ticket, now)
 
     @override
     def settle(self, ticket: int, now: float) -> None:
         self._turn(now)
-        self._note_late(ticket, now)
-        self.in_flight.discard(ticket)
-
-    def _note_late(self, ticket: int, now: float) -> None:
-        if now > self._end() - self.slack:
-            self._late.add(ticket)
+        if ticket in self.in_flight:
+            self.in_flight.remove(ticket)
+            self._answered.append(now)
 
     @override
     def release(self, ticket: int) -> None:
@@ -245,6 +258,7 @@ class FixedWindow(Bucket):
     @override
     def _count(self, ended: float, now: float) -> None:
         self._turn(now)
+        self._answered.append(ended)
         if ended >= self._start() - self.slack:
             self._used += 1
 

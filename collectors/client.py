@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,6 +20,7 @@ from likewise import __version__
 from likewise.errors import CircuitOpenError, CredentialsError, LikewiseError
 
 if TYPE_CHECKING:
+    from collectors.buckets import Correction
     from collectors.journal import Journal
 
 __all__ = ["CallError", "Client", "Limits", "open_session"]
@@ -28,6 +29,8 @@ MAX_BODY = 32 * 1024 * 1024
 RENEW_BEFORE_S = 14 * 86400.0
 LIFE_S = 60 * 86400.0
 """What long-lived tokens of 60 days are renewed for, and how long before their end."""
+LONGEST_BLOCK_S = 2 * 86400.0
+"""Platforms count by the day at most; a reset later than this is a mistake (milliseconds, say)."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -160,8 +163,8 @@ class Client:
 
     def _throttled(self, lease: Lease, verdict: Verdict) -> None:
         now = self.pool.clock()
-        until = verdict.until if verdict.until is not None and verdict.until > now else None
-        if until is None:
+        until = self._plausible(verdict.until)
+        if until is None or until <= now:
             until = now + max((spec.period for spec in lease.specs), default=1.0)
         self.pool.block(lease, until)
 
@@ -192,10 +195,29 @@ class Client:
         finally:
             self.slots.release()
         answer.received = self.pool.clock()
-        self.pool.settle(lease, self.platform.corrections(answer, lease.specs))
+        answer.skew = self.pool.compare_clocks(answer.headers, lease, answer.received)
+        if answer.skew:
+            self.counters["clocks_differ"] = 1
+        self.pool.settle(lease, self._believed(self.platform.corrections(answer, lease.specs)))
         if self.journal:
             self.journal.call_ended(call_id, answer.received)
         return answer, self.verdict(answer), lease
+
+    def _believed(self, corrections: list[Correction]) -> list[Correction]:
+        """Corrections without moments that no rate limit has."""
+        return [
+            replace(
+                c, reset=self._plausible(c.reset), blocked_until=self._plausible(c.blocked_until)
+            )
+            for c in corrections
+        ]
+
+    def _plausible(self, moment: float | None) -> float | None:
+        """The moment, unless it is so far away that a bucket would stay shut for ever."""
+        if moment is None or moment - self.pool.clock() < LONGEST_BLOCK_S:
+            return moment
+        self.counters["reset_implausible"] += 1
+        return None
 
     def verdict(self, answer: Answer) -> Verdict:
         """What an answer means; without any answer there is something to try again."""

@@ -12,13 +12,14 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asyncio_throttle.throttler import Throttler
 
 from collectors.buckets import Bucket, BucketSpec, Correction
+from collectors.skew import Skew
 from likewise.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ class _Paced:
     async def pace(self, now: float) -> None:
         """Wait until the throttler lets a call start; a new fixed window starts a new log."""
         spec = self.bucket.spec
-        window = math.floor(now / spec.period) if spec.window == "fixed" else -1
+        window = (
+            math.floor((now + self.bucket.skew) / spec.period) if spec.window == "fixed" else -1
+        )
         if window != self._window:
             self._window, self._throttler = window, self._fresh()
         async with self._lock:
@@ -89,6 +92,7 @@ class Pool:
     ) -> None:
         self.platform = platform
         self.clock = clock or Clock()
+        self.skew = Skew()
         self.tokens: list[Token | None] = [*tokens] or [None]
         self.retired: dict[str, str] = {}
         self.calls: dict[str, int] = {}
@@ -176,6 +180,13 @@ class Pool:
         """Let each bucket's throttler space the call; to be awaited right before sending."""
         for spec in lease.specs:
             await self._buckets[spec.key].pace(self.clock())
+
+    def compare_clocks(self, headers: Mapping[str, str], lease: Lease, received: float) -> float:
+        """Learn from an answer how far the server's clock is ahead of ours, in seconds."""
+        self.skew.note(headers, lease.started, received)
+        for spec in lease.specs:
+            self.bucket(spec.key).shift(self.skew.seconds, received)
+        return self.skew.seconds
 
     def settle(self, lease: Lease, corrections: Sequence[Correction] = ()) -> None:
         """The answer has come: free the cells in time, and believe what its headers say."""

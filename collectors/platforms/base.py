@@ -59,13 +59,21 @@ Signature = tuple[dict[str, str], tuple[tuple[str, str], ...]]
 
 @dataclass(slots=True)
 class Answer:
-    """What came back. ``problem`` names why the body is no JSON; header names are lower case."""
+    """What came back. ``problem`` names why the body is no JSON; header names are lower case.
+
+    ``skew`` is the server's clock minus ours, in seconds.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Any = None
     problem: str | None = None
     received: float = 0.0
+    skew: float = 0.0
+
+    def on_our_clock(self, moment: float | None) -> float | None:
+        """A moment that the server told (epoch seconds), by our clock."""
+        return None if moment is None else moment - self.skew
 
 
 class Outcome(enum.Enum):
@@ -271,14 +279,14 @@ def authority(base: str) -> str:
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Epoch seconds of a ``Retry-After`` header: seconds from now, or an HTTP date."""
+    """When a ``Retry-After`` header (seconds from now, or an HTTP date) ends, by our clock."""
     text = answer.headers.get("retry-after", "").strip()
     if not text:
         return None
     try:
         return answer.received + max(0.0, float(text))
     except ValueError:
-        return header_time(text)
+        return answer.on_our_clock(header_time(text))
 
 
 def header_time(text: str) -> float | None:

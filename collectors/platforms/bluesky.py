@@ -10,6 +10,7 @@ server's, and where both differ by more than a day the server's is taken for the
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -113,7 +114,7 @@ class Bluesky(Platform):
         limit, remaining = (
             _number(answer.headers.get(f"ratelimit-{n}")) for n in ("limit", "remaining")
         )
-        reset = _number(answer.headers.get("ratelimit-reset"))
+        reset = _reset(answer)
         if remaining is None:
             return []
         return [
@@ -191,8 +192,7 @@ class Bluesky(Platform):
             return Verdict(Outcome.GONE, "not_found")
         if answer.status == 429:
             usual = super().judge(answer)
-            reset = _number(answer.headers.get("ratelimit-reset"))
-            times = [when for when in (usual.until, reset) if when is not None]
+            times = [when for when in (usual.until, _reset(answer)) if when is not None]
             return Verdict(Outcome.THROTTLED, "http_429", max(times, default=None))
         if answer.status == 400 and isinstance(error, str):
             return Verdict(Outcome.REFUSED, f"http_400_{fields.plain(error)}")
@@ -207,11 +207,16 @@ def _iso(micros: int) -> str:
     return f"{when:%Y-%m-%dT%H:%M:%S}.{micros // 1000 % 1000:03d}Z"
 
 
+def _reset(answer: Answer) -> float | None:
+    return answer.on_our_clock(_number(answer.headers.get("ratelimit-reset")))
+
+
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def read_post(raw: Any, page: Page) -> None:

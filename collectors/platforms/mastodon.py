@@ -194,6 +194,7 @@ class Mastodon(Platform):
             return []
         reset = header_time(answer.headers.get("x-ratelimit-reset", ""))
         matching = [spec for spec in specs if spec.limit == limit and _turns_at(spec, reset)]
+        reset = answer.on_our_clock(reset)
         shut = reset if answer.status == 429 else None
         if not matching and remaining <= 0 and reset is not None:
             return [Correction(specs[-1].key, blocked_until=reset)] if specs else []
@@ -201,7 +202,8 @@ class Mastodon(Platform):
 
     def judge(self, answer: Answer) -> Verdict:
         if answer.status == 429:
-            reset = header_time(answer.headers.get("x-ratelimit-reset", ""))
+            told = header_time(answer.headers.get("x-ratelimit-reset", ""))
+            reset = answer.on_our_clock(told)
             usual = super().judge(answer)
             times = [when for when in (reset, usual.until) if when is not None]
             return Verdict(Outcome.THROTTLED, "http_429", max(times, default=None))
