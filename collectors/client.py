@@ -186,7 +186,7 @@ class Client:
         try:
             await self.pool.pace(lease)
             lease.started = self.pool.clock()
-            call_id = self.journal.call_started(lease) if self.journal else 0
+            call_id = self.journal.budgets.call_started(lease) if self.journal else 0
             self.counters["calls"] += 1
             answer = await self._send(request, lease.token)
         except BaseException:
@@ -200,7 +200,7 @@ class Client:
             self.counters["clocks_differ"] = 1
         self.pool.settle(lease, self._believed(self.platform.corrections(answer, lease.specs)))
         if self.journal:
-            self.journal.call_ended(call_id, answer.received)
+            self.journal.budgets.call_ended(call_id, answer.received)
         return answer, self.verdict(answer), lease
 
     def _believed(self, corrections: list[Correction]) -> list[Correction]:

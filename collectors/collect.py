@@ -127,7 +127,7 @@ async def _crawl(
     """Crawl all hosts at once; the parts that failed, and the errors that stopped a host."""
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
     slots = asyncio.Semaphore(section.concurrency)
-    await journal.run(journal.ask_again)
+    await journal.run(journal.authors.ask_again)
     crawls, hosts = [], []
     with progress("collect", None) as bar:
         async with (
@@ -160,7 +160,7 @@ async def _guarded(
 
 async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
     platform, pool = client.platform, client.pool
-    pool.restore(await journal.run(journal.calls))
+    pool.restore(await journal.run(journal.budgets.calls))
     try:
         if await _has_work(journal, platform, since):
             await client.renew_due()
@@ -172,8 +172,8 @@ async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | Non
         rows = [
             (n, pool.calls.get(n, 0), pool.failures.get(n, 0), pool.retired.get(n)) for n in names
         ]
-        await journal.run(journal.note_tokens, *crawl.where, rows)
-        await journal.run(journal.count, *crawl.where, dict(client.counters))
+        await journal.run(journal.budgets.note_tokens, *crawl.where, rows)
+        await journal.run(journal.counters.add, *crawl.where, dict(client.counters))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -189,7 +189,7 @@ async def _has_work(journal: Journal, platform: Platform, since: int | None) -> 
     """False when everything planned is done and nothing new is asked for."""
     where = (platform.name, platform.host)
     waiting = await journal.run(journal.unfinished, *where)
-    planned = await journal.run(journal.planned, *where)
+    planned = await journal.run(journal.chains.planned, *where)
     extend = bool(await journal.run(journal.meta, "extend"))
     return waiting or bool(uncovered(_chains(platform, since), planned, extend=extend))
 
@@ -218,10 +218,10 @@ async def _learn(client: Client) -> None:
 
 async def _plan(journal: Journal, platform: Platform, since: int | None) -> None:
     """Add chains for what no earlier run has covered."""
-    planned = await journal.run(journal.planned, platform.name, platform.host)
+    planned = await journal.run(journal.chains.planned, platform.name, platform.host)
     extend = bool(await journal.run(journal.meta, "extend"))
     fresh = uncovered(_chains(platform, since), planned, extend=extend)
-    await journal.run(journal.add_chains, platform.name, platform.host, fresh)
+    await journal.run(journal.chains.add, platform.name, platform.host, fresh)
     await journal.run(journal.set_meta, "extend", "")
 
 

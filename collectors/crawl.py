@@ -62,8 +62,8 @@ class Crawl:
 
         Failed chains are listed in ``failures``; they stay in the journal for the next run.
         """
-        self._kept = await self.journal.run(self.journal.kept, *self.where)
-        chains = await self.journal.run(self.journal.open_chains, *self.where)
+        self._kept = await self.journal.run(self.journal.posts.count_kept, *self.where)
+        chains = await self.journal.run(self.journal.chains.reopen, *self.where)
         async with asyncio.TaskGroup() as group:
             authors = group.create_task(self._authors())
             async with bounded(self.section.concurrency) as start:
@@ -82,13 +82,13 @@ class Crawl:
             self.failures.append(
                 (f"{self.platform.host} {at.chain.kind} {at.chain.value}", error.reason)
             )
-            await self.journal.run(self.journal.end_chain, at.id, "failed", error.reason)
+            await self.journal.run(self.journal.chains.end, at.id, "failed", error.reason)
 
     async def _pages(self, at: StoredChain) -> None:
         position = at.chain.hi
         while True:
             if position is not None and await self._enough(position):
-                await self.journal.run(self.journal.end_chain, at.id, "done", "max_posts")
+                await self.journal.run(self.journal.chains.end, at.id, "done", "max_posts")
                 return
             request = self.platform.page(at.chain, at.cursor)
             answer = await self.client.call(request)
@@ -112,7 +112,7 @@ class Crawl:
         wanted = [
             a.author_id for a in page.authors if a.author_id in kept and self.platform.wants(a)
         ]
-        self.journal.want(*self.where, wanted)
+        self.journal.authors.want(*self.where, wanted)
         return progress
 
     def _note(self, page: Page, fresh: int) -> None:
@@ -130,7 +130,10 @@ class Crawl:
         most = self.platform.source.max_posts
         if self._kept < most:
             return False
-        return await self.journal.run(self.journal.newer, *self.where, position, most) >= most
+        return (
+            await self.journal.run(self.journal.posts.count_newer, *self.where, position, most)
+            >= most
+        )
 
     # -- authors --------------------------------------------------------------------------
 
@@ -143,9 +146,11 @@ class Crawl:
             while True:
                 last = self._posts_done
                 self._wanted.clear()
-                waiting = await self.journal.run(self.journal.count_wanted, *self.where)
+                waiting = await self.journal.run(self.journal.authors.count_wanted, *self.where)
                 while waiting >= size or (last and waiting > 0):
-                    ids = await self.journal.run(self.journal.wanted, *self.where, size)
+                    ids = await self.journal.run(
+                        self.journal.authors.take_wanted, *self.where, size
+                    )
                     await start(self._ask(ids))
                     waiting -= len(ids)
                 if last:
@@ -160,7 +165,7 @@ class Crawl:
             return
         gone = self.client.verdict(answer).outcome is Outcome.GONE
         found = [] if gone else self.platform.read_authors(ids, answer)
-        await self.journal.run(self.journal.answered, *self.where, ids, found)
+        await self.journal.run(self.journal.authors.answered, *self.where, ids, found)
 
 
 Work = Coroutine[Any, Any, None]

@@ -23,13 +23,13 @@ def budgets(study: Study | str | os.PathLike[str]) -> list[dict[str, Any]]:
     opened = Study.open(study)
     rows: list[dict[str, Any]] = []
     with Journal(opened.journal_path) as journal:
-        calls = journal.calls()
+        calls = journal.budgets.calls()
         for platform in open_platforms(opened):
             if platform.offline:
                 continue
             pool = Pool(platform, tokens_for(platform))
             pool.restore(calls)
-            figures = journal.token_figures(platform.name, platform.host)
+            figures = journal.budgets.token_figures(platform.name, platform.host)
             rows += [
                 {
                     "host": platform.host,

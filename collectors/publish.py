@@ -99,7 +99,7 @@ def _select(study: Study, db: sqlite3.Connection, places: list[_Place], journal:
         left = place.most
         lost = {
             name.removeprefix("dropped:"): n
-            for name, n in journal.counters(place.platform, place.host).items()
+            for name, n in journal.counters.of(place.platform, place.host).items()
             if name.startswith("dropped:")
         }
         dropped.update(lost)
@@ -247,4 +247,6 @@ def _batched(rows: Iterator[Row], time_column: str) -> Iterator[list[dict[str, A
 
 
 def _extra(journal: Journal, platforms: Sequence[Platform]) -> dict[str, Any]:
-    return {"counters": {f"{p.name} {p.host}": journal.counters(p.name, p.host) for p in platforms}}
+    return {
+        "counters": {f"{p.name} {p.host}": journal.counters.of(p.name, p.host) for p in platforms}
+    }

@@ -51,7 +51,7 @@ def refresh_from(opened: Study, adapters: Sequence[Platform]) -> Manifest:
         failures = asyncio.run(_refresh(opened, journal, adapters, tokens))
         journal.flush()
         for platform in adapters:
-            gone = journal.deleted(platform.name, platform.host)
+            gone = journal.posts.deleted(platform.name, platform.host)
             if gone:
                 erase(opened, Doomed(platform.name, platform.host, post_ids=gone))
         since = journal.meta("since")
@@ -70,7 +70,7 @@ async def _refresh(
     section = study.config.collect
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
     slots = asyncio.Semaphore(section.concurrency)
-    await journal.run(journal.next_pass)
+    await journal.run(journal.authors.next_pass)
     failures: list[tuple[str, str]] = []
     with progress("refresh", None) as bar:
         async with open_session(section.concurrency, limits, section.contact) as session:
@@ -79,7 +79,7 @@ async def _refresh(
                     note(f"{platform.name} {platform.host}: posts cannot be read again by id")
                     continue
                 pool = Pool(platform, given)
-                pool.restore(await journal.run(journal.calls))
+                pool.restore(await journal.run(journal.budgets.calls))
                 client = Client(session, pool, slots, journal, limits)
                 failures += await _Again(client, journal, bar).run(section.concurrency)
     return failures
@@ -103,7 +103,9 @@ class _Again:
         last = ""
         async with bounded(concurrency) as start:
             size = self.platform.counts_per_call
-            while ids := await self.journal.run(self.journal.kept_after, *self.where, last, size):
+            while ids := await self.journal.run(
+                self.journal.posts.kept_after, *self.where, last, size
+            ):
                 await start(self._batch(ids))
                 last = ids[-1]
         return self.failures

@@ -236,7 +236,7 @@ async def crawl(
         platform = dialect(Source(platform="mastodon", host=url, tags=["x"]))
         client = Client(session, Pool(platform, []), asyncio.Semaphore(4), journal, QUICK)
         section = CollectSection()
-        await journal.run(journal.add_chains, platform.name, platform.host, [Chain("tag", "x")])
+        await journal.run(journal.chains.add, platform.name, platform.host, [Chain("tag", "x")])
         found = Crawl(client, journal, section)
         await asyncio.wait_for(found.run(), 60)
     return journal, found, server
@@ -257,7 +257,7 @@ async def test_cursors_that_repeat_end_the_chain(tmp_path: Path) -> None:
 
     journal, found, server = await crawl(tmp_path, pages)
     assert ids(journal) == ["110", "120", "130", "140"]
-    assert journal.counters(*found.where)["cursor_repeated"] == 1
+    assert journal.counters.of(*found.where)["cursor_repeated"] == 1
     assert len(server.asked) < 20
     journal.__exit__()
 
@@ -309,7 +309,7 @@ async def test_odd_posts_are_kept_or_named(tmp_path: Path) -> None:
     assert posts["6"][1]["likes"] == 12
     assert "likes" not in posts["7"][1] and "likes" not in posts["15"][1]
     assert posts["11"][1]["media"][0]["url"] is None
-    counters = journal.counters(*found.where)
+    counters = journal.counters.of(*found.where)
     assert counters["dropped:malformed"] == 5
     assert counters["dropped:reblog"] == 1
     assert counters["odd:likes_negative"] == 2

@@ -158,12 +158,12 @@ async def test_a_restart_does_not_spend_a_budget_twice(tmp_path: Path) -> None:
         pool = Pool(Simple("http://h", specs), [])
         for n in range(6):
             lease = await pool.acquire("call")
-            number = journal.call_started(lease)
+            number = journal.budgets.call_started(lease)
             if n:
-                journal.call_ended(number, pool.clock())
+                journal.budgets.call_ended(number, pool.clock())
     with Journal(tmp_path / "journal.sqlite") as journal:
         again = Pool(Simple("http://h", specs), [])
-        again.restore(await journal.run(journal.calls))
+        again.restore(await journal.run(journal.budgets.calls))
         assert again.bucket("b").remaining(again.clock()) == 4
 
 
