@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.columns import numbers
 from filters.hashing import key_hashes
 from filters.outliers import Bounds, bounds, distinct_counts, log10_histogram
-from filters.posts import AUTHOR_KEY, Audience, Judged, Known, judge, numbers, reasons
+from filters.posts import AUTHOR_KEY, Audience, Judged, Known, judge, reasons
 from filters.readings import ROW, Readings, rows_of
 from likewise.config import CleanSection
 from likewise.funnel import Funnel
@@ -197,3 +198,9 @@ class _Judge:
 def _joined(posts: pa.RecordBatch, judged: Judged) -> pa.RecordBatch:
     more = (judged.followers, judged.followers_at, judged.age_days, judged.robust_z)
     return pa.RecordBatch.from_arrays([*posts.columns, *more], schema=KEPT_POSTS.schema)
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.clean", "clean")

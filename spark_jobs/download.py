@@ -187,3 +187,9 @@ def _counting(rows: Parts, bar: Bar) -> Iterator[None]:
     finally:
         stop.set()
         watcher.join()
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.download", "download")

@@ -139,6 +139,8 @@ def run_buckets(
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from backbones.features_table import extract_bucket
 
+        # Arrow's own pool keeps some 25 MB a worker that the system's gives back.
+        pa.set_memory_pool(pa.system_memory_pool())
         here = _on_this_worker(plan)
         for batch in batches:
             for place in batch.column(0).to_pylist():
@@ -205,3 +207,9 @@ def _failures(stage: Stage) -> Counter[str]:
         filter=(ds.field("status") != "ok") & ~ds.field("flipped"),
     )
     return Counter(rows["error_class"].to_pylist())
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.extract", "extract")

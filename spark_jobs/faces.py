@@ -219,3 +219,9 @@ def _confidence_histogram(best: pa.ChunkedArray) -> dict[str, list[float] | list
     values = best.drop_null().to_numpy()
     counts, edges = np.histogram(values, bins=40)
     return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.faces", "faces")

@@ -357,3 +357,9 @@ def _histogram(labels: DataFrame) -> dict[str, Any]:
         "bad": [count.get((tenth, 0), 0) for tenth in bins],
         "zeros": zeros,
     }
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.label", "label")

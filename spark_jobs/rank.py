@@ -38,3 +38,9 @@ def score_parts(
     with spark_progress(spark, "rank"):
         answer = addresses.mapInArrow(score, "picture_id string, status string, score double")
         return answer.toArrow().cast(PART_SCHEMA)
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("training.rank", "rank")

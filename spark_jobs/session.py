@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
     from likewise.config import Config, SparkSection
 
-__all__ = ["partitions", "picture_batches", "spark_progress", "spark_session", "stop_session"]
+__all__ = [
+    "is_submitted",
+    "partitions",
+    "picture_batches",
+    "spark_progress",
+    "spark_session",
+    "stop_session",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training")
@@ -31,12 +38,20 @@ PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "tra
 # Arrow batches of 10,000 rows would make each worker hold a whole partition of pictures.
 ARROW_BATCH = 64
 
+# Spark refuses to start with less than 450 MiB.
+LEAST_HEAP = 512 * 2**20
+UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 
-def spark_session(config: Config | None = None, *, master: str | None = None) -> SparkSession:
+
+def spark_session(
+    config: Config | None = None, *, master: str | None = None, heap: int | None = None
+) -> SparkSession:
     """The active Spark session, or a new one.
 
-    ``master`` wins over ``[spark] master`` of the configuration. Everything listens on loopback
-    when the master is local; on a cluster the executors get this project's code as an archive.
+    ``master`` wins over what ``spark-submit`` was given, and that over ``[spark]`` of the
+    configuration. Everything listens on loopback when the master is local; on a cluster the
+    executors get this project's code as an archive. A driver's JVM that has to be started takes
+    ``heap`` bytes, where that is less than ``[spark] driver_memory``.
 
     Raises:
         UsageError: no Java runtime was found.
@@ -48,12 +63,13 @@ def spark_session(config: Config | None = None, *, master: str | None = None) ->
         return active
     from likewise.config import Config as Defaults
 
-    settings = (config or Defaults()).spark
-    where = master or settings.master
+    settings, given = (config or Defaults()).spark, _submitted()
+    where = master or given.get("spark.master") or settings.master
     local = where.startswith("local")
     _prepare_environment(local=local)
+    own = _settings(settings, local=local) | _smaller_heap(settings, heap)
     with _interrupts_wait():
-        _start_context({"spark.master": where, **_settings(settings, local=local)})
+        _start_context({**own, **given, "spark.master": where})
     session = SparkSession.builder.getOrCreate()
     if not local:
         session.sparkContext.addPyFile(str(code_archive()))
@@ -68,14 +84,37 @@ def partitions(spark: SparkSession) -> int:
 def _prepare_environment(*, local: bool) -> None:
     """What the JVM and the Python workers inherit."""
     os.environ["JAVA_HOME"] = str(find_java().home)
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    if not local:
+    if not local:  # executors may have a Python of their own
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         return
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     if "site-packages" not in ROOT.parts:  # run from a checkout: the workers need the same code
         known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         if str(ROOT) not in known:
             os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *known])
+
+
+def is_submitted() -> bool:
+    """Whether ``spark-submit`` started this process, and a JVM for it."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _submitted() -> dict[str, str]:
+    """What ``spark-submit`` was given; empty when this process was started in another way."""
+    if not is_submitted():
+        return {}
+    from pyspark import SparkConf, SparkContext
+
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
+
+
+def _smaller_heap(section: SparkSection, enough: int | None) -> dict[str, str]:
+    """The setting of a driver's heap of ``enough`` bytes, where that is a smaller one."""
+    limit = int(section.driver_memory[:-1]) << UNITS[section.driver_memory[-1]]
+    heap = max(enough or limit, LEAST_HEAP)
+    return {"spark.driver.memory": f"{heap >> 20}m"} if heap < limit else {}
 
 
 def _settings(section: SparkSection, *, local: bool) -> dict[str, str]:
@@ -127,7 +166,7 @@ def _start_context(settings: Mapping[str, str]) -> None:
     from pyspark.java_gateway import launch_gateway
 
     conf = SparkConf().setAppName("likewise").setAll(list(settings.items()))
-    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+    if SparkContext._gateway is not None or is_submitted():
         SparkContext.getOrCreate(conf)  # the JVM of an earlier session, or of spark-submit
         return
     reading, writing = os.pipe()

@@ -3,6 +3,10 @@
 The features go to Parquet in the physical layout of MLlib's VectorUDT, and Spark reads them as
 RDD[LabeledPoint] through an encoder that is put together over Py4J. PySpark's own way pickles a
 LabeledPoint for each row and unpickles it in the JVM.
+
+As a Spark job this file runs the whole comparison, whose last fit of SVMWithSGD is made here:
+
+    spark-submit spark_jobs/train_svm.py STUDY
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_jobs.session import picture_batches
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
@@ -23,6 +29,9 @@ __all__ = ["CachedVectors", "write_vectors"]
 ROWS_A_FILE = 8192
 ROWS_A_GROUP = 1024
 ROWS_A_PARTITION = 2000
+
+# Share of the heap beyond what Spark keeps for itself that blocks may take, by Spark's defaults.
+RESERVED, STORAGE = 300 * 2**20, 0.6
 
 
 def write_vectors(
@@ -101,12 +110,15 @@ class CachedVectors:
     """
 
     def __init__(self, spark: SparkSession, folder: Path, n_rows: int) -> None:
-        cores = spark.sparkContext.defaultParallelism
-        self._jvm: Any = spark.sparkContext._jvm
-        frame = spark.read.schema(_schema()).parquet(folder.absolute().as_uri())
-        partitions = max(1, min(cores, n_rows // ROWS_A_PARTITION))
-        whole = frame.coalesce(partitions) if partitions < cores else frame.repartition(partitions)
-        self.points = getattr(whole._jdf, "as")(self._labeled_point()).rdd()
+        context = spark.sparkContext
+        self._jvm: Any = context._jvm
+        self._size = 2 * sum(part.stat().st_size for part in folder.glob("*.parquet"))
+        self._local = str(context.master).startswith("local")
+        partitions = max(1, min(context.defaultParallelism, n_rows // ROWS_A_PARTITION))
+        with picture_batches(spark):  # a row is as large as a picture
+            frame = spark.read.schema(_schema()).parquet(folder.absolute().as_uri())
+            vectors = getattr(frame.coalesce(partitions)._jdf, "as")(self._labeled_point())
+            self.points = vectors.rdd()
 
     def _labeled_point(self) -> Any:
         """Encoder of LabeledPoint(label: Double, features: Vector)."""
@@ -125,8 +137,19 @@ class CachedVectors:
         return encoders.ProductEncoder(tag, sequence, nothing)
 
     def __enter__(self) -> CachedVectors:
-        self.points.persist(self._jvm.org.apache.spark.storage.StorageLevel.MEMORY_AND_DISK())
+        self.points.persist(self._level())
         return self
+
+    def _level(self) -> Any:
+        """In memory where all vectors have room, as float64; on disk where they have not.
+
+        A heap that holds a part of them is filled to the brim, and every step collects garbage.
+        """
+        levels = self._jvm.org.apache.spark.storage.StorageLevel
+        heap = self._jvm.java.lang.Runtime.getRuntime().maxMemory()
+        if self._local and self._size > STORAGE * (heap - RESERVED):
+            return levels.DISK_ONLY()
+        return levels.MEMORY_AND_DISK()
 
     def __exit__(
         self,
@@ -165,3 +188,9 @@ def _schema() -> Any:
     return StructType(
         [StructField("label", DoubleType(), False), StructField("features", VectorUDT(), False)]
     )
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("training.compare", "compare")

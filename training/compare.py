@@ -194,9 +194,11 @@ class _Comparison:
         )
 
     def _spark(self) -> SparkSession:
+        """A session whose heap is no larger than a layer's features, if none is there yet."""
         from spark_jobs.session import spark_session
 
-        return spark_session(self.study.config, master=self.master)
+        sizes = [path.stat().st_size for path in self.store.folder.glob("*.npy")]
+        return spark_session(self.study.config, master=self.master, heap=max(sizes))
 
     def _save_models(self, rows: Sequence[Judged], results: Sequence[Mapping[str, Any]]) -> None:
         about = {"data": self._data(), "weights": self._weights()}

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.fitted import CurvePoint, Fitted, choose, fold_scores
+from training.mapped import let_go
 from training.models import LinearScorer
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def _mllib(
     rows, label = problem.matrix.train(problem.views), problem.tiled(problem.labels.label)
     folder = store.path("vectors")
     write_vectors(folder, rows, label, scaling.mean, scaling.scale)
+    let_go(problem.matrix.rows)
     with CachedVectors(spark(), folder, len(rows)) as data:
         weight = data.fit(chosen["regParam"], chosen["stepSize"], iterations, TOLERANCE)
     own = batched_sgd(
