@@ -191,6 +191,8 @@ async def _has_work(journal: Journal, platform: Platform, since: int | None) -> 
     waiting = await journal.run(journal.unfinished, *where)
     planned = await journal.run(journal.chains.planned, *where)
     extend = bool(await journal.run(journal.meta, "extend"))
+    if platform.most_likes_calls:
+        waiting |= bool(await journal.run(journal.posts.count_without_likes, *where))
     return waiting or bool(uncovered(_chains(platform, since), planned, extend=extend))
 
 

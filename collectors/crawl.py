@@ -18,6 +18,7 @@ from collectors.journal import Journal, Progress, StoredChain
 from collectors.platforms.base import Outcome, Page
 from collectors.records import Post
 from likewise.errors import PartialError
+from likewise.progress import note
 
 if TYPE_CHECKING:
     from collectors.platforms.base import Platform
@@ -72,6 +73,7 @@ class Crawl:
             self._posts_done = True
             self._wanted.set()
             await authors
+        await self._likes()
 
     # -- posts ----------------------------------------------------------------------------
 
@@ -166,6 +168,34 @@ class Crawl:
         gone = self.client.verdict(answer).outcome is Outcome.GONE
         found = [] if gone else self.platform.read_authors(ids, answer)
         await self.journal.run(self.journal.authors.answered, *self.where, ids, found)
+
+    # -- likes that the pages left out ----------------------------------------------------
+
+    async def _likes(self) -> None:
+        """Ask the newest posts without likes for them, as many as the platform grants a run."""
+        most = self.platform.most_likes_calls
+        if not most:
+            return
+        async with bounded(self.section.concurrency) as start:
+            for post_id in await self.journal.run(
+                self.journal.posts.without_likes, *self.where, most
+            ):
+                await start(self._ask_likes(post_id))
+        left = await self.journal.run(self.journal.posts.count_without_likes, *self.where)
+        if left:
+            note(
+                f"{self.platform.host}: {left} posts have no likes yet; run likewise collect again"
+            )
+
+    async def _ask_likes(self, post_id: str) -> None:
+        try:
+            answer = await self.client.call(self.platform.likes(post_id))
+        except CallError as error:
+            self.failures.append((f"{self.platform.host} likes of {post_id}", error.reason))
+            return
+        gone = self.client.verdict(answer).outcome is Outcome.GONE
+        likes = None if gone else self.platform.read_likes(answer)
+        await self.journal.run(self.journal.note_likes, *self.where, post_id, likes)
 
 
 Work = Coroutine[Any, Any, None]

@@ -87,6 +87,12 @@ class Journal:
         cursor = self.chains.advance(platform, host, at.id, page.cursor, fresh)
         return Progress(fresh, cursor)
 
+    def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
+        """Store the likes of a post that was asked for them, and count the question."""
+        self.posts.note_likes(platform, host, post_id, likes)
+        outcome = "likes_unknown" if likes is None else "likes_told"
+        self.counters.add(platform, host, {"likes_asked": 1, outcome: 1})
+
     def read_again(
         self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
     ) -> None:

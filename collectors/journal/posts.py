@@ -14,6 +14,14 @@ from collectors.records import Post
 
 __all__ = ["Posts"]
 
+_ASKED = "likes_asked"
+"""Flag of a post that has been asked for its likes, whatever came of it."""
+
+_WITHOUT_LIKES = (
+    "FROM posts WHERE platform = ? AND host = ? AND kept "
+    f"AND json_extract(record, '$.likes') IS NULL AND flags NOT LIKE '%{_ASKED}%'"
+)
+
 
 class Posts:
     """The posts of all hosts; ``kept`` are those that pass the rules of manners."""
@@ -61,6 +69,35 @@ class Posts:
             (platform, host, moment, most),
         ).fetchone()
         return int(row[0])
+
+    # -- likes that the pages left out ----------------------------------------------------
+
+    def without_likes(self, platform: str, host: str, most: int) -> list[str]:
+        """The newest kept posts that came without likes and have not been asked for them."""
+        rows = self._db.execute(
+            f"SELECT post_id {_WITHOUT_LIKES} ORDER BY created_at DESC, post_id LIMIT ?",
+            (platform, host, most),
+        )
+        return [row[0] for row in rows]
+
+    def count_without_likes(self, platform: str, host: str) -> int:
+        """Kept posts that came without likes and have not been asked for them."""
+        row = self._db.execute(f"SELECT count(*) {_WITHOUT_LIKES}", (platform, host)).fetchone()
+        return int(row[0])
+
+    def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
+        """Store the likes of a post that was asked for them; it is not asked again."""
+        key = (platform, host, post_id)
+        [record] = self._db.execute(
+            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
+        ).fetchone()
+        if likes is not None:
+            record = json.dumps({**json.loads(record), "likes": likes}, ensure_ascii=False)
+        self._db.execute(
+            "UPDATE posts SET collected_at = ?, record = ?, flags = trim(flags || ?) "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            (time.time_ns() // 1000, record, f" {_ASKED}", *key),
+        )
 
     # -- reading again --------------------------------------------------------------------
 

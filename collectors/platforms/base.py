@@ -136,6 +136,8 @@ class Platform(ABC):
     counts_per_call: int = 0
     counted: ClassVar[frozenset[str]] = frozenset({"likes", "comments", "shares"})
     """Columns that ``counts`` reads."""
+    most_likes_calls: ClassVar[int] = 0
+    """Posts of which a run may ask the likes one by one, where the pages left them out."""
     environment: ClassVar[Mapping[str, str]] = {}
     """Environment variable -> field of the token that it fills."""
 
@@ -186,6 +188,14 @@ class Platform(ABC):
 
     def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
         """The posts that still exist; those that are absent were deleted upstream."""
+        raise NotImplementedError(self.name)
+
+    def likes(self, post_id: str) -> Request:
+        """The request for the likes of one post that came without them."""
+        raise NotImplementedError(self.name)
+
+    def read_likes(self, answer: Answer) -> int | None:
+        """The likes in an answer; None when it does not tell them."""
         raise NotImplementedError(self.name)
 
     # -- limits and tokens ----------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Flickr: photos by tag or account, with faves and views.
 
-Flickr's interface has no follower counts, so likes / views is the ratio to label by. Sources:
+Flickr's interface has no follower counts, so likes / views is the ratio to label by. Favourites
+come with the pages by an extra that Flickr's documentation does not name (``count_faves``); photos
+without it are asked one by one by the documented way (``photos.getFavorites``). Sources:
 flickr.com/services/api (photos.search, people.getPublicPhotos, photos.getInfo, photos.getFavorites,
 error codes) and recorded answers. Calls go as signed POST forms: no key stands in an address.
 """
@@ -52,6 +54,8 @@ class Flickr(Platform):
     requires_token = True
     counts_per_call = 1
     counted = frozenset({"comments", "views"})
+    most_likes_calls = 3600
+    """An hour of the key's budget."""
     environment: ClassVar = {"LIKEWISE_FLICKR_KEY": "api_key"}
 
     def plan(self, lo: int | None, hi: int) -> list[Chain]:
@@ -114,6 +118,13 @@ class Flickr(Platform):
         page = Page()
         read_photos(answer.body, page)
         return page
+
+    def likes(self, post_id: str) -> Request:
+        return _call("flickr.photos.getFavorites", photo_id=post_id, per_page="1")
+
+    def read_likes(self, answer: Answer) -> int | None:
+        photo = answer.body.find("photo")
+        return None if photo is None else fields.count(photo.get("total"), "likes", Oddities())
 
     # -- limits, tokens, errors -----------------------------------------------------------
 

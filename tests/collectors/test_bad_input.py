@@ -68,6 +68,8 @@ class Scripted:
             first, *lines = head.strip().split("\r\n")
             path = first.split(" ")[1]
             headers = dict(line.lower().split(": ", 1) for line in lines)
+            sent = await reader.readexactly(int(headers.get("content-length", 0)))
+            headers["(body)"] = sent.decode()
             self.asked.append(path)
             writer.write(self.script(path, headers))
             await writer.drain()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from test_bad_input import QUICK, Scripted, http
@@ -177,6 +177,58 @@ async def test_flickr_keeps_its_key_out_of_addresses() -> None:
         answer = await client.call(flickr.page(chain, None))
     assert flickr.read_page(chain, None, answer).cursor is None
     assert server.asked == ["/services/rest/"]
+
+
+class FreeFlickr(Flickr):
+    most_likes_calls = 2
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        return []
+
+
+def test_flickr_asks_for_the_favourites_that_a_page_left_out(tmp_path: Path) -> None:
+    photo = (
+        '<photo id="{0}" owner="2@N01" dateupload="160000000{0}" url_l="https://h.example" {1}/>'
+    )
+    photos = [photo.format(n, 'count_faves="9"' if n == 1 else "") for n in range(1, 6)]
+    totals = {"2": "20", "3": "-1", "5": "50"}
+    asked = []
+
+    def script(path: str, headers: dict[str, str]) -> bytes:
+        form = dict(parse_qsl(headers["(body)"]))
+        if form["method"] == "flickr.photos.search":
+            return rsp(f'<photos page="1" pages="1" perpage="500">{"".join(photos)}</photos>')
+        assert (form["method"], form["per_page"]) == ("flickr.photos.getFavorites", "1")
+        number = form["photo_id"]
+        asked.append(number)
+        if number not in totals:
+            return rsp('<err code="1" msg="Photo not found"/>', stat="fail")
+        return rsp(
+            f'<photo id="{number}" page="1" pages="1" perpage="1" total="{totals[number]}"/>'
+        )
+
+    with in_thread(script) as server:  # type: ignore[attr-defined]
+        study = study_of(tmp_path, platform="flickr", host=server.url, tags=["x"])
+        host = server.url.removeprefix("http://")
+        TokenStore().put(new_token("flickr", host, {"api_key": "k"}))
+
+        def gather() -> dict[str, int | None]:
+            collect_from(study, [FreeFlickr(s) for s in study.config.collect.sources])
+            return {r["post_id"]: r["likes"] for r in study.read("posts").to_pylist()}
+
+        # The newest first, two a run; nobody is asked twice, and the page's own word holds.
+        assert gather() == {"1": 9, "2": None, "3": None, "4": None, "5": 50}
+        assert sorted(asked) == ["4", "5"]
+        assert gather() == {"1": 9, "2": 20, "3": None, "4": None, "5": 50}
+        assert sorted(asked) == ["2", "3", "4", "5"]
+        gather()
+        assert len(asked) == 4
+    [counters] = study.manifest("posts").extra["counters"].values()
+    assert (counters["likes_asked"], counters["likes_told"], counters["likes_unknown"]) == (4, 2, 2)
+
+
+def rsp(inside: str, stat: str = "ok") -> bytes:
+    return http(f'<rsp stat="{stat}">{inside}</rsp>'.encode(), Content_Type="text/xml")
 
 
 def test_flickr_goes_on_by_date_after_4000_results() -> None:
