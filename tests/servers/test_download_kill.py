@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +16,6 @@ from misbehaving import Misbehaving
 
 from likewise.study import Study
 
-ROWS = 240
 CALL = "from likewise.cli import main; main()"
 
 
@@ -47,7 +44,7 @@ def survive(study: Study, kills: int, seed: int) -> int:
         process = start(study.root)
         time.sleep(moments.uniform(0.6, 3.0))
         hits += process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate()
     process = start(study.root)
     _, said = process.communicate(timeout=120)
@@ -56,23 +53,26 @@ def survive(study: Study, kills: int, seed: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("kills", "n"),
+    [(3, 240), pytest.param(50, 2_400, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
-def test_kill(server: Misbehaving, make_study: Callable[..., Study], kills: int) -> None:
+def test_kill(server: Misbehaving, make_study: Callable[..., Study], kills: int, n: int) -> None:
     server.delay = 0.02 if kills == 3 else 0.1
     urls = [
         server.url("/status/404" if number % 40 == 7 else f"/ok/{number % 50}")
-        for number in range(ROWS)
+        for number in range(n)
     ]
     study = make_study(urls, concurrency=4, per_host=4, buckets=4, max_attempts=1)
-    assert survive(study, kills, seed=kills) >= 1
+    # The last ones may find the work done.
+    assert survive(study, kills, seed=kills) >= max(1, kills - 15)
     disturbed = rows(study)
     asked = Counter(seen.path for seen in server.seen)
-    assert len({row[0] for row in disturbed}) == len(disturbed) == ROWS
+    assert len({row[0] for row in disturbed}) == len(disturbed) == n
     # A kill costs what had not reached the disk: the rows of one second and those in flight.
-    lost = sum(asked.values()) - ROWS
+    lost = sum(asked.values()) - n
     assert lost <= kills * (1.0 / server.delay * 4 + 64)
 
+    server.delay = 0.0
     calm = make_study(urls, concurrency=4, per_host=4, buckets=4, max_attempts=1)
     import shutil
 
