@@ -12,19 +12,36 @@ Stated rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.columns import numbers
 from filters.quantiles import quantile
 from likewise.errors import DataError
 
-__all__ = ["AGE_EDGES", "Correction", "Cut", "author_facts", "correction", "cut"]
+__all__ = [
+    "AGE_EDGES",
+    "Correction",
+    "Cut",
+    "author_facts",
+    "compared",
+    "correction",
+    "cut",
+    "hours",
+    "log10_histogram",
+    "log10_tenths",
+    "ratios",
+]
 
 AGE_EDGES = (30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 365.0, 730.0)
 """Ages in days between which a post's growth is taken as even."""
+
+HOUR_US = 3_600_000_000
 
 LEAST_IN_BIN = 50
 """Posts below which a bin's median says too little to correct by."""
@@ -45,7 +62,16 @@ class Cut:
 
     def labels(self, ratio: NDArray[np.float64]) -> NDArray[np.int8]:
         """1 good, 0 bad, -1 left out; shape (n,)."""
-        return np.where(ratio > self.high, 1, np.where(ratio <= self.low, 0, -1)).astype(np.int8)
+        return compared(ratio, self.low, self.high)
+
+
+def compared(
+    ratio: NDArray[np.float64],
+    low: float | NDArray[np.float64],
+    high: float | NDArray[np.float64],
+) -> NDArray[np.int8]:
+    """1 above ``high``, 0 up to ``low``, -1 between them; shape (n,)."""
+    return np.where(ratio > high, 1, np.where(ratio <= low, 0, -1)).astype(np.int8)
 
 
 def cut(
@@ -84,9 +110,56 @@ class Correction:
         age_days: NDArray[np.float64],
         hour: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        """Corrected ratios, shape (n,)."""
-        factor = np.take(self.age, age_bin(age_days)) * np.take(self.hour, hour)
+        """Corrected ratios, shape (n,); the hour -1 is an unknown one."""
+        factor = np.take(self.age, age_bin(age_days)) * np.take([*self.hour, 1.0], hour)
         return np.asarray(ratio / factor, np.float64)
+
+
+def ratios(rows: pa.RecordBatch, target: str, factors: Correction) -> NDArray[np.float64]:
+    """Corrected ratios (n,) of rows with ``likes``, ``followers``, ``age_days``, ``created_at``.
+
+    ``followers`` is what likes are divided by, but for the target ``likes``.
+    """
+    ratio = numbers(rows.column("likes"))[0].astype(np.float64)
+    if target != "likes":
+        ratio /= numbers(rows.column("followers"))[0]
+    if factors == Correction():
+        return ratio
+    age_days = rows.column("age_days").to_numpy(zero_copy_only=False)
+    return factors.apply(ratio, age_days, hours(rows.column("created_at")))
+
+
+def hours(times: pa.Array) -> NDArray[np.int64]:
+    """Hour of the day (UTC) of each moment, -1 for unknown ones; shape (n,)."""
+    moments, known = numbers(times)
+    return np.where(known, moments // HOUR_US % 24, -1)
+
+
+def log10_tenths(
+    ratio: NDArray[np.float64], label: NDArray[np.int8]
+) -> Counter[tuple[int | None, int]]:
+    """Pictures by tenth of log10(ratio), None for zero, and label; counters add up."""
+    zero = ratio <= 0
+    tenth = np.floor(np.log10(np.where(zero, 1.0, ratio)) * 10).astype(np.int64)
+    pairs, times = np.unique(np.stack([zero, tenth, label]), axis=1, return_counts=True)
+    return Counter(
+        {
+            (None if none else where, good): count
+            for (none, where, good), count in zip(pairs.T.tolist(), times.tolist(), strict=True)
+        }
+    )
+
+
+def log10_histogram(found: Counter[tuple[int | None, int]]) -> dict[str, Any]:
+    """Good and bad pictures in tenths of log10(ratio); ratios of zero stand apart."""
+    tenths = [tenth for tenth, _ in found if tenth is not None]
+    bins = range(min(tenths), max(tenths) + 1) if tenths else range(0)
+    return {
+        "log10_ratio_edges": [tenth / 10 for tenth in (*bins, bins.stop)],
+        "good": [found[tenth, 1] for tenth in bins],
+        "bad": [found[tenth, 0] for tenth in bins],
+        "zeros": found[None, 0] + found[None, 1],
+    }
 
 
 def age_bin(age_days: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.columns import numbers
 from filters.hashing import key_hashes
 from filters.outliers import Bounds
 from filters.readings import Readings
 from likewise.config import CleanSection
 
-__all__ = ["AUTHOR_KEY", "Audience", "Judged", "Known", "judge", "numbers", "reasons"]
+__all__ = ["AUTHOR_KEY", "Audience", "Judged", "Known", "judge", "reasons"]
 
 AUTHOR_KEY = ("platform", "host", "author_id")
 DAY_US = 86_400_000_000
@@ -99,12 +100,6 @@ def judge(
         pa.array(age_days, mask=np.isnan(age_days)),
         pa.array(reading.z, mask=np.isnan(reading.z)),
     )
-
-
-def numbers(column: pa.Array) -> tuple[Integers, Flags]:
-    """Integers or times (microseconds) as (values, known), each (n,); unknown ones are 0."""
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    return column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), known
 
 
 def _of_posts(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from filters.columns import changes
+
 __all__ = ["ROW", "Readings", "rows_of"]
 
 ROW = np.dtype([("key", "<u8"), ("check", "<u4"), ("known", "?"), ("at", "<i8"), ("count", "<i8")])
@@ -53,8 +55,8 @@ class Readings:
         """Sort and join ``ROW`` records, in any order."""
         rows = rows[np.lexsort([rows[name] for name in reversed(ROW.names or ())])]
         known = rows["known"]
-        starts = _changes(rows["key"]) | _changes(rows["check"])
-        again = known & ~starts & np.roll(known, 1) & ~_changes(rows["at"])
+        starts = changes(rows["key"]) | changes(rows["check"])
+        again = known & ~starts & np.roll(known, 1) & ~changes(rows["at"])
         stays = known & ~again
         at = np.flatnonzero(starts)
         n = np.add.reduceat(stays, at, dtype=np.int64) if at.size else np.empty(0, np.int64)
@@ -143,13 +145,6 @@ class Readings:
             _append(target / f"{name}.npy", [getattr(part, name) for part in parts])
         firsts = [part.first[:-1] + start for part, start in zip(parts, base, strict=False)]
         _append(target / "first.npy", [*firsts, base[-1:]])
-
-
-def _changes(column: NDArray[Any]) -> NDArray[np.bool_]:
-    """True where a value differs from the one before; the first one does."""
-    answer = np.ones(column.size, np.bool_)
-    np.not_equal(column[1:], column[:-1], out=answer[1:])
-    return answer
 
 
 def _append(path: Path, arrays: Sequence[NDArray[Any]]) -> None:

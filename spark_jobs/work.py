@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,17 @@ from likewise.tables import TABLES
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Item", "Target", "gather", "items_of", "ranges", "scatter", "spread", "whole_file"]
+__all__ = [
+    "Item",
+    "Target",
+    "gather",
+    "items_of",
+    "pieces",
+    "ranges",
+    "scatter",
+    "spread",
+    "whole_file",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,6 +72,7 @@ class Item:
     """Row groups of a table's Parquet parts: what one task reads."""
 
     number: int
+    rows: int
     groups: tuple[tuple[str, tuple[int, ...]], ...]
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -86,25 +98,31 @@ def items_of(folder: Path, at_least: int = 1) -> list[Item]:
     There are ``at_least`` so many, or as many as there are row groups.
     """
     parts = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
-    groups: list[tuple[str, int]] = []
-    rows: list[int] = []
+    groups: list[_Group] = []
     for part in parts:
         footer = pq.read_metadata(part)
         sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
-        groups += [(str(part), number) for number, size in enumerate(sizes) if size]
-        rows += [size for size in sizes if size]
-    ends = np.cumsum(rows)
-    n = max(at_least, -(-int(sum(rows)) // ITEM_ROWS))
-    # A group belongs where its middle lies.
-    share = (ends - np.asarray(rows) / 2) / max(sum(rows), 1)
-    owner = np.minimum(share * n, n - 1).astype(np.int64)
-    dealt: dict[int, dict[str, list[int]]] = {}
-    for (path, number), item in zip(groups, owner.tolist(), strict=True):
-        dealt.setdefault(item, {}).setdefault(path, []).append(number)
-    return [
-        Item(number, tuple((path, tuple(of_path)) for path, of_path in paths.items()))
-        for number, paths in enumerate(dealt.values())
-    ]
+        groups += [_Group(str(part), at, rows) for at, rows in enumerate(sizes) if rows]
+    total = sum(group.rows for group in groups)
+    n = max(at_least, -(-total // ITEM_ROWS))
+    dealt: dict[int, list[_Group]] = {}
+    before = 0
+    for group in groups:  # each belongs where its middle lies
+        dealt.setdefault((2 * before + group.rows) * n // (2 * total), []).append(group)
+        before += group.rows
+    return [_item(number, own) for number, own in enumerate(dealt.values())]
+
+
+class _Group(NamedTuple):
+    path: str
+    number: int
+    rows: int
+
+
+def _item(number: int, groups: list[_Group]) -> Item:
+    by_path = itertools.groupby(groups, key=lambda group: group.path)
+    numbers = tuple((path, tuple(group.number for group in own)) for path, own in by_path)
+    return Item(number, sum(group.rows for group in groups), numbers)
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
@@ -241,7 +259,7 @@ def ranges(folder: Path) -> list[tuple[int, int, int]]:
     Returns:
         (number, first key, last key) of each range; keys are hashes, so they are spread evenly.
     """
-    total = sum(piece.size for piece in _pieces(folder))
+    total = sum(piece.size for piece in pieces(folder))
     n = 1
     while n * RANGE_ROWS < total:
         n *= 2
@@ -252,7 +270,7 @@ def ranges(folder: Path) -> list[tuple[int, int, int]]:
 def gather(folder: Path, low: int, high: int, kind: np.dtype[Any]) -> NDArray[Any]:
     """All scattered records of ``kind`` with ``low <= key <= high``, in the order of the pieces."""
     found = [np.empty(0, kind)]
-    for piece in _pieces(folder):
+    for piece in pieces(folder):
         # Bisection by hand: NumPy's would copy the whole column out of the records.
         start = bisect.bisect_left(piece, low, key=_key)
         found.append(piece[start : bisect.bisect_right(piece, high, key=_key)])
@@ -263,5 +281,6 @@ def _key(row: Any) -> int:
     return int(row["key"])
 
 
-def _pieces(folder: Path) -> list[NDArray[Any]]:
+def pieces(folder: Path) -> list[NDArray[Any]]:
+    """The scattered records, mapped, piece by piece."""
     return [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
