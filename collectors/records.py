@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 __all__ = ["Author", "Media", "Oddities", "Post"]
@@ -30,7 +31,11 @@ class Media:
 
     def row(self) -> dict[str, Any]:
         """As an entry of the ``media`` column."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return dict(zip(_MEDIA_COLUMNS, _media_values(self), strict=True))
+
+
+_MEDIA_COLUMNS = tuple(Media.__slots__)
+_media_values = attrgetter(*_MEDIA_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -57,12 +62,13 @@ class Post:
 
     def row(self) -> dict[str, Any]:
         """Every column but the platform, the host and the time of reading; None is left out."""
-        row = {name: getattr(self, name) for name in _POST_COLUMNS}
+        row = _known(_POST_COLUMNS, _post_values(self))
         row["media"] = [media.row() for media in self.media]
-        return {name: value for name, value in row.items() if value is not None}
+        return row
 
 
 _POST_COLUMNS = tuple(name for name in Post.__slots__ if name not in {"flags", "media"})
+_post_values = attrgetter(*_POST_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -82,8 +88,12 @@ class Author:
 
     def row(self) -> dict[str, Any]:
         """Every column but the platform, the host and the time of reading; None is left out."""
-        row = {name: getattr(self, name) for name in _AUTHOR_COLUMNS}
-        return {name: value for name, value in row.items() if value is not None}
+        return _known(_AUTHOR_COLUMNS, _author_values(self))
 
 
 _AUTHOR_COLUMNS = tuple(name for name in Author.__slots__ if name != "flags")
+_author_values = attrgetter(*_AUTHOR_COLUMNS)
+
+
+def _known(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 
 from collectors.journal.counters import Counters
+from collectors.journal.schema import encode
 from collectors.manners import OPTED_OUT
 from collectors.records import Author
 
@@ -109,5 +109,5 @@ class Authors:
 def _columns(author: Author) -> tuple[str, str]:
     """Flags, and the columns as JSON; nothing of someone of whom nothing may be kept."""
     out = author.flags & OPTED_OUT
-    record = "" if out else json.dumps(author.row(), ensure_ascii=False)
+    record = "" if out else encode(author.row())
     return " ".join(sorted(author.flags)), record

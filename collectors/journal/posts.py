@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from collectors.journal.schema import encode
 from collectors.manners import OPTED_OUT, UNKEPT
 from collectors.platforms.base import Page
 from collectors.records import Post
@@ -92,7 +93,7 @@ class Posts:
             "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
         ).fetchone()
         if likes is not None:
-            record = json.dumps({**json.loads(record), "likes": likes}, ensure_ascii=False)
+            record = encode({**json.loads(record), "likes": likes})
         self._db.execute(
             "UPDATE posts SET collected_at = ?, record = ?, flags = trim(flags || ?) "
             "WHERE platform = ? AND host = ? AND post_id = ?",
@@ -137,7 +138,7 @@ class Posts:
         for name in counted:
             value = getattr(post, name)
             record.pop(name, None) if value is None else record.update({name: value})
-        text = "" if post.flags & OPTED_OUT else json.dumps(record, ensure_ascii=False)
+        text = "" if post.flags & OPTED_OUT else encode(record)
         self._db.execute(
             "UPDATE posts SET collected_at = ?, flags = ?, record = ? "
             "WHERE platform = ? AND host = ? AND post_id = ?",
@@ -176,4 +177,4 @@ def _record(post: Post) -> str:
     """A post's columns as JSON; nothing for a post of which only the key may be kept."""
     if post.flags & UNKEPT or not post.media:
         return ""
-    return json.dumps(post.row(), ensure_ascii=False)
+    return encode(post.row())

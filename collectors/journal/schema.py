@@ -1,8 +1,13 @@
-"""The journal's tables."""
+"""The journal's tables; ``record`` columns hold JSON."""
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA"]
+import json
+
+__all__ = ["SCHEMA", "encode"]
+
+encode = json.JSONEncoder(ensure_ascii=False).encode
+"""A record as text. ``json.dumps`` would make an encoder for every record."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
