@@ -6,9 +6,10 @@ The posts are generated: log-normal followers (0.5 % of the accounts unknown, 1 
 celebrities), half of the authors read twice, likes that follow the followers, a caption, two tags
 and one picture a post. ``clean`` is the verb as it is. Of ``label`` the joins with pictures and
 faces are left out (there are no 20,000,000 pictures to join with): the kept posts themselves are
-labelled, by the same code: exact median, folds by author, labels written. Both sides read and write
-the same Parquet columns, with the same codec. Each runs in a process of its own; memory is the
-largest sum of resident sets of the process and all below it.
+labelled, by the same code: exact median, folds by author, labels written; making candidates of
+them counts as labelling. Both sides read and write the same Parquet columns, with the same codec.
+Each runs in a process of its own; memory is the largest sum of resident sets of the process and
+all below it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from likewise.config import render
 from likewise.study import Study
+from likewise.tables import KEPT_POSTS
+from spark_jobs.work import Item
 
 TARGET_S, TARGET_GIB, TARGET_TIMES = 150, 8, 3
 
@@ -138,13 +145,11 @@ def generate(root: Path, posts: int, authors: int) -> None:
 
 def run_spark(root: Path) -> dict[str, float]:
     """``clean`` and the labelling of its result on ``local[2]``."""
-    from pyspark.sql import functions as F  # noqa: N812
-
     from likewise.config import LabelSection
     from spark_jobs.clean import clean
-    from spark_jobs.frames import AUTHOR_KEY, POST_KEY, counted, hashed, read_table, write_parts
-    from spark_jobs.label import labelled
+    from spark_jobs.labelled import labelled
     from spark_jobs.session import spark_session
+    from spark_jobs.work import Target, items_of, spread
 
     study = Study.open(root)
     times = {"start": time.perf_counter()}
@@ -152,24 +157,53 @@ def run_spark(root: Path) -> dict[str, float]:
     times["session"] = time.perf_counter()
     rows = clean(study).rows
     times["clean"] = time.perf_counter()
-    wide, check = hashed(POST_KEY)
-    candidates = read_table(spark, study, "kept_posts").select(
-        F.col("post_id").alias("picture_id"),
-        *POST_KEY,
-        F.lit(0).alias("media_index"),
-        F.lit(0).alias("bucket"),
-        "author_id",
-        hashed(AUTHOR_KEY)[0].alias("author_hash"),
-        wide.alias("post_hash"),
-        check.alias("post_check"),
-        *("likes", "followers", "created_at", "age_days"),
-        F.lit(None).cast("int").alias("n_faces"),
-    )
-    labels, _ = labelled(candidates, LabelSection(), seed=1)
-    with counted(labels) as (kept, counts):
-        write_parts(kept, "labels", root / "labels")
+    for name in ("labels", "candidates", "scratch"):
+        (root / name).mkdir()
+    items = items_of(study.table_path("kept_posts"))
+    spread(spark, Candidates(root / "candidates"), items)
+    target = Target("labels", root / "labels", root / "scratch")
+    counts, _ = labelled(spark, root / "candidates", target, LabelSection(), seed=1)
     times["label"] = time.perf_counter()
     return _lengths(times) | {"kept": rows, "labels": counts.rows_out}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Kept posts as what the joins of ``label`` give: one picture a post, narrow, with hashes."""
+
+    folder: Path
+
+    def __call__(self, item: Item) -> None:
+        """Write one part."""
+        from filters.hashing import xxhash64
+        from spark_jobs.labelled import CANDIDATES
+
+        post_key, author_key = ("platform", "host", "post_id"), ("platform", "host", "author_id")
+        facts = ("likes", "followers", "created_at", "age_days")
+        names = dict.fromkeys([*post_key, *author_key, *facts])
+        schema = pa.schema([KEPT_POSTS.schema.field(name) for name in names])
+        with pq.ParquetWriter(
+            self.folder / f"{item.number}.parquet", CANDIDATES, compression="zstd"
+        ) as writer:
+            for batch in item.batches(schema):
+                known = dict(zip(names, batch.columns, strict=True))
+                zeros = pa.array(np.zeros(batch.num_rows, np.int32))
+                hashes = [
+                    pa.array(xxhash64([known[name] for name in key]).view(np.int64))
+                    for key in (author_key, post_key)
+                ]
+                more = dict(zip(("author_hash", "post_hash"), hashes, strict=True))
+                columns = {
+                    **known,
+                    **more,
+                    "picture_id": known["post_id"],
+                    "media_index": zeros,
+                    "bucket": zeros,
+                    "n_faces": pa.nulls(batch.num_rows, pa.int32()),
+                }
+                writer.write_batch(
+                    pa.record_batch([columns[n] for n in CANDIDATES.names], schema=CANDIDATES)
+                )
 
 
 def run_duckdb(root: Path) -> dict[str, float]:
@@ -259,7 +293,10 @@ def _forget(root: Path) -> None:
     """Remove what an earlier run of the benchmark made."""
     import shutil
 
-    for name in ("tables/kept_posts", "labels", "duckdb-kept", "duckdb-labels"):
+    for name in (
+        *("tables/kept_posts", "labels", "candidates", "scratch"),
+        *("duckdb-kept", "duckdb-labels"),
+    ):
         shutil.rmtree(root / name, ignore_errors=True)
 
 

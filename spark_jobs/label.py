@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["label"]
 
-CODE = 1
+CODE = 2
 
 
 def label(
