@@ -4,15 +4,20 @@
     python -m benchmarks.compare --full           # GridSearchCV whole, not from one fold
     python -m benchmarks.compare --rows 2000 --columns 512 --trees 20
 
+    python -m benchmarks.compare --only refit mllib_ours
+
 Features are made up: rectified, with a decaying spectrum and labels that a true direction decides
-in part, which is where the published scores of such features lie. CPU time is that of the process
-and all below it (the JVM counts). Memory is the largest resident set of them together, beside the
-features' own size. GridSearchCV's time is five times that of one fold unless ``--full`` is given.
+in part, which is where the published scores of such features lie; 42 % of the values are not 0
+(``--density`` asks for another share, 1 for features without a ReLU). CPU time is that of the
+process and all below it (the JVM counts). Memory is the largest resident set of them together,
+beside the features' own size. GridSearchCV's time is five times that of one fold unless ``--full``
+is given. scikit-learn-intelex is measured where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import subprocess
@@ -27,6 +32,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from training.mapped import create
+
 C_VALUES = [10.0**e for e in range(-6, 6)]
 FOLDS = 5
 STEPS = (0.1, 1.0, 10.0)
@@ -34,21 +41,31 @@ REGS = [10.0**e for e in range(-6, 1)]
 
 
 class Data:
-    """Features, signs and folds of a given size; the same in every process."""
+    """Features, signs and folds of a given size; the same in every process.
 
-    def __init__(self, rows: int, columns: int) -> None:
+    The features are mapped from a file, as those of ``likewise compare`` are.
+    """
+
+    def __init__(self, rows: int, columns: int, density: float | None = None) -> None:
         rng = np.random.default_rng(0)
         rank = min(256, columns)
         spectrum = (1 / np.sqrt(1 + np.arange(rank))).astype(np.float32)
         mix = rng.normal(size=(rank, columns)).astype(np.float32)
         direction = rng.normal(size=columns).astype(np.float32)
-        self.rows = np.empty((rows, columns), np.float32)
+        self.scratch = tempfile.TemporaryDirectory()
+        self.path = Path(self.scratch.name) / "rows.npy"
+        self.rows = create(self.path, (rows, columns))
+        level = None
         for at in range(0, rows, 1000):
             part = self.rows[at : at + 1000]
             latent = rng.standard_normal((len(part), rank), np.float32) * spectrum
             part[:] = latent @ mix
             part += 0.5 * rng.standard_normal(part.shape, np.float32) - 0.5
-            np.maximum(part, 0, out=part)
+            if density is not None:
+                level = np.quantile(part, 1 - density) if level is None else level
+                part -= level
+            if density != 1:
+                np.maximum(part, 0, out=part)
         signal = self.rows @ direction
         signal = (signal - signal.mean()) / signal.std()
         self.sign = np.where(signal + 2 * rng.normal(size=rows) > 0, 1, -1).astype(np.float32)
@@ -94,12 +111,46 @@ def grid_search(data: Data, options: argparse.Namespace) -> dict[str, object]:
     return {"ap": search.cv_results_["split0_test_score"].tolist(), "times": times}
 
 
-def forest_ours(data: Data, options: argparse.Namespace) -> dict[str, object]:
-    """The whole forest as ``likewise compare`` fits it."""
-    from training.forest import grow
+def refit(data: Data, _: argparse.Namespace) -> dict[str, object]:
+    """The last fit of the winner by LinearSVC, as ``likewise compare`` asks for it."""
+    before = _resident()
+    from training.liblinear import fit
 
-    grow(data.rows, (data.sign > 0).astype(np.int64), None, options.trees, jobs=2, seed=0)
-    return {}
+    bare = (_resident() - before) / data.rows.nbytes
+    fit(data.rows, data.sign, np.ones(len(data.rows)), 1e-4, 0)
+    return {"density": np.count_nonzero(data.rows) / data.rows.size, "bare": bare}
+
+
+def forest_ours(data: Data, options: argparse.Namespace) -> dict[str, object]:
+    """The whole forest as ``likewise compare`` fits it, in bundles."""
+    return _forest(data, options.trees, "scikit-learn")
+
+
+def forest_intelex(data: Data, options: argparse.Namespace) -> dict[str, object]:
+    """The same with scikit-learn-intelex."""
+    return _forest(data, options.trees, "intelex")
+
+
+def _forest(data: Data, trees: int, engine: str) -> dict[str, object]:
+    from training.forest import BUNDLE, Bundle, grow_bundle
+
+    everyone = np.arange(len(data.rows))
+    held = everyone[data.fold == 0]
+    votes = []
+    for number, at in enumerate(range(0, trees, BUNDLE)):
+        bundle = Bundle(
+            path=data.path,
+            grown=everyone,
+            label=(data.sign > 0).astype(np.int64),
+            weight=np.ones(len(everyone)),
+            scored=held,
+            trees=min(BUNDLE, trees - at),
+            seed=number,
+            engine=engine,
+            kept=True,
+        )
+        votes.append(grow_bundle(bundle, jobs=2)["votes"])
+    return {"mean_vote": float(np.mean(votes))}
 
 
 def forest_sklearn(data: Data, options: argparse.Namespace) -> dict[str, object]:
@@ -124,18 +175,31 @@ def sgd_grid(data: Data, _: argparse.Namespace) -> dict[str, object]:
 
 
 def mllib_ours(data: Data, _: argparse.Namespace) -> dict[str, object]:
-    """Vectors prepared once and cached, then two fits by MLlib."""
+    """Vectors on disk, in the small heap that ``likewise compare`` starts Spark with."""
+    return _mllib(data, heap=data.rows.nbytes)
+
+
+def mllib_cached(data: Data, _: argparse.Namespace) -> dict[str, object]:
+    """Vectors in memory, in the heap of ``[spark] driver_memory``."""
+    return _mllib(data, heap=None)
+
+
+def _mllib(data: Data, heap: int | None) -> dict[str, object]:
     from spark_jobs.session import spark_session
     from spark_jobs.train_svm import CachedVectors, write_vectors
+    from training.mapped import let_go
     from training.sgd import Scaling
 
-    spark = spark_session()
-    scaling = Scaling(data.rows)
+    before = _resident()
+    spark = spark_session(heap=heap)
     spark.range(1).count()
+    bare = _resident() - before
+    scaling = Scaling(data.rows)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "vectors"
         start = cpu_seconds()
         write_vectors(folder, data.rows, (data.sign > 0).astype(int), scaling.mean, scaling.scale)
+        let_go(data.rows)
         with CachedVectors(spark, folder, len(data.rows)) as vectors:
             vectors.points.count()
             prepared = cpu_seconds()
@@ -143,7 +207,8 @@ def mllib_ours(data: Data, _: argparse.Namespace) -> dict[str, object]:
             first = cpu_seconds()
             vectors.fit(1e-4, 1.0, 100, 0.0)
             second = cpu_seconds()
-    return {"prepare": prepared - start, "first": first - prepared, "second": second - first}
+    times = {"prepare": prepared - start, "first": first - prepared, "second": second - first}
+    return {**times, "bare": bare / data.rows.nbytes}
 
 
 def mllib_pyspark(data: Data, _: argparse.Namespace) -> dict[str, object]:
@@ -172,12 +237,21 @@ def mllib_pyspark(data: Data, _: argparse.Namespace) -> dict[str, object]:
 PARTS: dict[str, Callable[[Data, argparse.Namespace], dict[str, object]]] = {
     "solver": solver,
     "grid_search": grid_search,
+    "refit": refit,
+    "refit_sparse": refit,
+    "refit_dense": refit,
     "forest_ours": forest_ours,
     "forest_sklearn": forest_sklearn,
+    "forest_intelex": forest_intelex,
     "sgd_grid": sgd_grid,
     "mllib_ours": mllib_ours,
+    "mllib_cached": mllib_cached,
     "mllib_pyspark": mllib_pyspark,
 }
+
+
+DENSITY = {"refit": 1 / 3, "refit_sparse": 0.2, "refit_dense": 1.0}
+"""Share of values that are not 0 in the parts that do not take the features of all others."""
 
 
 def _family() -> list[psutil.Process]:
@@ -199,20 +273,25 @@ def cpu_seconds() -> float:
 
 def _watch(peak: list[int], stop: threading.Event) -> None:
     while not stop.wait(0.1):
-        now = 0
-        for process in _family():
-            try:
-                now += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        peak[0] = max(peak[0], now)
+        peak[0] = max(peak[0], _resident())
+
+
+def _resident() -> int:
+    """Bytes of the resident sets of this process and all below it."""
+    total = 0
+    for process in _family():
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
 
 
 def one(name: str, options: argparse.Namespace) -> None:
     """Run one part in this process and print its measures as JSON."""
-    data = Data(options.rows, options.columns)
+    data = Data(options.rows, options.columns, DENSITY.get(name, options.density))
     stop, peak = threading.Event(), [0]
-    base = sum(process.memory_info().rss for process in _family()) - data.rows.nbytes
+    base = _resident() - data.rows.nbytes
     watcher = threading.Thread(target=_watch, args=(peak, stop), daemon=True)
     watcher.start()
     cpu, wall = cpu_seconds(), time.monotonic()
@@ -229,50 +308,95 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.compare", "--part", name]
     command += ["--rows", str(options.rows), "--columns", str(options.columns)]
     command += ["--trees", str(options.trees), *(["--full"] if options.full else [])]
+    command += [] if options.density is None else ["--density", str(options.density)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         print(f"{name}: failed, its own output is above", file=sys.stderr)
-        return dict.fromkeys(("cpu", "memory", "prepare"), math.nan)
+        return dict.fromkeys(("cpu", "memory", "prepare", "first", "second", "bare"), math.nan)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(f"{name}: {found}", file=sys.stderr)
     return found
 
 
 def table(found: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
-    """Measures beside the targets, as Markdown."""
+    """Measures beside the targets, as Markdown; what was not measured is left out."""
+    lines = [f"| {options.rows:,} x {options.columns:,} | measured | target |", "|---|---|---|"]
+    for rows, needs in (
+        (_curve_rows, ("solver", "grid_search")),
+        (_refit_rows, ("refit", "refit_sparse", "refit_dense")),
+        (_forest_rows, ("forest_ours", "forest_sklearn")),
+        (_mllib_rows, ("mllib_ours", "mllib_cached", "mllib_pyspark")),
+    ):
+        if set(needs) <= set(found):
+            lines += [f"| {' | '.join(row)} |" for row in rows(found, options)]
+    return "\n".join(lines)
+
+
+Found = dict[str, dict[str, float]]
+Rows = list[tuple[str, str, str]]
+
+
+def _curve_rows(found: Found, options: argparse.Namespace) -> Rows:
     ours, peer = found["solver"], found["grid_search"]
     searched = peer["cpu"] * peer["times"]
-    worst = max(abs(a - b) for a, b in zip(ours["ap"], peer["ap"], strict=True))
-    grown, alone = found["forest_ours"]["cpu"], found["forest_sklearn"]["cpu"]
-    cached, pickled = found["mllib_ours"], found["mllib_pyspark"]
+    pairs = zip(ours["ap"], peer["ap"], strict=True)  # type: ignore[call-overload]
+    worst = max(abs(a - b) for a, b in pairs)
     extrapolated = "" if options.full else ", from one fold"
-    size = f"{options.rows:,} x {options.columns:,}"
-    rows = [
+    return [
         ("C-curve, batched solver, 12 C x 5 folds and all rows", f"{ours['cpu']:.0f} CPU-s", ""),
         (f"C-curve, GridSearchCV(LinearSVC){extrapolated}", f"{searched:.0f} CPU-s", ""),
         ("times fewer CPU-seconds", f"{searched / ours['cpu']:.1f}", "at least 8"),
         ("largest difference of AP on the first fold", f"{worst:.4f}", "at most 0.002"),
         ("memory of the solver / features", f"{ours['memory']:.1f}", "at most 3"),
-        ("memory of LinearSVC / features", f"{peer['memory']:.1f}", ""),
+        ("memory of GridSearchCV(LinearSVC) / features", f"{peer['memory']:.1f}", ""),
+    ]
+
+
+def _refit_rows(found: Found, _: argparse.Namespace) -> Rows:
+    return [
+        (
+            f"LinearSVC's last fit, {found[name]['density']:.0%} of the values not 0: "
+            "memory / features",
+            f"{found[name]['memory']:.1f}, of which the libraries {found[name]['bare']:.1f}",
+            "at most 3",
+        )
+        for name in ("refit", "refit_sparse", "refit_dense")
+    ]
+
+
+def _forest_rows(found: Found, options: argparse.Namespace) -> Rows:
+    grown, alone = found["forest_ours"]["cpu"], found["forest_sklearn"]["cpu"]
+    rows = [
         (f"random forest, {options.trees} trees", f"{grown:.0f} CPU-s", ""),
         ("beside scikit-learn alone", f"{grown / alone:.2f} x", "at most 1.1 x"),
-        (
-            "SVMWithSGD's grid of 21 points x 5 folds, batched",
-            f"{found['sgd_grid']['cpu']:.0f} CPU-s",
-            "",
-        ),
-        ("MLlib: vectors prepared and cached", f"{cached['prepare']:.0f} CPU-s", "once"),
-        ("MLlib: the same through PySpark", f"{pickled['prepare']:.0f} CPU-s", ""),
-        ("MLlib: a fit of 100 steps, first / second", _fits(cached), ""),
-        ("MLlib: memory, JVM and Python / features", f"{cached['memory']:.1f}", "at most 3"),
-        ("MLlib: the same through PySpark", f"{pickled['memory']:.1f}", ""),
     ]
-    lines = [f"| {size} | measured | target |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    if "forest_intelex" in found:
+        faster = found["forest_intelex"]["cpu"]
+        rows.append(("with scikit-learn-intelex", f"{faster:.0f} CPU-s", ""))
+    return rows
 
 
-def _fits(cached: dict[str, float]) -> str:
-    return f"{cached['first']:.0f} / {cached['second']:.0f} CPU-s"
+def _mllib_rows(found: Found, _: argparse.Namespace) -> Rows:
+    ours, cached, peer = found["mllib_ours"], found["mllib_cached"], found["mllib_pyspark"]
+    rows = []
+    for name, part in (("on disk, small heap", ours), ("in memory, heap of 2 GB", cached)):
+        fits = f"{part['first']:.0f} / {part['second']:.0f} CPU-s"
+        memory = f"{part['memory']:.1f}, of which the bare session {part['bare']:.1f}"
+        rows += [
+            (f"MLlib, vectors {name}: prepared", f"{part['prepare']:.0f} CPU-s", "once"),
+            ("a fit of 100 steps, first / second", fits, ""),
+            ("memory, JVM and Python / features", memory, "at most 3"),
+        ]
+    return [
+        *rows,
+        ("MLlib through PySpark: prepared", f"{peer['prepare']:.0f} CPU-s", ""),
+        ("MLlib through PySpark: memory", f"{peer['memory']:.1f}", ""),
+    ]
+
+
+def _installed() -> list[str]:
+    absent = importlib.util.find_spec("sklearnex") is None
+    return [name for name in PARTS if not (absent and name == "forest_intelex")]
 
 
 def main() -> None:
@@ -282,12 +406,14 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=4_096)
     parser.add_argument("--trees", type=int, default=500)
     parser.add_argument("--full", action="store_true", help="the whole GridSearchCV")
+    parser.add_argument("--density", type=float, help="share of the values that are not 0")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="these parts, no others")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
         one(options.part, options)
         return
-    found = {name: measure(name, options) for name in PARTS}
+    found = {name: measure(name, options) for name in options.only or _installed()}
     print(table(found, options))
 
 

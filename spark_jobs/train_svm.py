@@ -69,6 +69,7 @@ def write_vectors(
                 end = min(at + ROWS_A_GROUP, stop)
                 scaled = ((rows[at:end] - mean) / scale).astype(np.float32)
                 writer.write_table(_vectors(scaled, label[at:end], schema))
+    pa.default_memory_pool().release_unused()
 
 
 def _vector_type() -> Any:

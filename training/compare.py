@@ -194,11 +194,12 @@ class _Comparison:
         )
 
     def _spark(self) -> SparkSession:
-        """A session whose heap is no larger than a layer's features, if none is there yet."""
+        """A session; if none is there yet, with a heap no larger than a layer's features."""
         from spark_jobs.session import spark_session
 
         sizes = [path.stat().st_size for path in self.store.folder.glob("*.npy")]
-        return spark_session(self.study.config, master=self.master, heap=max(sizes))
+        heap = None if self.settings.backend == "spark" else max(sizes)
+        return spark_session(self.study.config, master=self.master, heap=heap)
 
     def _save_models(self, rows: Sequence[Judged], results: Sequence[Mapping[str, Any]]) -> None:
         about = {"data": self._data(), "weights": self._weights()}

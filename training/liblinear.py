@@ -26,6 +26,7 @@ __all__ = ["Reference", "bytes_needed", "fit"]
 
 NODE, DENSE, SPARSE = 16, 8, 12
 CHUNK = 256
+MOST_STEPS = 10_000
 
 # liblinear and scikit-learn's wrapper count non-zero values in 32 bits.
 MOST_VALUES = 2**31 - 1
@@ -68,7 +69,7 @@ def fit(
         keep: (n,) rows to fit on; all of them without it.
     """
     chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep)
-    model = LinearSVC(C=c, dual="auto", max_iter=10_000, random_state=seed)
+    model = LinearSVC(C=c, dual="auto", max_iter=MOST_STEPS, random_state=seed)
     design = _design(rows, chosen)
     let_go(rows)
     with warnings.catch_warnings(record=True) as caught:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,12 @@ def create(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     """A (n, d) float32 array of zeros in a new ``.npy`` file; an older file is replaced.
 
     Raises:
-        OSError: the disk has no room. It is reserved at once, since a mapping that finds the disk
-            full later on ends the process.
+        OSError: the disk has no room. All of it is reserved at once, since a mapping that finds
+            the disk full later on ends the process.
     """
+    size = 4 * shape[0] * shape[1]
+    if size > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, f"{size >> 20:,} MiB needed for the features", str(path))
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

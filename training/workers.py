@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["Workers"]
 
 Task = Callable[..., "Point"]
+
+# Calls that a core of the cluster gets before their results are kept.
+WAVE = 4
+
+# What joblib-spark 0.6 makes joblib and Spark say: of tasks of several cores and of tags of Spark
+# Connect, neither of which is used here, and that it speaks joblib's older interface.
+HARMLESS = (
+    "Spark .* stage-level scheduling",
+    "Spark session is not provided",
+    "`apply_async` is deprecated",
+)
 
 
 @dataclass(frozen=True)
@@ -58,23 +69,27 @@ class Workers:
         if self.spark is not None:
             yield from self._on_spark(task, calls)
         else:
-            yield from _parallel(task, calls, n_jobs=self.jobs)
+            yield from _parallel(task, calls, self.jobs, return_as="generator")
 
     def _on_spark(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
         from joblibspark import register_spark
 
         assert self.spark is not None
-        session = self.spark()
+        cores = self.spark().sparkContext.defaultParallelism
         register_spark()
-        with warnings.catch_warnings():
-            # It is about tasks that ask for more than one core; ours do not.
-            warnings.filterwarnings("ignore", "Spark .* stage-level scheduling")
-            with joblib.parallel_config("spark"):
-                found = _parallel(task, calls, n_jobs=session.sparkContext.defaultParallelism)
-                yield from list(found)
+        # joblib-spark hands no results over before all are there: waves keep what is finished.
+        for at in range(0, len(calls), WAVE * cores):
+            with warnings.catch_warnings():
+                for words in HARMLESS:
+                    warnings.filterwarnings("ignore", words)
+                with joblib.parallel_config("spark"):
+                    found = _parallel(task, calls[at : at + WAVE * cores], -1, return_as="list")
+            yield from found
 
 
-def _parallel(task: Task, calls: Sequence[Mapping[str, Any]], n_jobs: int) -> Iterator[Point]:
-    run = joblib.Parallel(n_jobs=n_jobs, return_as="generator", batch_size=1)
-    results: Iterator[Point] = run(joblib.delayed(task)(**call) for call in calls)
+def _parallel(
+    task: Task, calls: Sequence[Mapping[str, Any]], n_jobs: int, *, return_as: str
+) -> Iterable[Point]:
+    run = joblib.Parallel(n_jobs, return_as=return_as, batch_size=1)
+    results: Iterable[Point] = run(joblib.delayed(task)(**call) for call in calls)
     return results
