@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["publish", "refresh_digests"]
 
-_BATCH = 4096
+_BATCH = 1024
+"""Rows that are read at once: larger batches only cost memory."""
+_BATCHES = 8
+"""Batches of one row group."""
 CODE = 1
 
 
@@ -204,8 +207,9 @@ def _write(
         pq.ParquetWriter(folder / "part-0000.parquet", schema, compression="zstd") as writer,
     ):
         time_column = "collected_at" if name == "posts" else "fetched_at"
-        for table in _tables(rows(), schema, time_column):
-            writer.write_table(table)
+        tables = _tables(rows(), schema, time_column)
+        while group := list(islice(tables, _BATCHES)):
+            writer.write_table(pa.concat_tables(group))
     return stage.publish(funnel=funnel, digest=digest, **extra)
 
 
