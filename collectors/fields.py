@@ -56,20 +56,22 @@ def identifier(value: Any) -> str | None:
     return plain(str(value))
 
 
-def plain(value: Any) -> str | None:
+def plain(value: Any, oddities: Oddities | None = None) -> str | None:
     """Text without control, direction and half characters; None when nothing is left."""
     if not isinstance(value, str):
         return None
     if not value.isprintable():
-        value = _CONTROL.sub("", value)
+        value, removed = _CONTROL.subn("", value)
+        if removed and oddities is not None:
+            oddities["control_characters"] += 1
     return value.strip() or None
 
 
-def strip_html(value: Any) -> str | None:
+def strip_html(value: Any, oddities: Oddities | None = None) -> str | None:
     """The plain text of an HTML fragment as Mastodon sends it."""
     if not isinstance(value, str):
         return None
-    return plain(html.unescape(_ELEMENT.sub("", _BREAK.sub("\n", value))))
+    return plain(html.unescape(_ELEMENT.sub("", _BREAK.sub("\n", value))), oddities)
 
 
 def count(value: Any, name: str, oddities: Oddities) -> int | None:
@@ -77,7 +79,7 @@ def count(value: Any, name: str, oddities: Oddities) -> int | None:
     if value is None or value == "":
         return None
     try:
-        number = int(value) if not isinstance(value, bool) else -1
+        number = int("a flag" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError):
         oddities[f"{name}_not_a_number"] += 1
         return None

@@ -97,7 +97,8 @@ class Authors:
         self.store(platform, host, found)
         self._mark(platform, host, ids, "asked")
         missing = len(set(ids) - {a.author_id for a in found})
-        self._counters.add(platform, host, {"authors_unknown": missing})
+        figures = {"authors_asked": len(ids), "authors_unknown": missing}
+        self._counters.add(platform, host, figures)
 
     def _mark(self, platform: str, host: str, ids: Iterable[str], state: str) -> None:
         self._db.executemany(

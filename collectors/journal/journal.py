@@ -83,7 +83,9 @@ class Journal:
         self.counters.add(platform, host, {f"dropped:{k}": v for k, v in page.dropped.items()})
         self.counters.add(platform, host, {f"odd:{k}": v for k, v in page.oddities.items()})
         again = len(page.posts) - fresh
-        self.counters.add(platform, host, {"pages": 1, "posts_again": again})
+        empty = int(page.cursor is not None and not page.posts and not page.dropped)
+        pages = {"pages": 1, "pages_empty": empty, "posts_again": again}
+        self.counters.add(platform, host, pages)
         cursor = self.chains.advance(platform, host, at.id, page.cursor, fresh)
         return Progress(fresh, cursor)
 

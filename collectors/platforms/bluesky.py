@@ -243,7 +243,7 @@ def read_post(raw: Any, page: Page) -> None:
             comments=fields.count(view.get("replyCount"), "comments", odd),
             shares=fields.count(view.get("repostCount"), "shares", odd),
             tags=_tags(record),
-            text=fields.plain(record.get("text")),
+            text=fields.plain(record.get("text"), odd),
             language=next((fields.plain(x) for x in fields.listed(record.get("langs"))), None),
             sensitive=bool(_SENSITIVE & set(labels)),
             labels=labels,

@@ -264,7 +264,7 @@ def read_photo(photo: ET.Element, page: Page, album_owner: str | None = None) ->
             comments=fields.count(comments, "comments", odd),
             views=fields.count(views, "views", odd),
             tags=_tags(photo),
-            text=_text(photo),
+            text=_text(photo, odd),
             visibility="public" if public == "1" else "private",
             sensitive=None if safety is None else safety > 0,
             labels=[f"license:{photo.get('license')}"] if photo.get("license") else [],
@@ -308,9 +308,10 @@ def _tags(photo: ET.Element) -> list[str]:
     return list(dict.fromkeys(plain.lower() for name in names if (plain := fields.plain(name))))
 
 
-def _text(photo: ET.Element) -> str | None:
+def _text(photo: ET.Element, odd: Oddities) -> str | None:
     title = photo.get("title") or photo.findtext("title")
-    parts = (fields.plain(title), fields.strip_html(photo.findtext("description")))
+    description = fields.strip_html(photo.findtext("description"), odd)
+    parts = (fields.plain(title, odd), description)
     return "\n".join(part for part in parts if part) or None
 
 

@@ -285,8 +285,8 @@ def read_media(raw: Any, page: Page, author_id: str | None) -> None:
         page.dropped["malformed"] += 1
         return
     owner = fields.identifier(fields.table(node.get("owner")).get("id"))
-    text = fields.plain(node.get("caption"))
     odd = page.oddities
+    text = fields.plain(node.get("caption"), odd)
     page.posts.append(
         Post(
             post_id=post_id,

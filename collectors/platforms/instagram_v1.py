@@ -135,7 +135,7 @@ def read_media(entry: Mapping[str, Any], page: Page) -> None:
     likes = fields.table(entry.get("likes")).get("count", entry.get("like_count"))
     comments = fields.table(entry.get("comments")).get("count", entry.get("comment_count"))
     caption = fields.table(entry.get("caption"))
-    text = fields.plain(caption.get("text") or caption.get("message"))
+    text = fields.plain(caption.get("text") or caption.get("message"), odd)
     given = [fields.plain(tag) for tag in fields.listed(entry.get("tags"))]
     page.authors.append(author)
     page.posts.append(

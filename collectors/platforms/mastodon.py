@@ -359,7 +359,7 @@ def read_status(status: Any, page: Page) -> None:
             comments=fields.count(status.get("replies_count"), "comments", odd),
             shares=fields.count(status.get("reblogs_count"), "shares", odd),
             tags=_tags(status),
-            text=fields.strip_html(status.get("content")),
+            text=fields.strip_html(status.get("content"), odd),
             language=fields.plain(status.get("language")),
             visibility=visibility,
             sensitive=fields.flag(status.get("sensitive")),

@@ -16,7 +16,7 @@ import pytest
 
 from collectors import fields
 from collectors.buckets import BucketSpec
-from collectors.client import CallError, Client, Limits, open_session
+from collectors.client import MAX_BODY, CallError, Client, Limits, open_session
 from collectors.crawl import Crawl
 from collectors.journal import Journal
 from collectors.platforms.base import Answer, Chain, Request
@@ -134,6 +134,8 @@ async def call(
 
 CUT = gzip.compress(json.dumps([status("1")] * 50).encode())[:-40]
 
+BOMB = gzip.compress(b"[" + b" " * (MAX_BODY + 1) + b"]")
+
 BAD = {
     "html": http(b"<!DOCTYPE html><h1>busy</h1>", Content_Type="text/html"),
     "broken_json": http(b'[{"id": "1", "acc'),
@@ -141,6 +143,7 @@ BAD = {
     "http_503": http({"error": "x"}, status="503 Busy"),
     "error_in_200": http({"error": "This is not a timeline"}),
     "truncated": http([status("1")], Content_Length="99999"),
+    "body_too_large": http(BOMB, Content_Encoding="gzip"),
     "connection": b"",
     "protocol": b"this is not HTTP\r\n\r\n",
 }
@@ -162,11 +165,23 @@ async def test_a_bad_answer_that_stays_is_a_named_failure(reason: str) -> None:
     assert counters == {"calls": QUICK.attempts, reason: QUICK.attempts}
 
 
-async def test_a_gzip_body_that_is_cut_is_asked_again() -> None:
-    answers = iter([http(CUT, Content_Encoding="gzip"), http([status("1")])])
-    answer, counters = await call(lambda *_: next(answers))
-    assert len(answer.body) == 1
-    assert counters["truncated"] + counters["broken_json"] == 1
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (http(CUT, Content_Encoding="gzip"), "broken_json"),
+        (http(b"no gzip at all", Content_Encoding="gzip"), "truncated"),
+        (http([status("1")], Content_Length="30"), "protocol"),
+        (http([status("1")], Content_Length="many"), "protocol"),
+        (http([status("1")], Content_Length="-1"), "protocol"),
+        (http(b"\xff\xfe[]"), "broken_json"),
+        (http(b"[" * 100_000), "broken_json"),
+    ],
+)
+async def test_bodies_that_are_not_what_their_headers_say(answer: bytes, reason: str) -> None:
+    answers = iter([answer, http([status("1")])])
+    good, counters = await call(lambda *_: next(answers))
+    assert len(good.body) == 1
+    assert counters == {"calls": 2, reason: 1}
 
 
 async def test_a_silent_server_times_out() -> None:
@@ -275,8 +290,9 @@ async def test_empty_pages_need_not_be_the_end(tmp_path: Path) -> None:
             return http([status(f"1{after}")], Link=link(url, texts[after]))
         return http([])
 
-    journal, _, _ = await crawl(tmp_path, pages, FreePixelfed)
+    journal, found, _ = await crawl(tmp_path, pages, FreePixelfed)
     assert ids(journal) == ["1", "120"]
+    assert journal.counters.of(*found.where)["pages_empty"] == 1
     journal.__exit__()
 
 
@@ -314,9 +330,14 @@ async def test_odd_posts_are_kept_or_named(tmp_path: Path) -> None:
     counters = journal.counters.of(*found.where)
     assert counters["dropped:malformed"] == 5
     assert counters["dropped:reblog"] == 1
-    assert counters["odd:likes_negative"] == 2
-    assert counters["odd:likes_too_large"] == 1
-    assert counters["odd:created_at_implausible"] == 2
+    odd_ones = {name: n for name, n in counters.items() if name.startswith("odd:")}
+    assert odd_ones == {
+        "odd:likes_negative": 1,
+        "odd:likes_not_a_number": 1,
+        "odd:likes_too_large": 1,
+        "odd:created_at_implausible": 2,
+        "odd:control_characters": 1,
+    }
     assert len(posts) + 6 == len(odd)
     journal.__exit__()
 
@@ -330,7 +351,8 @@ async def test_followers_of_zero_are_asked_once(tmp_path: Path) -> None:
         zero = {"id": "7", "acct": "a", "followers_count": 0}
         return http([status(str(n), account=zero) for n in range(5)], Link=link(url, "0"))
 
-    journal, _, server = await crawl(tmp_path, pages)
+    journal, found, server = await crawl(tmp_path, pages)
+    assert journal.counters.of(*found.where)["authors_asked"] == 1
     assert sum("accounts/7" in path for path in server.asked) == 1
     rows = journal.db.execute("SELECT source, record FROM authors")
     followers = {source: json.loads(record)["followers"] for source, record in rows}
