@@ -183,7 +183,11 @@ class Candidates:
         names = dict.fromkeys([*post_key, *author_key, *facts])
         schema = pa.schema([KEPT_POSTS.schema.field(name) for name in names])
         with pq.ParquetWriter(
-            self.folder / f"{item.number}.parquet", CANDIDATES, compression="zstd"
+            self.folder / f"{item.number}.parquet",
+            CANDIDATES,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["platform", "host"],
         ) as writer:
             for batch in item.batches(schema):
                 known = dict(zip(names, batch.columns, strict=True))

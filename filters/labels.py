@@ -139,15 +139,19 @@ def log10_tenths(
     ratio: NDArray[np.float64], label: NDArray[np.int8]
 ) -> Counter[tuple[int | None, int]]:
     """Pictures by tenth of log10(ratio), None for zero, and label; counters add up."""
-    zero = ratio <= 0
-    tenth = np.floor(np.log10(np.where(zero, 1.0, ratio)) * 10).astype(np.int64)
-    pairs, times = np.unique(np.stack([zero, tenth, label]), axis=1, return_counts=True)
+    positive = ratio > 0
+    tenth = np.floor(np.log10(np.where(positive, ratio, 1.0)) * 10).astype(np.int64)
+    coded, times = np.unique(np.where(positive, tenth, _ZERO) * 2 + label, return_counts=True)
     return Counter(
         {
-            (None if none else where, good): count
-            for (none, where, good), count in zip(pairs.T.tolist(), times.tolist(), strict=True)
+            (None if code >> 1 == _ZERO else code >> 1, code & 1): count
+            for code, count in zip(coded.tolist(), times.tolist(), strict=True)
         }
     )
+
+
+_ZERO = -(1 << 20)
+"""Stands for the tenth of a ratio of zero."""
 
 
 def log10_histogram(found: Counter[tuple[int | None, int]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Published tables as DataFrames, and DataFrames as Parquet parts."""
+"""Published tables as DataFrames, whose rows are decided upon and counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ __all__ = [
     "hashed",
     "read_parts",
     "read_table",
-    "write_parts",
 ]
 
 POST_KEY = ("platform", "host", "post_id")
@@ -46,23 +45,6 @@ def read_parts(spark: SparkSession, name: str, folders: Sequence[Path]) -> DataF
     # Without recursiveFileLookup Spark would take ``bucket=0001`` folders for a column's values.
     reader = spark.read.schema(from_arrow_schema(TABLES[name].schema))
     return reader.option("recursiveFileLookup", "true").parquet(*map(str, folders))
-
-
-# Columns whose values nearly all differ: a dictionary of them is built in vain, and dearly.
-_ALL_DIFFERENT = (
-    *("post_id", "picture_id", "url", "text", "created_at"),
-    *("media.list.element.url", "media.list.element.preview_url", "media.list.element.alt"),
-)
-_WRITER = {
-    "parquet.compression.codec.zstd.level": "1",
-    **{f"parquet.enable.dictionary#{column}": "false" for column in _ALL_DIFFERENT},
-}
-
-
-def write_parts(frame: DataFrame, name: str, directory: Path) -> None:
-    """Write the columns of table ``name``, in its order, as Parquet parts into ``directory``."""
-    writer = frame.select(*TABLES[name].schema.names).write.mode("overwrite")
-    writer.options(**_WRITER).parquet(str(directory))
 
 
 def hashed(columns: Sequence[str]) -> tuple[Column, Column]:

@@ -38,7 +38,17 @@ from likewise.errors import DataError
 from likewise.tables import LABELS
 from spark_jobs.frames import Counts
 from spark_jobs.session import partitions
-from spark_jobs.work import Item, Target, gather, items_of, pieces, ranges, scatter, spread
+from spark_jobs.work import (
+    Item,
+    Target,
+    gather,
+    items_of,
+    pieces,
+    ranges,
+    scatter,
+    spread,
+    whole_file,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -81,8 +91,9 @@ def labelled(
     at = _cut(scattered, settings) if settings.method == "pooled" else None
     if at is not None:
         facts["cut"] = at.to_dict()
-    tallies = spread(spark, _Tally(scattered, settings, at), ranges(scattered))
-    facts["folds"] = _deal(np.concatenate(tallies), target.scratch, settings, seed)
+    tallies = spread(spark, _Tally(target.scratch, settings, at), ranges(scattered))
+    authors = np.concatenate([np.load(path) for path in tallies])
+    facts["folds"] = _deal(authors, target.scratch, settings, seed)
     labels = _Label(target, settings, factors, share)
     counts, facts["author_baseline"], facts["histogram"] = _joined(spread(spark, labels, items))
     return _named(counts, _reasons(settings)), facts
@@ -179,18 +190,24 @@ def _cut(scattered: Path, settings: LabelSection) -> Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """Labelled and good pictures of the authors of one range of keys."""
+    """Labelled and good pictures of the authors of one range of keys; answers with their file."""
 
-    scattered: Path
+    scratch: Path
     settings: LabelSection
     at: Cut | None
 
-    def __call__(self, keys: tuple[int, int, int]) -> NDArray[Any]:
-        _, low, high = keys
-        rows = gather(self.scattered, low, high, RATIO)
+    def __call__(self, keys: tuple[int, int, int]) -> Path:
+        number, low, high = keys
+        rows = gather(self.scratch / "ratios", low, high, RATIO)
         if self.at is not None:
-            return pooled_authors(rows, self.at)
-        return own_authors(rows, self.settings.margin, self.settings.min_posts_per_author)
+            authors = pooled_authors(rows, self.at)
+        else:
+            least = self.settings.min_posts_per_author
+            authors = own_authors(rows, self.settings.margin, least)
+        path = self.scratch / f"authors-{number:05d}.npy"
+        with whole_file(path, self.scratch) as staged, staged.open("wb") as file:
+            np.save(file, authors)
+        return path
 
 
 def _deal(

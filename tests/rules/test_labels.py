@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.labels import AGE_EDGES, author_facts, correction, cut
+from filters.labels import (
+    AGE_EDGES,
+    Correction,
+    author_facts,
+    correction,
+    cut,
+    hours,
+    log10_histogram,
+    log10_tenths,
+    ratios,
+)
 from likewise.errors import DataError
 
-ratios = st.lists(st.integers(0, 50), min_size=2, max_size=200).filter(lambda v: len(set(v)) > 1)
+some_ratios = st.lists(st.integers(0, 50), min_size=2, max_size=200).filter(
+    lambda v: len(set(v)) > 1
+)
 
 
-@given(ratios)
+@given(some_ratios)
 def test_good_is_strictly_above_the_median(values: list[int]) -> None:
     x = np.asarray(values, float)
     if (x > np.median(x)).any():
@@ -72,6 +85,22 @@ def test_planted_growth_with_age_is_removed() -> None:
     assert set(found.hour) == {1.0}
 
 
+def test_an_unknown_hour_is_not_corrected() -> None:
+    """Its ratio is corrected for the age alone, at every target."""
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "likes": [6, 6],
+            "followers": [3, 3],
+            "age_days": [31.0, 31.0],
+            "created_at": pa.array([23 * 3_600_000_000, None], pa.timestamp("us", tz="UTC")),
+        }
+    )
+    factors = Correction((1.0, 4.0, *[1.0] * 7), (*[1.0] * 23, 2.0))
+    assert hours(rows["created_at"]).tolist() == [23, -1]
+    assert ratios(rows, "likes/followers", factors).tolist() == [0.25, 0.5]
+    assert ratios(rows, "likes", factors).tolist() == [0.75, 1.5]
+
+
 def test_small_bins_are_left_alone() -> None:
     ratio = np.array([0.1] * 100 + [50.0] * 49)
     age = np.array([31.0] * 100 + [800.0] * 49)
@@ -98,3 +127,21 @@ def test_author_facts_of_unrelated_ratios_are_chance() -> None:
     facts = author_facts(ratio, label, np.repeat(np.arange(1000), 4))
     assert facts["variance_between_adjusted"] == pytest.approx(0, abs=0.05)
     assert facts["author_ap"] == pytest.approx(0.5, abs=0.04)
+
+
+def test_the_histogram_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(6)
+    ratio = np.where(rng.random(5000) < 0.1, 0.0, rng.lognormal(-3, 2, 5000))
+    label = (ratio > 0.05).astype(np.int8)
+    halves = log10_tenths(ratio[:2000], label[:2000]) + log10_tenths(ratio[2000:], label[2000:])
+    found = log10_histogram(halves)
+    assert found["zeros"] == (ratio == 0).sum() > 0
+    for name, number in (("good", 1), ("bad", 0)):
+        logs = np.log10(ratio[(label == number) & (ratio > 0)])
+        assert found[name] == np.histogram(logs, found["log10_ratio_edges"])[0].tolist()
+    assert log10_histogram(log10_tenths(np.zeros(3), np.zeros(3, np.int8))) == {
+        "log10_ratio_edges": [0.0],
+        "good": [],
+        "bad": [],
+        "zeros": 3,
+    }

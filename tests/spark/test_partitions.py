@@ -16,6 +16,7 @@ from likewise.study import Study
 from likewise.tables import POSTS
 from spark_jobs.clean import clean
 from spark_jobs.label import label
+from spark_jobs.work import items_of
 
 
 def publish_in_parts(folder: Path, rows: list[dict[str, Any]], parts: int) -> None:
@@ -34,29 +35,31 @@ def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
     study = Study.open(folder)
     found = {name: study.read(name).sort_by(keys).to_pylist() for name in ("kept_posts", "labels")}
     extras = {name: study.require(name).extra for name in found}
-    return found | {"extras": [extras]}
+    funnels = {name: study.require(name).funnel for name in found}
+    return found | {"extras": [extras], "funnels": [funnels]}
 
 
 @pytest.fixture
-def answers(study_folder: Path, spark: Any) -> Any:
+def answers(study_folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     rng = np.random.default_rng(4)
     followers = [*(rng.lognormal(6, 1, 110) + 1).astype(int), *[9_000_000] * 5, *[0] * 5]
     authors = [author(f"a{n}", int(count)) for n, count in enumerate(followers)]
     posts, pictures = [], []
-    for number in range(600):
+    for number in range(640):
         owner = f"a{int(rng.integers(120))}"
         posts.append(post(number, owner, likes=int(rng.lognormal(3, 1))))
         code = int(rng.integers(-(2**62), 2**62))
         pictures.append(picture(number, number.to_bytes(4, "big"), owner, phash=code))
     publish(study_folder, "authors", authors)
     publish_pictures(study_folder, pictures)
-    settings = {"require_faces": False, "age_correction": True, "hour_correction": True}
-    configure(study_folder, label=settings)
 
     def run(partitions: int) -> dict[str, list[dict[str, Any]]]:
         for name in ("posts", "kept_posts", "labels"):
             shutil.rmtree(study_folder / "tables" / name, ignore_errors=True)
         publish_in_parts(study_folder, posts, partitions)
+        assert len(items_of(Study.open(study_folder).table_path("posts"), partitions)) == partitions
+        # Authors are sorted in as many ranges of their keys as posts have parts, and more.
+        monkeypatch.setattr("spark_jobs.work.RANGE_ROWS", 640 // partitions)
         before = spark.conf.get("spark.sql.shuffle.partitions")
         spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
         try:
@@ -69,12 +72,13 @@ def answers(study_folder: Path, spark: Any) -> Any:
     return run
 
 
-def test_one_and_seven_partitions_agree(answers: Any) -> None:
+@pytest.mark.parametrize("method", ["pooled", "per-author"])
+def test_any_number_of_partitions_gives_the_same_tables(
+    answers: Any, study_folder: Path, method: str
+) -> None:
+    settings = {"require_faces": False, "age_correction": True, "hour_correction": True}
+    configure(study_folder, label={**settings, "method": method})
     one = answers(1)
-    assert 300 < len(one["labels"]) < 600
-    assert answers(7) == one
-
-
-@pytest.mark.slow
-def test_two_and_sixty_four_partitions_agree(answers: Any) -> None:
-    assert answers(2) == answers(64)
+    assert 300 < len(one["labels"]) < 640
+    for partitions in (2, 7, 64) if method == "pooled" else (7,):
+        assert answers(partitions) == one
