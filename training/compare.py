@@ -36,6 +36,9 @@ __all__ = ["compare", "comparison_text"]
 
 CODE = 2
 
+# Percentile intervals of a bootstrap over fewer units than about this cover too little.
+FEW_AUTHORS = 20
+
 
 def compare(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
@@ -238,6 +241,11 @@ class _Comparison:
         best = models.best(self.study)
         if self.judge.permuted is None:
             self._note("no p-values: no permutations asked, or no two authors of equal size")
+        held_out = self._data()["held_out_authors"]
+        if held_out < FEW_AUTHORS:
+            self._note(
+                f"only {held_out} held-out authors: the intervals are narrower than the truth"
+            )
         if len(self.labels.folds) < self.study.config.label.folds:
             self._note(f"only {len(self.labels.folds)} folds hold training authors")
         return {

@@ -111,7 +111,8 @@ def load_labels(study: Study) -> Labels:
     """Labels of the pictures that have usable features.
 
     Raises:
-        DataError: no rows, one class only, an author in both splits, or fewer than two folds.
+        DataError: no rows, one class only, an author in both splits, or fewer than two folds or
+            held-out authors.
     """
     import pyarrow.compute as pc
 
@@ -188,6 +189,12 @@ def _check(labels: Labels) -> None:
         raise DataError("no labelled picture has features", hint="run: likewise extract STUDY")
     for name, part in (("training", slice(0, n_train)), ("held-out", slice(n_train, n))):
         _check_classes(name, labels.label[part])
+    held_out = np.unique(labels.author[n_train:]).size
+    if held_out < 2:
+        raise DataError(
+            "the held-out pictures are all of one author: no interval can be told from them",
+            hint="collect more authors, or raise [label] test_fraction",
+        )
     both = np.intersect1d(labels.author[:n_train], labels.author[n_train:])
     if both.size:
         raise DataError(

@@ -24,6 +24,9 @@ Task = Callable[..., "Point"]
 # Calls that a core of the cluster gets before their results are kept.
 WAVE = 4
 
+# Seconds after which processes without work end: those of a killed run, too.
+IDLE_S = 10
+
 # What joblib-spark 0.6 makes joblib and Spark say: of tasks of several cores and of tags of Spark
 # Connect, neither of which is used here, and that it speaks joblib's older interface.
 HARMLESS = (
@@ -69,7 +72,11 @@ class Workers:
         if self.spark is not None:
             yield from self._on_spark(task, calls)
         else:
-            yield from _parallel(task, calls, self.jobs, return_as="generator")
+            with joblib.parallel_config(
+                "loky", idle_worker_timeout=IDLE_S, inner_max_num_threads=1
+            ):
+                found = _parallel(task, calls, self.jobs, return_as="generator")
+            yield from found
 
     def _on_spark(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
         from joblibspark import register_spark

@@ -341,6 +341,16 @@ def test_fewer_folds_than_asked_are_said(tmp_path: Path) -> None:
     assert "only 3 folds hold training authors" in content(opened)["notes"]
 
 
+def test_few_held_out_authors_are_said_and_one_is_refused(tmp_path: Path) -> None:
+    """Of one author every resample is the same: the interval would have no width."""
+    opened, _ = study(tmp_path / "few", World(authors=24, settings=LINEAR))
+    compare(opened)
+    assert any(words.startswith("only 6 held-out authors") for words in content(opened)["notes"])
+    opened, _ = study(tmp_path / "one", World(authors=4, pictures=8, settings=LINEAR))
+    with pytest.raises(DataError, match="all of one author"):
+        compare(opened)
+
+
 def test_an_unknown_layer_is_named(tmp_path: Path) -> None:
     opened, _ = study(tmp_path, World(settings={**LINEAR, "layers": ["fc9"]}))
     with pytest.raises(DataError, match=r"fc9.*pooled"):
