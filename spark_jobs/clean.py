@@ -71,7 +71,9 @@ def clean(
     if stage.done:
         return stage.manifest
     spark = spark_session(study.config, master=master)
-    scratch = tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="clean-")
+    scratch = tempfile.TemporaryDirectory(
+        dir=study.folder(".staging"), prefix="clean-", ignore_cleanup_errors=True
+    )
     with scratch as name, spark_progress(spark, "clean"), stage.staging() as directory:
         folder, rule = Path(name), None
         facts: dict[str, Any] = {}

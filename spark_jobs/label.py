@@ -61,7 +61,9 @@ def label(
     if stage.done:
         return stage.manifest
     spark = spark_session(study.config, master=master)
-    scratch = tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="label-")
+    scratch = tempfile.TemporaryDirectory(
+        dir=study.folder(".staging"), prefix="label-", ignore_cleanup_errors=True
+    )
     with scratch as folder, spark_progress(spark, "label"), stage.staging() as directory:
         candidates = Path(folder) / "candidates"
         before = _write_candidates(spark, study, candidates, faces=faces)

@@ -141,8 +141,26 @@ def test_likes_alone_need_no_authors(study_folder: Any, spark: Any) -> None:
     assert (manifest.rows, manifest.funnel["dropped"]) == (1, {"likes hidden": 1})
 
 
-def test_no_author_with_followers_is_an_error(study_folder: Any, spark: Any) -> None:
-    publish(study_folder, "authors", [author("a0", None), author("a1", 0)])
+@pytest.mark.parametrize("authors", [[], [author("a0", None), author("a1", 0)]])
+def test_no_author_with_followers_is_an_error(
+    study_folder: Any, spark: Any, authors: list[dict[str, Any]]
+) -> None:
+    publish(study_folder, "authors", authors)
     publish(study_folder, "posts", [post(1)])
     with pytest.raises(DataError, match="follower count"):
         clean(study_folder)
+
+
+def test_no_posts_give_an_empty_table(run: Any) -> None:
+    manifest, kept = run([], [])
+    assert manifest.rows == len(kept) == 0
+    check_schema(kept.schema, KEPT_POSTS.schema, "kept_posts")
+
+
+def test_a_failed_run_leaves_nothing_behind(study_folder: Any, spark: Any) -> None:
+    publish(study_folder, "authors", [])
+    publish(study_folder, "posts", [post(1)])
+    with pytest.raises(DataError):
+        clean(study_folder)
+    assert list((study_folder / ".staging").iterdir()) == []
+    assert Study.open(study_folder).manifest("kept_posts") is None
