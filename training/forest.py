@@ -12,7 +12,7 @@ its bundles grow, and a killed run loses one of them.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from likewise.errors import UsageError
 from training.fitted import CurvePoint, Fitted, fold_scores
-from training.mapped import open_rows
+from training.mapped import let_go, open_rows
 from training.models import TRUSTED, ForestScorer
 
 if TYPE_CHECKING:
@@ -63,17 +63,20 @@ def fit(problem: Problem, store: GridStore, trees: int, workers: Workers, engine
     calls = {
         _title(f, number): _call(problem, f, number, size, engine) for f, number, size in bundles
     }
+    let_go(problem.matrix.rows)  # bundles map the file by themselves
     points = store.points(calls, lambda missing: workers.threaded(grow_bundle, missing))
+    votes_of = {title: point["votes"] for title, point in points.items()}
+    del points  # of many trees: read again when the model is saved
     out_of_fold = np.zeros(problem.labels.n_train)
     for fold in folds:
-        votes = _mean_votes(points, fold, _sizes(each))
+        votes = _mean_votes(votes_of, fold, _sizes(each))
         out_of_fold[problem.train_fold == fold] = problem.matrix.mean_views(votes)
     curve = [CurvePoint({"trees": each}, fold_scores(problem, out_of_fold))]
-    test = problem.matrix.mean_views(_mean_votes(points, WHOLE, _sizes(trees)))
+    test = problem.matrix.mean_views(_mean_votes(votes_of, WHOLE, _sizes(trees)))
 
     def build(card: Mapping[str, Any]) -> ForestScorer:
-        found = (points[_title(WHOLE, number)] for number in range(len(_sizes(trees))))
-        return ForestScorer(card, _joined([point["forest"] for point in found]))
+        titles = [_title(WHOLE, number) for number in range(len(_sizes(trees)))]
+        return ForestScorer(card, _joined(store.finished(title)["forest"] for title in titles))
 
     program = {"scikit-learn": "scikit-learn", "intelex": "scikit-learn-intelex"}[engine]
     return Fitted(
@@ -105,8 +108,10 @@ def _title(fold: int, number: int) -> str:
     return f"{'whole' if fold == WHOLE else f'fold={fold}'} trees={number * BUNDLE}"
 
 
-def _mean_votes(points: Mapping[str, Point], fold: int, sizes: list[int]) -> NDArray[np.float64]:
-    votes = np.stack([points[_title(fold, number)]["votes"] for number in range(len(sizes))])
+def _mean_votes(
+    votes_of: Mapping[str, NDArray[np.float64]], fold: int, sizes: list[int]
+) -> NDArray[np.float64]:
+    votes = np.stack([votes_of[_title(fold, number)] for number in range(len(sizes))])
     return np.average(votes, axis=0, weights=sizes)
 
 
@@ -207,7 +212,7 @@ def grow(
     return forest
 
 
-def _joined(bundles: list[NDArray[np.uint8]]) -> RandomForestClassifier:
+def _joined(bundles: Iterable[NDArray[np.uint8]]) -> RandomForestClassifier:
     """One forest of the trees of all bundles, each the bytes of a skops file."""
     import skops.io
 

@@ -65,6 +65,14 @@ class GridStore:
             self._advance()
         return {name: point for name, point in found.items() if point is not None}
 
+    def finished(self, name: str) -> Point:
+        """A point that was kept. Raises FileNotFoundError when there is none or it is damaged."""
+        path = self.path(f"{name}.npz")
+        found = _read(path)
+        if found is None:
+            raise FileNotFoundError(path)
+        return found
+
     def path(self, name: str) -> Path:
         """Place of a file of this store."""
         return self.folder / safe_name(name)

@@ -10,7 +10,7 @@ import numpy as np
 
 from training import liblinear, solver
 from training.fitted import CurvePoint, Fitted, choose, fold_scores
-from training.mapped import open_rows
+from training.mapped import let_go, open_rows
 from training.metrics import average_precision
 from training.models import LinearScorer
 
@@ -135,6 +135,7 @@ def _checked_grid(
         }
         for p, f in places
     }
+    let_go(problem.matrix.rows)  # the fits map the file by themselves
     points = store.points(calls, lambda missing: workers.separate(fit_fold, missing))
     gaps = []
     for (p, f), point in zip(places, points.values(), strict=True):
