@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,8 @@ def _checked_grid(
         }
         for p, f in places
     }
+    room = _free_memory() / max(1.0, liblinear.bytes_needed(problem.matrix.train(problem.views)))
+    workers = replace(workers, jobs=int(max(1, min(workers.jobs, room))))
     let_go(problem.matrix.rows)  # the fits map the file by themselves
     points = store.points(calls, lambda missing: workers.separate(fit_fold, missing))
     gaps = []
