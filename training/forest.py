@@ -58,6 +58,11 @@ def fit(problem: Problem, store: GridStore, trees: int, workers: Workers, engine
     """Cross-validate with small forests, then fit the whole one on all training pictures."""
     folds = problem.labels.folds
     each = _each(len(folds), trees)
+    if engine == "intelex" and (problem.labels.weight != problem.labels.weight[0]).any():
+        raise UsageError(
+            '[compare] forest_engine = "intelex" knows no weights, and the labels have some',
+            hint='set forest_engine = "scikit-learn"',
+        )
     bundles = [(f, number, size) for f in folds for number, size in enumerate(_sizes(each))]
     bundles += [(WHOLE, number, size) for number, size in enumerate(_sizes(trees))]
     calls = {
@@ -204,8 +209,9 @@ def grow(
     else:
         from sklearnex import ensemble
 
+        # Handed weights, also equal ones, it leaves the work to scikit-learn without a word.
         faster = ensemble.RandomForestClassifier(trees, n_jobs=jobs, random_state=seed)
-        faster.fit(rows, label, sample_weight=weight)
+        faster.fit(rows, label)
         for name in ("classes_", "n_classes_", "n_outputs_", "n_features_in_", "estimators_"):
             setattr(forest, name, getattr(faster, name))
     forest.n_jobs = 1

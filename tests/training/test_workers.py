@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from planted import World, study
+from planted import World, publish, study
 
 from likewise.errors import UsageError
 from likewise.study import Study
+from likewise.tables import LABELS
 from training import compare as comparison
 from training import forest, models
 from training.compare import compare
@@ -102,6 +104,26 @@ def test_a_forest_of_intelex_votes_alike_when_it_is_saved_and_read(tmp_path: Pat
         grown.predict_proba(rows), alone.predict_proba(np.array(rows)), atol=1e-6
     )
     assert len(grown.estimators_) == 30
+    # Equal weights change nothing, and it has not handed the work back to scikit-learn.
+    weighted = forest.grow(rows, label, np.ones(600), 30, jobs=2, seed=4, engine="intelex")
+    np.testing.assert_array_equal(weighted.predict_proba(rows), grown.predict_proba(rows))
+    plain = forest.grow(rows, label, None, 30, jobs=2, seed=4)
+    assert [tree.tree_.node_count for tree in plain.estimators_] != [
+        tree.tree_.node_count for tree in grown.estimators_
+    ]
+
+
+def test_intelex_refuses_weights_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forest, "check_engine", lambda engine: None)
+    settings = {**SETTINGS, "classifiers": ["random-forest"], "forest_engine": "intelex"}
+    opened, planted = study(tmp_path, World(settings=settings))
+    for row in planted.labels[::2]:
+        row["weight"] = 2.0
+    publish(opened, "labels", pa.Table.from_pylist(planted.labels, LABELS.schema))
+    with pytest.raises(UsageError, match="knows no weights"):
+        compare(opened)
 
 
 def test_a_killed_run_loses_one_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
