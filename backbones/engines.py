@@ -40,7 +40,10 @@ class OnnxEngine:
     ) -> None:
         import onnxruntime as ort
 
+        _grow_as_asked()
         options = ort.SessionOptions()
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -64,6 +67,21 @@ class OnnxEngine:
         """(n, 3, side, side) -> layer name -> (n, d)."""
         values = self._session.run(list(self._layers), {self._input: views})
         return dict(zip(self._layers, values, strict=True))
+
+
+@functools.cache
+def _grow_as_asked() -> None:
+    """Let this process's ONNX Runtime take the memory it asks for, not the next power of two.
+
+    With the pattern of one large block switched off, too, a worker needs 20 MB less.
+    """
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    same_as_requested = 1
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(0, same_as_requested, -1, -1))
 
 
 class TorchEngine:

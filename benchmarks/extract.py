@@ -14,6 +14,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ WAYS = {
     "loop": "our loop (`likewise embed`), 1 thread",
     "udf": "Spark predict_batch_udf, eager torch, local[2]",
     "rows": "our network through mapInArrow rows, local[2]",
+    "spark-core": "`likewise extract`, local[1], all on one core",
     "spark-1": "`likewise extract`, local[1]",
     "spark": "`likewise extract`, local[2]",
 }
@@ -61,7 +63,11 @@ def make_pictures(n: int, folder: Path) -> None:
     for bucket in range(BUCKETS):
         with stage.bucket(bucket) as target:
             table = pa.Table.from_pylist([row for row in rows if row["bucket"] == bucket])
-            pq.write_table(table, target / "part-0.parquet", row_group_size=256)
+            # As ``download`` writes them: few to a group, the bytes as they are.
+            where = target / "part-0.parquet"
+            pq.write_table(
+                table, where, row_group_size=64, compression="none", use_dictionary=False
+            )
     stage.publish()
     labels = study.begin("labels")
     labels.write(pa.Table.from_pylist([{**row, "bytes": None} for row in rows]))
@@ -267,13 +273,16 @@ def _is_python(process: psutil.Process) -> bool:
 def measure(way: str, folder: Path, backbone: str) -> dict[str, float]:
     """Run one way in this process; figures of the work, and of the start of the session."""
     result: dict[str, float] = {}
+    if way == "spark-core":
+        # A worker decodes beside the network: alone it would use the second core, too.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     if way in ("eager-1", "eager-2"):
         work = functools.partial(eager, folder, backbone, int(way[-1]))
     elif way == "loop":
         work = functools.partial(loop, folder, backbone)
     else:
         began, before = time.perf_counter(), cpu_of_tree()
-        spark = start_spark(1 if way == "spark-1" else 2)
+        spark = start_spark(1 if way in ("spark-core", "spark-1") else 2)
         spark.range(100).count()
         result["start_wall"] = time.perf_counter() - began
         result["start_cpu"] = sum(cpu_of_tree().values()) - sum(before.values())
@@ -390,8 +399,9 @@ def targets(found: dict[str, dict[str, float]], limit: dict[str, float], n: int)
         line("images/s: Spark / predict_batch_udf", ">= 1.70", wall["udf"] / wall["spark"])
     if {"spark", "loop"} <= found.keys():
         line("CPU in Spark / our loop", "<= 1.10", cpu["spark"] / cpu["loop"])
-    if {"spark", "spark-1"} <= found.keys():
-        line("images/s: 2 workers / 1 worker", ">= 1.80", wall["spark-1"] / wall["spark"])
+    if {"spark", "spark-core"} <= found.keys():
+        ratio = wall["spark-core"] / wall["spark"]
+        line("images/s: 2 workers on 2 cores / 1 on 1", ">= 1.80", ratio)
     if "spark" in found:
         line("35,000 pictures x 2 views, minutes", "-", 35_000 * wall["spark"] / n / 60, ".0f")
     return "\n".join(lines)
