@@ -146,3 +146,9 @@ def _picture_reasons(*, faces: bool) -> list[tuple[str, Column]]:
             ("no face", F.col("n_faces") == 0),
         ]
     return reasons
+
+
+if __name__ == "__main__":
+    from spark_jobs.entry import main
+
+    main("spark_jobs.label", "label")
