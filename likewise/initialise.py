@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from likewise.config import parse, render
 from likewise.errors import StudyError
-from likewise.study import Study
+from likewise.study import Study, root_of
 
 __all__ = ["init"]
 
@@ -20,10 +19,10 @@ def init(
     """Make a study folder; ``values`` are settings by section, e.g. ``{"study": {"seed": 2}}``.
 
     Raises:
-        StudyError: the path is a file, or holds a study already.
+        StudyError: the path is a file or an address, or holds a study already.
         ConfigError: a value is not valid.
     """
-    root = Path(path).absolute()
+    root = root_of(path)
     config_file = root / "likewise.toml"
     if root.exists() and not root.is_dir():
         raise StudyError(f"{root} is a file, expected a folder or nothing")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from likewise.config import Config
 
-__all__ = ["MADE_BY", "Manifest", "Stage", "Study", "fingerprint", "write_json"]
+__all__ = ["MADE_BY", "Manifest", "Stage", "Study", "fingerprint", "root_of", "write_json"]
 
 MANIFEST = "_table.json"
 PARQUET_END = b"PAR1"
@@ -82,6 +82,20 @@ class Manifest:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+def root_of(path: str | os.PathLike[str]) -> Path:
+    """Absolute folder of the study at ``path``.
+
+    Raises:
+        StudyError: it is the address of an object store.
+    """
+    if "://" in os.fspath(path):
+        raise StudyError(
+            f"{path} is an address, expected a folder",
+            hint="studies live in folders: mount the store and give the path it is mounted at",
+        )
+    return Path(path).absolute()
+
+
 class Study:
     """One question's folder. ``Study.open(path)`` reads and validates its ``likewise.toml``."""
 
@@ -101,7 +115,7 @@ class Study:
             return path
         from likewise.config import load
 
-        root = Path(path).absolute()
+        root = root_of(path)
         if root.is_file():
             raise StudyError(f"{root} is a file, expected a study folder")
         config_file = root / "likewise.toml"

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from likewise.errors import (
     StudyError,
 )
 from likewise.funnel import Funnel
+from likewise.initialise import init
 from likewise.study import Study, fingerprint
 
 
@@ -129,6 +131,16 @@ def test_a_damaged_manifest_is_named(study: Study) -> None:
     (study.root / "tables" / "posts" / "_table.json").write_text("{", encoding="utf-8")
     with pytest.raises(StudyError, match=r"_table\.json is damaged"):
         study.read("posts")
+
+
+@pytest.mark.parametrize("use", [Study.open, init])
+def test_an_object_store_is_refused(
+    use: Callable[[str], Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match=r"s3://bucket/study .* expected a folder"):
+        use("s3://bucket/study")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_study_that_is_a_file_is_refused(tmp_path: Path) -> None:
