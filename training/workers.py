@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +27,6 @@ Task = Callable[..., "Point"]
 
 # Calls that a core of the cluster gets before their results are kept.
 WAVE = 4
-
-# Seconds after which processes without work end: those of a killed run, too.
-IDLE_S = 10
 
 # What joblib-spark 0.6 makes joblib and Spark say: of tasks of several cores and of tags of Spark
 # Connect, neither of which is used here, and that it speaks joblib's older interface.
@@ -72,10 +73,9 @@ class Workers:
         if self.spark is not None:
             yield from self._on_spark(task, calls)
         else:
-            with joblib.parallel_config(
-                "loky", idle_worker_timeout=IDLE_S, inner_max_num_threads=1
-            ):
-                found = _parallel(task, calls, self.jobs, return_as="generator")
+            watched = [{"task": task, "call": call, "parent": os.getpid()} for call in calls]
+            with joblib.parallel_config("loky", inner_max_num_threads=1):
+                found = _parallel(_beside, watched, self.jobs, return_as="generator")
             yield from found
 
     def _on_spark(self, task: Task, calls: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
@@ -92,6 +92,25 @@ class Workers:
                 with joblib.parallel_config("spark"):
                     found = _parallel(task, calls[at : at + WAVE * cores], -1, return_as="list")
             yield from found
+
+
+def _beside(task: Task, call: Mapping[str, Any], parent: int) -> Point:
+    """The task in a process of joblib's, or in ``parent`` itself when it has but one job."""
+    if os.getpid() != parent:
+        _end_with(parent)
+    return task(**call)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: joblib's go on for minutes when that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
 def _parallel(

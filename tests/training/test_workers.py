@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from planted import World, publish, study
@@ -180,6 +186,42 @@ def test_workers_keep_the_order() -> None:
     calls = [{"a": np.full(3, k), "b": 2} for k in range(5)]
     found = Workers(2).separate(_product, calls)
     assert [int(point["product"][0]) for point in found] == [0, 2, 4, 6, 8]
+
+
+KILLED = """
+import os
+from test_workers import _pids
+from training.workers import Workers
+found = Workers(2).separate(_pids, [{"seconds": 0.1}] * 4 + [{"seconds": 60}] * 4)
+print(*{int(next(found)["pid"][0]) for _ in range(4)}, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_processes_of_a_killed_run_end() -> None:
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}"}
+    run = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, env=environment)
+    assert run.stdout is not None
+    with run.stdout as answer:
+        pids = [int(pid) for pid in answer.readline().split()]
+    assert run.wait(60) == -signal.SIGKILL and pids
+    end = time.monotonic() + 30
+    while any(map(_lives, pids)):
+        assert time.monotonic() < end, "they outlive their parent"
+        time.sleep(0.2)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _pids(seconds: float) -> dict[str, np.ndarray]:
+    time.sleep(seconds)
+    return {"pid": np.array([os.getpid()])}
 
 
 def _product(a: np.ndarray, b: int) -> dict[str, np.ndarray]:
