@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from likewise.config import Config
 from spark_jobs import session
 from spark_jobs.java import SHIM, find_java
 
@@ -111,3 +112,21 @@ def test_python_errors_on_workers_reach_the_caller(spark: Any) -> None:
 
     with pytest.raises(Exception, match="planted"):
         spark.range(3).mapInArrow(fail, "id long").collect()
+
+
+@pytest.mark.parametrize(
+    ("memory", "enough", "heap"),
+    [
+        ("2g", 300 << 20, "512m"),  # Spark needs that much
+        ("2g", 1200 << 20, "1200m"),
+        ("2g", 3 << 30, None),
+        ("2g", None, None),
+        ("400m", 300 << 20, None),
+    ],
+)
+def test_a_heap_is_never_larger_than_configured(
+    memory: str, enough: int | None, heap: str | None
+) -> None:
+    section = Config.model_validate({"spark": {"driver_memory": memory}}).spark
+    found = session._smaller_heap(section, enough)
+    assert found == ({} if heap is None else {"spark.driver.memory": heap})

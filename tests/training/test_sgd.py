@@ -70,6 +70,22 @@ def test_all_three_agree(
     np.testing.assert_allclose(batched, oracle, atol=1e-4)
 
 
+def test_vectors_that_have_no_room_lie_on_disk_and_give_the_same_weights(
+    data: tuple[np.ndarray, np.ndarray], spark: SparkSession, tmp_path: Path
+) -> None:
+    rows, label = data
+    scaling = Scaling(rows)
+    write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
+    found = []
+    for factor in (1, 2**40):
+        vectors = CachedVectors(spark, tmp_path / "vectors", len(rows))
+        vectors._size *= factor
+        with vectors:
+            found.append(vectors.fit(0.01, 1.0, 20, 1e-3))
+            assert vectors.points.getStorageLevel().useMemory() == (factor == 1)
+    np.testing.assert_array_equal(*found)
+
+
 def test_folds_leave_their_rows_out(data: tuple[np.ndarray, np.ndarray]) -> None:
     rows, label = data
     sign, scaling = (2 * label - 1).astype(np.float32), Scaling(rows)
