@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from filters.hashing import mixed, xxhash64
 from likewise.errors import DataError
 from likewise.tables import AUTHORS, KEPT_POSTS, POSTS
 from spark_jobs.work import Target, gather, items_of, ranges, scatter, spread
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -155,3 +159,45 @@ def test_keys_hashed_here_and_in_spark_agree(spark: Any) -> None:
     assert mixed(n).view(np.int64).tolist() == expected["n"].to_pylist()
     padded = [pa.concat_arrays([pa.array(["skipped"]), column]).slice(1) for column in columns]
     assert (xxhash64(padded) == xxhash64(columns)).all()
+
+
+DYING = """
+import os, sys
+from pathlib import Path
+from likewise.tables import POSTS
+from spark_jobs.session import spark_session
+from spark_jobs.work import Target, items_of, spread
+
+root = Path(sys.argv[1])
+target = Target("posts", root / "out", root / "scratch")
+target.folder.mkdir()
+target.scratch.mkdir()
+
+def work(item):
+    with target.part(item.number) as write:
+        for batch in item.batches(POSTS.schema):
+            write(batch)
+        first = root / f"tried-{item.number}"
+        if item.number == 1 and not first.exists():
+            (target.scratch / "left-behind").touch()
+            first.touch()
+            os._exit(9)
+    return item.rows
+
+items = items_of(root / "posts", 3)
+print(spread(spark_session(master="local[2,2]"), work, items))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_no_row_is_lost_or_doubled(folder: Path) -> None:
+    root = folder.parent
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, root], capture_output=True, text=True, cwd=ROOT, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[10, 15, 10]"
+    assert (root / "tried-1").exists()
+    found = pq.read_table(root / "out")["post_id"].to_pylist()
+    assert found == [str(n) for n in range(35)]
+    assert len(list((root / "out").iterdir())) == 3
