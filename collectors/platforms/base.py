@@ -37,6 +37,7 @@ __all__ = [
     "decode_json",
     "error_texts",
     "header_time",
+    "sound",
 ]
 
 
@@ -272,6 +273,15 @@ class Platform(ABC):
         return OK
 
 
+def sound(answer: Answer, verdict: Verdict) -> Verdict:
+    """The verdict, unless an answer that seems OK is no JSON object, or one with an error in it."""
+    if verdict.outcome is not Outcome.OK:
+        return verdict
+    if not isinstance(answer.body, dict):
+        return Verdict(Outcome.RETRY, "not_an_object")
+    return Verdict(Outcome.RETRY, "error_in_200") if "error" in answer.body else verdict
+
+
 def authority(base: str) -> str:
     """Host (and port, where it is not the usual one) of an address.
 
@@ -315,7 +325,9 @@ def header_time(text: str) -> float | None:
 def decode_json(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     """An answer with a JSON body, or the name of what stands in its place."""
     try:
-        return Answer(status, headers, json.loads(raw))
+        body = json.loads(raw)
+        problem = None if isinstance(body, dict | list) else "not_an_object"
+        return Answer(status, headers, body, problem)
     except (ValueError, RecursionError):
         start = raw[:200].lstrip().lower()
         html = start.startswith((b"<!doctype", b"<html")) or "html" in headers.get(

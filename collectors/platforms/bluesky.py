@@ -18,7 +18,16 @@ from typing import Any, ClassVar
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
 from collectors.oauth import Flow, PasswordFlow, Question, refusals, web_session
-from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
+from collectors.platforms.base import (
+    Answer,
+    Chain,
+    Outcome,
+    Page,
+    Platform,
+    Request,
+    Verdict,
+    sound,
+)
 from collectors.records import Author, Media, Oddities, Post
 from collectors.store import Token, new_token
 
@@ -183,7 +192,7 @@ class Bluesky(Platform):
         return True
 
     def judge(self, answer: Answer) -> Verdict:
-        error = fields.table(answer.body).get("error")
+        error = fields.plain(fields.table(answer.body).get("error"))
         if answer.status in {400, 401} and error in _BAD_TOKEN:
             return Verdict(Outcome.TOKEN, f"token_{error}")
         if answer.status == 403:
@@ -194,12 +203,9 @@ class Bluesky(Platform):
             usual = super().judge(answer)
             times = [when for when in (usual.until, _reset(answer)) if when is not None]
             return Verdict(Outcome.THROTTLED, "http_429", max(times, default=None))
-        if answer.status == 400 and isinstance(error, str):
-            return Verdict(Outcome.REFUSED, f"http_400_{fields.plain(error)}")
-        verdict = super().judge(answer)
-        if verdict.outcome is Outcome.OK and isinstance(error, str):
-            return Verdict(Outcome.RETRY, "error_in_200")
-        return verdict
+        if answer.status == 400 and error is not None:
+            return Verdict(Outcome.REFUSED, f"http_400_{error}")
+        return sound(answer, super().judge(answer))
 
 
 def _iso(micros: int) -> str:

@@ -18,8 +18,17 @@ from typing import Any, ClassVar
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
 from collectors.oauth import CodeFlow, Flow, Question, refusals, web_session
-from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
-from collectors.records import Author, Media, Post
+from collectors.platforms.base import (
+    Answer,
+    Chain,
+    Outcome,
+    Page,
+    Platform,
+    Request,
+    Verdict,
+    sound,
+)
+from collectors.records import Author, Media, Oddities, Post
 from collectors.store import Token, new_token
 from likewise.errors import CredentialsError
 
@@ -129,7 +138,7 @@ class Instagram(Platform):
 
     def judge(self, answer: Answer) -> Verdict:
         error = fields.table(fields.table(answer.body).get("error"))
-        code = error.get("code")
+        code = fields.count(error.get("code"), "code", Oddities())
         if code in _THROTTLED:
             _, minutes = usage(answer.headers)
             wait = 60 * minutes if minutes else HOUR
@@ -142,7 +151,7 @@ class Instagram(Platform):
             return Verdict(Outcome.GONE, f"graph_{code}")
         if error:
             return Verdict(Outcome.REFUSED, f"graph_{code}")
-        return super().judge(answer)
+        return sound(answer, super().judge(answer))
 
     questions = (
         Question("app_id", "Id of your Facebook application"),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from collectors import fields
 from collectors.buckets import BucketSpec, Correction
@@ -319,7 +319,7 @@ def next_max_id(link: str) -> str | None:
     for part in link.split(","):
         address, _, relation = part.partition(";")
         if 'rel="next"' in relation:
-            query = parse_qs(urlsplit(address.strip(" <>")).query)
+            query = parse_qs(address.strip(" <>").partition("?")[2])
             return query.get("max_id", [None])[0]
     return None
 
