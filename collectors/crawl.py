@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from collectors import manners, raw
 from collectors.client import CallError, Client
 from collectors.journal import Journal, Progress, StoredChain
+from collectors.likes import ask_likes
 from collectors.platforms.base import Outcome, Page
 from collectors.records import Post
 from likewise.errors import PartialError
@@ -188,14 +189,7 @@ class Crawl:
             )
 
     async def _ask_likes(self, post_id: str) -> None:
-        try:
-            answer = await self.client.call(self.platform.likes(post_id))
-        except CallError as error:
-            self.failures.append((f"{self.platform.host} likes of {post_id}", error.reason))
-            return
-        gone = self.client.verdict(answer).outcome is Outcome.GONE
-        likes = None if gone else self.platform.read_likes(answer)
-        await self.journal.run(self.journal.note_likes, *self.where, post_id, likes)
+        self.failures += await ask_likes(self.client, self.journal, post_id)
 
 
 Work = Coroutine[Any, Any, None]

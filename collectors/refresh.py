@@ -11,6 +11,7 @@ from collectors.collect import open_platforms, tokens_for
 from collectors.crawl import bounded, partial
 from collectors.erase import Doomed, erase
 from collectors.journal import Journal
+from collectors.likes import ask_likes
 from collectors.manners import check_permission
 from collectors.platforms.base import Outcome, Page, Platform
 from collectors.publish import publish
@@ -120,4 +121,7 @@ class _Again:
         page = Page() if gone else self.platform.read_counts(ids, answer)
         counted = self.platform.counted
         await self.journal.run(self.journal.read_again, *self.where, ids, page, counted)
+        if self.platform.most_likes_calls:
+            for post in page.posts:
+                self.failures += await ask_likes(self.client, self.journal, post.post_id)
         self.bar.advance(len(ids))

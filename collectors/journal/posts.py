@@ -87,7 +87,7 @@ class Posts:
         return int(row[0])
 
     def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
-        """Store the likes of a post that was asked for them; it is not asked again."""
+        """Store the likes of a post that was asked for them; only ``refresh`` asks it again."""
         key = (platform, host, post_id)
         [record] = self._db.execute(
             "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
@@ -95,9 +95,10 @@ class Posts:
         if likes is not None:
             record = encode({**json.loads(record), "likes": likes})
         self._db.execute(
-            "UPDATE posts SET collected_at = ?, record = ?, flags = trim(flags || ?) "
+            "UPDATE posts SET collected_at = ?, record = ?, "
+            "flags = trim(replace(flags, ?, '') || ' ' || ?) "
             "WHERE platform = ? AND host = ? AND post_id = ?",
-            (time.time_ns() // 1000, record, f" {_ASKED}", *key),
+            (time.time_ns() // 1000, record, _ASKED, _ASKED, *key),
         )
 
     # -- reading again --------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collectors.platforms.bluesky import Bluesky
 from collectors.platforms.flickr import Flickr
 from collectors.platforms.instagram import Instagram
 from collectors.platforms.instagram_v1 import InstagramV1
+from collectors.refresh import refresh_from
 from collectors.store import Token, TokenStore, new_token
 from collectors.tokens import Pool
 from likewise.config import render
@@ -225,6 +226,39 @@ def test_flickr_asks_for_the_favourites_that_a_page_left_out(tmp_path: Path) -> 
         assert len(asked) == 4
     [counters] = study.manifest("posts").extra["counters"].values()
     assert (counters["likes_asked"], counters["likes_told"], counters["likes_unknown"]) == (4, 2, 2)
+
+
+def test_flickr_asks_for_favourites_again(tmp_path: Path) -> None:
+    photo = '<photo id="{0}" dateuploaded="160000000{0}" views="3"><owner nsid="2@N01"/></photo>'
+    totals = {"1": "10", "2": "20"}
+
+    def script(path: str, headers: dict[str, str]) -> bytes:
+        form = dict(parse_qsl(headers["(body)"]))
+        if form["method"] == "flickr.photos.search":
+            listed = (
+                f'<photo id="{n}" owner="2@N01" dateupload="160000000{n}" url_l="https://h.example"/>'
+                for n in totals
+            )
+            return rsp(f'<photos page="1" pages="1" perpage="500">{"".join(listed)}</photos>')
+        number = form["photo_id"]
+        if form["method"] == "flickr.photos.getInfo":
+            return rsp(photo.format(number))
+        assert form["method"] == "flickr.photos.getFavorites"
+        return rsp(f'<photo id="{number}" total="{totals[number]}"/>')
+
+    with in_thread(script) as server:  # type: ignore[attr-defined]
+        study = study_of(tmp_path, platform="flickr", host=server.url, tags=["x"])
+        TokenStore().put(new_token("flickr", server.url.removeprefix("http://"), {"api_key": "k"}))
+        adapters = [FreeFlickr(s) for s in study.config.collect.sources]
+
+        def likes() -> list[tuple[int, int]]:
+            return [(r["likes"], r["views"]) for r in study.read("posts").to_pylist()]
+
+        collect_from(study, adapters)
+        assert likes() == [(10, None), (20, None)]
+        totals.update({"1": "11", "2": "25"})
+        refresh_from(study, adapters)
+        assert likes() == [(11, 3), (25, 3)]
 
 
 def rsp(inside: str, stat: str = "ok") -> bytes:
