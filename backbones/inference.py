@@ -45,12 +45,13 @@ class _Decoded(NamedTuple):
     ids: list[str]
     errors: list[str | None]
     views: NDArray[np.float32]
+    room: NDArray[np.float32]
 
 
 def embed(pictures: Iterable[Picture], plan: Plan, engine: Engine | None = None) -> Iterator[Batch]:
     """Features of ``pictures``, (id, file content or None) each, in their order.
 
-    Memory is bounded by three batches. A picture that cannot be decoded has an error class.
+    Memory is bounded by two batches. A picture that cannot be decoded has an error class.
     """
     from backbones.engines import open_engine
 
@@ -58,14 +59,18 @@ def embed(pictures: Iterable[Picture], plan: Plan, engine: Engine | None = None)
     chunks = _chunks(pictures, plan.batch)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
 
-        def ahead() -> _Decoded | None:
+        def ahead(room: NDArray[np.float32]) -> _Decoded | None:
             chunk = next(chunks, None)
-            return None if chunk is None else _decode(chunk, plan)
+            return None if chunk is None else _decode(chunk, plan, room)
 
-        coming = pool.submit(ahead)
+        # Two rooms take turns: new ones for each batch would be paged in again and again.
+        coming = pool.submit(ahead, _room(plan))
+        spare = _room(plan)
         while (decoded := coming.result()) is not None:
-            coming = pool.submit(ahead)
-            yield _run(decoded, plan, engine)
+            coming = pool.submit(ahead, spare)
+            batch = _run(decoded, plan, engine)
+            spare = decoded.room
+            yield batch
 
 
 def _chunks(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
@@ -74,12 +79,15 @@ def _chunks(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, .
         yield chunk
 
 
-def _decode(chunk: Sequence[Picture], plan: Plan) -> _Decoded:
+def _room(plan: Plan) -> NDArray[np.float32]:
+    side = get(plan.backbone).input_size
+    return np.empty((plan.batch * plan.views, 3, side, side), np.float32)
+
+
+def _decode(chunk: Sequence[Picture], plan: Plan, room: NDArray[np.float32]) -> _Decoded:
     from filters.pictures import PictureError
 
     backbone = get(plan.backbone)
-    side = backbone.input_size
-    views = np.empty((len(chunk) * plan.views, 3, side, side), np.float32)
     errors: list[str | None] = []
     filled = 0
     for _, data in chunk:
@@ -91,11 +99,11 @@ def _decode(chunk: Sequence[Picture], plan: Plan) -> _Decoded:
             errors.append(error.error_class)
             continue
         errors.append(None)
-        views[filled] = picture
+        room[filled] = picture
         if plan.flip:
-            views[filled + 1] = picture[:, :, ::-1]
+            room[filled + 1] = picture[:, :, ::-1]
         filled += plan.views
-    return _Decoded([name for name, _ in chunk], errors, views[:filled])
+    return _Decoded([name for name, _ in chunk], errors, room[:filled], room)
 
 
 def _run(decoded: _Decoded, plan: Plan, engine: Engine) -> Batch:

@@ -53,9 +53,15 @@ def assign(
         test_fraction: Share of the pictures to hold out, as whole authors.
         seed: Another seed deals authors of equal size and share otherwise.
 
+    An author with more pictures than a fold should have counts as a full fold. Otherwise a single
+    one with most of the pictures would stand alone against all others on the test side.
+
     Raises:
         DataError: either side of the split would have fewer authors than one a fold.
     """
+    full = _full(sizes, (1 - test_fraction) / folds)
+    positives = np.where(sizes > full, positives * full // np.maximum(sizes, 1), positives)
+    sizes = np.minimum(sizes, full)
     order = _falling_size(keys, sizes, positives, seed)
     share = np.array([1 - test_fraction, test_fraction])
     side = _placed(order, keys, sizes, positives, share, seed)
@@ -71,6 +77,14 @@ def assign(
         even = np.full(folds, 1 / folds)
         fold[members] = _placed(members, keys, sizes, positives, even, seed)[members]
     return Assignment(fold, side == 1)
+
+
+def _full(sizes: NDArray[np.int64], share: float) -> int:
+    """Pictures that are ``share`` of all when no author counts with more than that."""
+    full = int(sizes.sum())
+    while (lower := max(1, int(share * np.minimum(sizes, full).sum()))) < full:
+        full = lower
+    return max(1, full)
 
 
 def _falling_size(

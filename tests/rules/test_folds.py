@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -50,8 +50,19 @@ def test_many_small_authors_are_dealt_evenly() -> None:
     assert np.ptp(pictures) / pictures.mean() < 0.01
 
 
+def test_one_author_with_nearly_all_pictures_takes_one_fold() -> None:
+    sizes = np.array([437, *[1] * 39])
+    found = dealt(np.arange(40), sizes, sizes // 2)
+    train = ~found.test
+    assert train[0]
+    assert found.test.sum() >= 10
+    authors = np.bincount(found.fold[train], minlength=5)
+    assert authors[found.fold[0]] == authors.min() >= 1
+
+
 @settings(deadline=None)
 @given(st.integers(40, 300), st.integers(0, 1000))
+@example(40, 456)
 def test_the_order_of_authors_does_not_matter(n: int, seed: int) -> None:
     keys, sizes, good = world(n, seed)
     order = np.random.default_rng(seed).permutation(n)
