@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 __all__ = [
-    "AUTHOR_KEY",
     "PICTURE_KEY",
     "POST_KEY",
     "Counts",
@@ -29,7 +28,6 @@ __all__ = [
 ]
 
 POST_KEY = ("platform", "host", "post_id")
-AUTHOR_KEY = ("platform", "host", "author_id")
 PICTURE_KEY = (*POST_KEY, "media_index")
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filters.duplicates import KINDS, copies
+from filters.posts import AUTHOR_KEY
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from spark_jobs.frames import (
-    AUTHOR_KEY,
     PICTURE_KEY,
     POST_KEY,
     Counts,
