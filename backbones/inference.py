@@ -85,7 +85,7 @@ def _room(plan: Plan) -> NDArray[np.float32]:
 
 
 def _decode(chunk: Sequence[Picture], plan: Plan, room: NDArray[np.float32]) -> _Decoded:
-    from filters.pictures import PictureError
+    from filters.pictures.decode import PictureError
 
     backbone = get(plan.backbone)
     errors: list[str | None] = []

@@ -106,7 +106,7 @@ class _Reader:
     @staticmethod
     def _views(plan: Plan, pictures: Sequence[bytes]) -> Iterator[dict[str, Any]]:
         from backbones.onnx_export import INPUT
-        from filters.pictures import PictureError
+        from filters.pictures.decode import PictureError
 
         for data in pictures:
             with contextlib.suppress(PictureError):

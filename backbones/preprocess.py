@@ -37,9 +37,9 @@ def prepare(data: bytes, backbone: Backbone | str) -> NDArray[np.float32]:
     of an animation the first frame counts.
 
     Raises:
-        filters.pictures.PictureError: the file cannot be decoded; ``error_class`` says why.
+        filters.pictures.decode.PictureError: the file cannot be decoded; ``error_class`` says why.
     """
-    from filters.pictures import decode_rgb  # brings OpenCV: only when a picture is decoded
+    from filters.pictures.decode import decode_rgb  # brings OpenCV: only when a picture is decoded
 
     spec = (get(backbone) if isinstance(backbone, str) else backbone).preprocess
     return to_input(decode_rgb(data, min_side=_least_side(data, spec)), spec)
@@ -47,7 +47,7 @@ def prepare(data: bytes, backbone: Backbone | str) -> NDArray[np.float32]:
 
 def _least_side(data: bytes, spec: Preprocess) -> int | None:
     """Short side to decode at, so that the decoder halves as often as the result allows."""
-    from filters.picture_headers import read_header
+    from filters.pictures.headers import read_header
 
     header = read_header(data)
     short = min(header.width, header.height)

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collectors.buckets import BucketSpec, lower_bound
-from collectors.client import Client, Limits, open_session
+from collectors.budgets.buckets import BucketSpec, lower_bound
+from collectors.budgets.pool import Pool
 from collectors.collect import collect_from
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.platforms.base import Answer, Chain, Page, Platform, Request
 from collectors.platforms.mastodon import Mastodon
-from collectors.store import Token
-from collectors.tokens import Pool
+from collectors.tokens.store import Token
 from likewise.config import Source, render
 from likewise.study import Study
 

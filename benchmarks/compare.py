@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from training.mapped import create
+from training.data.mapped import create
 
 C_VALUES = [10.0**e for e in range(-6, 6)]
 FOLDS = 5
@@ -86,7 +86,7 @@ def average_precision(data: Data, fold: int, weight: np.ndarray) -> float:
 
 def solver(data: Data, _: argparse.Namespace) -> dict[str, object]:
     """The whole curve by the batched solver: 12 C x 5 folds, and the fit of all rows."""
-    from training.solver import Path as CurvePath
+    from training.classifiers.solver import Path as CurvePath
 
     aps = [
         [average_precision(data, k, point.weight[k]) for k in range(FOLDS)]
@@ -114,7 +114,7 @@ def grid_search(data: Data, options: argparse.Namespace) -> dict[str, object]:
 def refit(data: Data, _: argparse.Namespace) -> dict[str, object]:
     """The last fit of the winner by LinearSVC, as ``likewise compare`` asks for it."""
     before = _resident()
-    from training.liblinear import fit
+    from training.classifiers.liblinear import fit
 
     bare = (_resident() - before) / data.rows.nbytes
     fit(data.rows, data.sign, np.ones(len(data.rows)), 1e-4, 0)
@@ -132,8 +132,8 @@ def forest_intelex(data: Data, options: argparse.Namespace) -> dict[str, object]
 
 
 def _forest(data: Data, trees: int, engine: str) -> dict[str, object]:
-    from training.forest import BUNDLE, Bundle, grow_bundle
-    from training.mapped import let_go
+    from training.classifiers.forest import BUNDLE, Bundle, grow_bundle
+    from training.data.mapped import let_go
 
     let_go(data.rows)
     everyone = np.arange(len(data.rows))
@@ -166,7 +166,7 @@ def forest_sklearn(data: Data, options: argparse.Namespace) -> dict[str, object]
 
 def sgd_grid(data: Data, _: argparse.Namespace) -> dict[str, object]:
     """SVMWithSGD's grid, 7 regParam x 3 stepSize x 5 folds, by the batched iteration."""
-    from training.sgd import Scaling, batched_sgd
+    from training.classifiers.sgd import Scaling, batched_sgd
 
     scaling = Scaling(data.rows)
     share = np.tile(data.share[:-1], (len(REGS), 1))
@@ -189,8 +189,8 @@ def mllib_cached(data: Data, _: argparse.Namespace) -> dict[str, object]:
 def _mllib(data: Data, heap: int | None) -> dict[str, object]:
     from spark_jobs.session import spark_session
     from spark_jobs.train_svm import CachedVectors, write_vectors
-    from training.mapped import let_go
-    from training.sgd import Scaling
+    from training.classifiers.sgd import Scaling
+    from training.data.mapped import let_go
 
     before = _resident()
     spark = spark_session(heap=heap)
@@ -219,7 +219,7 @@ def mllib_pyspark(data: Data, _: argparse.Namespace) -> dict[str, object]:
     from pyspark.mllib.regression import LabeledPoint
 
     from spark_jobs.session import spark_session
-    from training.sgd import Scaling
+    from training.classifiers.sgd import Scaling
 
     spark = spark_session()
     scaling = Scaling(data.rows)

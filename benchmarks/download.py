@@ -298,7 +298,7 @@ def memory(small: int, large: int) -> None:
 
 def duplicates(n: int) -> None:
     """Near copies among ``n`` hashes: even ones, and ones as unevenly spread as real hashes."""
-    from filters.duplicates import originals
+    from filters.pictures.copies import originals
 
     print("| Hashes | Radius | CPU s (target 60) | Copies planted | Copies found |")
     print("|---|---|---|---|---|")

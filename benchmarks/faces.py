@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.calibration import Point, curve, measure, threshold_for
-from filters.faces import DETECTORS, find_faces, load, model_of
+from filters.faces.calibration import Point, curve, measure, threshold_for
+from filters.faces.detectors import DETECTORS, find_faces, load, model_of
 from likewise.errors import WeightsError
 
 PRECISION = 0.98

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "train
 
 from planted import World, study
 
-from training import models
 from training.compare import compare
+from training.models import saved as models
 
 SETTINGS: dict[str, object] = {
     "classifiers": ["linear-svc"],

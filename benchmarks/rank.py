@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 from likewise.config import render
 from likewise.study import Study
 from likewise.tables import LABELS, features_schema
-from training import models
-from training.models import LinearScorer
+from training.models import saved as models
+from training.models.saved import LinearScorer
 
 TARGET_S = 20
 BUCKETS = 16

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collectors import platforms as registry
-from collectors.client import Client, Limits, open_session
-from collectors.crawl import Crawl, partial
-from collectors.journal import Journal
-from collectors.manners import check_permission
+from collectors.budgets.pool import Pool, name_of
+from collectors.crawling.client import Client, Limits, open_session
+from collectors.crawling.crawl import Crawl, partial
+from collectors.crawling.journal import Journal
+from collectors.crawling.manners import check_permission
+from collectors.crawling.publish import micros, publish, since_of
 from collectors.platforms.base import Chain, Platform
-from collectors.publish import micros, publish, since_of
-from collectors.store import Token, TokenStore, from_environment
-from collectors.tokens import Pool, name_of
+from collectors.tokens.store import Token, TokenStore, from_environment
 from likewise.config import CollectSection
 from likewise.errors import ConfigError, CredentialsError, LikewiseError
 from likewise.progress import progress

@@ -13,13 +13,13 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from collectors.download_engine import Settings, TooManyFailedError, fetch_all
-from collectors.download_fetch import Limits
-from collectors.download_fold import Facts, fold
-from collectors.download_plan import Plan, Todo, make_plan
-from collectors.download_renew import open_renewer
-from collectors.download_store import Store
-from filters.pictures import Hygiene
+from collectors.downloading.engine import Settings, TooManyFailedError, fetch_all
+from collectors.downloading.fetch import Limits
+from collectors.downloading.fold import Facts, fold
+from collectors.downloading.plan import Plan, Todo, make_plan
+from collectors.downloading.renew import open_renewer
+from collectors.downloading.store import Store
+from filters.pictures.decode import Hygiene
 from likewise import __version__
 from likewise.config import DownloadSection
 from likewise.errors import PartialError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from collectors.erase import Doomed, erase
-from collectors.journal import Journal
-from collectors.publish import refresh_digests
+from collectors.crawling.erase import Doomed, erase
+from collectors.crawling.journal import Journal
+from collectors.crawling.publish import refresh_digests
 from likewise.errors import UsageError
 from likewise.study import Study
 

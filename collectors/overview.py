@@ -7,9 +7,9 @@ import os
 import time
 from typing import Any
 
+from collectors.budgets.pool import Pool, name_of
 from collectors.collect import open_platforms, tokens_for
-from collectors.journal import Journal
-from collectors.tokens import Pool, name_of
+from collectors.crawling.journal import Journal
 from likewise.study import Study
 
 __all__ = ["budgets"]

@@ -6,23 +6,23 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from collectors.client import CallError, Client, Limits, open_session
+from collectors.budgets.pool import Pool
 from collectors.collect import open_platforms, tokens_for
-from collectors.crawl import bounded, partial
-from collectors.erase import Doomed, erase
-from collectors.journal import Journal
-from collectors.likes import ask_likes
-from collectors.manners import check_permission
+from collectors.crawling.client import CallError, Client, Limits, open_session
+from collectors.crawling.crawl import bounded, partial
+from collectors.crawling.erase import Doomed, erase
+from collectors.crawling.journal import Journal
+from collectors.crawling.likes import ask_likes
+from collectors.crawling.manners import check_permission
+from collectors.crawling.publish import publish
 from collectors.platforms.base import Outcome, Page, Platform
-from collectors.publish import publish
-from collectors.tokens import Pool
 from likewise.progress import note, progress
 from likewise.study import Manifest, Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from collectors.store import Token
+    from collectors.tokens.store import Token
     from likewise.progress import Bar
 
 __all__ = ["refresh"]

@@ -146,7 +146,7 @@ def _detector() -> Check:
 
 
 def _tokens() -> Check:
-    from collectors.store import TokenStore
+    from collectors.tokens.store import TokenStore
 
     found = TokenStore().all()
     if not found:

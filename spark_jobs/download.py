@@ -28,10 +28,10 @@ from pyspark import TaskContext
 
 from collectors.download import Retry, in_this_process
 from collectors.download import download as download_here
-from collectors.download_engine import Settings, TooManyFailedError, fetch_all, host_of
-from collectors.download_plan import CHUNK, ITEMS, Item, Key, Todo, outcomes
-from collectors.download_spool import Parts
-from collectors.download_store import Store
+from collectors.downloading.engine import Settings, TooManyFailedError, fetch_all, host_of
+from collectors.downloading.plan import CHUNK, ITEMS, Item, Key, Todo, outcomes
+from collectors.downloading.spool import Parts
+from collectors.downloading.store import Store
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 from likewise.tables import PICTURES, media_key

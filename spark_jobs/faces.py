@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from filters.faces import DETECTORS, Detect, choose, find_faces, load, model_of
-from filters.pictures import PictureError
+from filters.faces.detectors import DETECTORS, Detect, choose, find_faces, load, model_of
+from filters.pictures.decode import PictureError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Stage, Study
 from likewise.tables import FACES

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filters.duplicates import KINDS, copies
+from filters.pictures.copies import KINDS, copies
 from filters.posts import AUTHOR_KEY
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study

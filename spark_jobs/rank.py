@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from likewise.config import Config
-    from training.models import Scorer
+    from training.models.saved import Scorer
 
 __all__ = ["score_parts"]
 

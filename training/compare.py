@@ -18,16 +18,18 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Manifest, Stage, Study, write_json
-from training import forest, linear, models, sgd, verdict
-from training.baselines import Baseline, baselines
-from training.fitted import Fitted, Problem
-from training.grid import GridStore
-from training.learning import learning_curve
-from training.looks import picture_looks
-from training.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
-from training.tabulate import comparison_rows, text
-from training.verdict import Judge, Judged
-from training.workers import Workers
+from training.classifiers import forest, linear, sgd
+from training.comparison import verdict
+from training.comparison.baselines import Baseline, baselines
+from training.comparison.learning import learning_curve
+from training.comparison.tabulate import comparison_rows, text
+from training.comparison.verdict import Judge, Judged
+from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
+from training.fitting.fitted import Fitted, Problem
+from training.fitting.grid import GridStore
+from training.fitting.workers import Workers
+from training.models import saved as models
+from training.pictures.looks import picture_looks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -273,7 +275,7 @@ class _Comparison:
         }
 
     def _figures(self, content: Mapping[str, Any]) -> list[dict[str, str]]:
-        from training import curves
+        from training.comparison import curves
 
         return curves.save(content, self.study.folder("reports", "figures"))
 

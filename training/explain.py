@@ -26,11 +26,11 @@ from scipy.stats import norm
 from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint, write_json
-from training.bootstrap import author_weights
-from training.contents import CONTENTS, contents
-from training.properties import PROPERTIES, properties
-from training.scenes import scenes
-from training.thumbnails import decoded
+from training.explanation.scenes import scenes
+from training.pictures.contents import CONTENTS, contents
+from training.pictures.properties import PROPERTIES, properties
+from training.pictures.thumbnails import decoded
+from training.statistics.bootstrap import author_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

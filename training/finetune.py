@@ -22,10 +22,10 @@ from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study, write_json
-from training import models
-from training.bootstrap import author_weights, interval
-from training.calibration import platt
-from training.metrics import Evaluation
+from training.models import saved as models
+from training.statistics.bootstrap import author_weights, interval
+from training.statistics.calibration import platt
+from training.statistics.metrics import Evaluation
 from training.tuning.canvases import Canvases
 from training.tuning.curves import as_table
 from training.tuning.job import Job, launch

@@ -25,14 +25,15 @@ from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import SCORES
-from training import gallery, models
-from training.thumbnails import picture_bytes
+from training.galleries import gallery
+from training.models import saved as models
+from training.pictures.thumbnails import picture_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
-    from training.models import Scorer
+    from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
 __all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "saved_model", "score_part"]

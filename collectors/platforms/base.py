@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from collectors.buckets import BucketSpec, Correction
-from collectors.records import Author, Oddities, Post
+from collectors.budgets.buckets import BucketSpec, Correction
+from collectors.platforms.records import Author, Oddities, Post
 from likewise.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
-    from collectors.oauth import Flow, Question
-    from collectors.store import Token
+    from collectors.tokens.oauth import Flow, Question
+    from collectors.tokens.store import Token
     from likewise.config import Source
 
 __all__ = [

@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from collectors import fields
-from collectors.buckets import BucketSpec, Correction
-from collectors.oauth import Flow, PasswordFlow, Question, refusals, web_session
+from collectors.budgets.buckets import BucketSpec, Correction
+from collectors.platforms import fields
 from collectors.platforms.base import (
     Answer,
     Chain,
@@ -28,8 +27,9 @@ from collectors.platforms.base import (
     Verdict,
     sound,
 )
-from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token, new_token
+from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.tokens.oauth import Flow, PasswordFlow, Question, refusals, web_session
+from collectors.tokens.store import Token, new_token
 
 __all__ = ["Bluesky"]
 

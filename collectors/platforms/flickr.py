@@ -14,9 +14,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from collectors import fields
-from collectors.buckets import BucketSpec
-from collectors.oauth import Flow, OAuth1Flow, Question
+from collectors.budgets.buckets import BucketSpec
+from collectors.platforms import fields
 from collectors.platforms.base import (
     Answer,
     Chain,
@@ -27,8 +26,9 @@ from collectors.platforms.base import (
     Signature,
     Verdict,
 )
-from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token, new_token
+from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.tokens.oauth import Flow, OAuth1Flow, Question
+from collectors.tokens.store import Token, new_token
 
 __all__ = ["Flickr"]
 

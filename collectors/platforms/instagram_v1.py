@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collectors import fields
-from collectors.buckets import BucketSpec
+from collectors.budgets.buckets import BucketSpec
+from collectors.platforms import fields
 from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
-from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token
+from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.tokens.store import Token
 from likewise.config import Source
 from likewise.errors import ConfigError
 

@@ -14,16 +14,8 @@ from itertools import pairwise
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote
 
-from collectors import fields
-from collectors.buckets import BucketSpec, Correction
-from collectors.oauth import (
-    OOB,
-    CodeFlow,
-    Flow,
-    client_credentials,
-    refusals,
-    web_session,
-)
+from collectors.budgets.buckets import BucketSpec, Correction
+from collectors.platforms import fields
 from collectors.platforms.base import (
     Answer,
     Chain,
@@ -35,8 +27,16 @@ from collectors.platforms.base import (
     error_texts,
     header_time,
 )
-from collectors.records import Author, Media, Oddities, Post
-from collectors.store import Token, new_token
+from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.tokens.oauth import (
+    OOB,
+    CodeFlow,
+    Flow,
+    client_credentials,
+    refusals,
+    web_session,
+)
+from collectors.tokens.store import Token, new_token
 from likewise.config import Source
 from likewise.errors import ConfigError
 

@@ -43,7 +43,7 @@ def add(
     """Log in at a platform and keep the token in the configuration folder (mode 0600)."""
     from dataclasses import replace
 
-    from collectors.store import TokenStore
+    from collectors.tokens.store import TokenStore
 
     adapter = _adapter(platform, host)
     token = adapter.app_token() if app_only else _login(adapter, paste=paste, port=port)
@@ -58,8 +58,8 @@ def add(
 @json_option
 def show(as_json: bool) -> None:
     """Show every token without its secret, and every consent."""
-    from collectors.consent import Consents
-    from collectors.store import TokenStore
+    from collectors.tokens.consent import Consents
+    from collectors.tokens.store import TokenStore
 
     store = TokenStore()
     tokens = [token.shown() for token in store.all()]
@@ -82,8 +82,8 @@ def show(as_json: bool) -> None:
 @json_option
 def withdraw(token_id: str, as_json: bool) -> None:
     """Delete a token here and revoke it at its platform."""
-    from collectors.consent import withdraw as take_back
-    from collectors.store import TokenStore
+    from collectors.tokens.consent import withdraw as take_back
+    from collectors.tokens.store import TokenStore
 
     store = TokenStore()
     found = [token for token in store.all() if token.id == token_id]
@@ -117,8 +117,8 @@ def invite(
     """Serve a page on which friends log in, see what for, and can withdraw."""
     from aiohttp import web
 
-    from collectors.consent import Invitation, application
-    from collectors.store import TokenStore
+    from collectors.tokens.consent import Invitation, application
+    from collectors.tokens.store import TokenStore
 
     adapter = _adapter(platform, host)
     own = {"api_key", "api_secret", "app_id", "app_secret"}
@@ -151,7 +151,7 @@ def _ask(adapter: Platform, names: list[str]) -> dict[str, str]:
 
 
 def _login(adapter: Platform, *, paste: bool, port: int) -> Any:
-    from collectors.oauth import OOB, Listener, answers_of
+    from collectors.tokens.oauth import OOB, Listener, answers_of
 
     answers = _ask(adapter, [q.name for q in adapter.questions])
     if paste:

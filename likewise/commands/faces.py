@@ -16,7 +16,7 @@ from likewise.commands._common import (
 )
 
 if TYPE_CHECKING:
-    from filters.calibration import Point
+    from filters.faces.calibration import Point
 
 DETECTOR_NAMES = ("auto", "yunet", "dlib-hog", "dlib-cnn", "haar")
 
@@ -76,8 +76,8 @@ def _calibrate(
     *,
     as_json: bool,
 ) -> None:
-    from filters.calibration import curve, labelled_pictures, measure, plot, threshold_for
-    from filters.faces import DETECTORS, choose
+    from filters.faces.calibration import curve, labelled_pictures, measure, plot, threshold_for
+    from filters.faces.detectors import DETECTORS, choose
     from likewise.progress import progress
 
     name = choose(detector).name

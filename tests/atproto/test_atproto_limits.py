@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from people import Network, Person
 
-from collectors.client import Client, Limits, open_session
+from collectors.budgets.pool import Pool
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.platforms.base import Request
 from collectors.platforms.bluesky import Bluesky
-from collectors.store import Token, TokenStore, new_token
-from collectors.tokens import Pool
+from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.config import Source
 from likewise.errors import CredentialsError
 

@@ -15,10 +15,10 @@ from people import Network, Person, picture, until
 from PIL import Image
 
 from collectors.collect import collect
+from collectors.crawling.journal import Journal
 from collectors.download import download
-from collectors.journal import Journal
 from collectors.refresh import refresh
-from collectors.store import TokenStore, new_token
+from collectors.tokens.store import TokenStore, new_token
 from likewise.config import render
 from likewise.study import Manifest, Study
 from likewise.tables import KEPT_POSTS

@@ -14,7 +14,7 @@ from PIL import Image
 
 import backbones
 from backbones.preprocess import crop_box, to_input, to_square
-from filters.pictures import PictureError, decode_rgb
+from filters.pictures.decode import PictureError, decode_rgb
 
 ALL = backbones.names()
 

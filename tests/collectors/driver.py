@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from collectors.buckets import BucketSpec
+from collectors.budgets.buckets import BucketSpec
 from collectors.collect import collect_from
 from collectors.platforms.mastodon import Mastodon
-from collectors.store import Token
+from collectors.tokens.store import Token
 from likewise.study import Study
 
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from collectors import fields
-from collectors.buckets import BucketSpec
-from collectors.client import MAX_BODY, CallError, Client, Limits, open_session
-from collectors.crawl import Crawl
-from collectors.journal import Journal
+from collectors.budgets.buckets import BucketSpec
+from collectors.budgets.pool import Pool
+from collectors.crawling.client import MAX_BODY, CallError, Client, Limits, open_session
+from collectors.crawling.crawl import Crawl
+from collectors.crawling.journal import Journal
+from collectors.platforms import fields
 from collectors.platforms.base import Answer, Chain, Request
 from collectors.platforms.mastodon import Mastodon, Pixelfed
-from collectors.records import Oddities
-from collectors.store import Token
-from collectors.tokens import Pool
+from collectors.platforms.records import Oddities
+from collectors.tokens.store import Token
 from likewise.config import CollectSection, Source
 from likewise.errors import CircuitOpenError, ConfigError, CredentialsError
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collectors.buckets import Bucket, BucketSpec, Correction, lower_bound
+from collectors.budgets.buckets import Bucket, BucketSpec, Correction, lower_bound
 
 SHORT = settings(max_examples=60, deadline=None)
 

@@ -19,10 +19,10 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from collectors import platforms
-from collectors.consent import Consents, Invitation, application, withdraw
-from collectors.oauth import OOB, Listener, answers_of
 from collectors.platforms.base import Platform
-from collectors.store import Token, TokenStore, from_environment, new_token
+from collectors.tokens.consent import Consents, Invitation, application, withdraw
+from collectors.tokens.oauth import OOB, Listener, answers_of
+from collectors.tokens.store import Token, TokenStore, from_environment, new_token
 from infra.sandbox.server import Sandbox, running
 from infra.sandbox.world import World, WorldSpec
 from likewise.commands.auth import command as auth

@@ -9,8 +9,8 @@ import pytest
 from test_bad_input import Free, http, status
 from test_other_platforms import in_thread, study_of
 
+from collectors.budgets.pool import Clock
 from collectors.collect import collect_from
-from collectors.tokens import Clock
 
 CAPTIONS = {
     "quotes": "she said \"no\" \\ and 'yes'",

@@ -22,15 +22,15 @@ from PIL import Image
 
 from benchmarks.collect import Bare, Case
 from collectors import platforms
-from collectors.buckets import BucketSpec
-from collectors.client import Client, Limits, open_session
+from collectors.budgets.buckets import BucketSpec
+from collectors.budgets.pool import Pool
 from collectors.collect import collect
-from collectors.oauth import CodeFlow
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.platforms.base import Chain, Request
 from collectors.platforms.mastodon import Mastodon
-from collectors.records import Post
-from collectors.store import Token, TokenStore, new_token
-from collectors.tokens import Pool
+from collectors.platforms.records import Post
+from collectors.tokens.oauth import CodeFlow
+from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.config import Source, render
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(180)]

@@ -9,16 +9,16 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 from test_bad_input import QUICK, Scripted, http
 
-from collectors.buckets import BucketSpec
-from collectors.client import Client, open_session
+from collectors.budgets.buckets import BucketSpec
+from collectors.budgets.pool import Pool
 from collectors.collect import collect_from
+from collectors.crawling.client import Client, open_session
 from collectors.platforms.bluesky import Bluesky
 from collectors.platforms.flickr import Flickr
 from collectors.platforms.instagram import Instagram
 from collectors.platforms.instagram_v1 import InstagramV1
 from collectors.refresh import refresh_from
-from collectors.store import Token, TokenStore, new_token
-from collectors.tokens import Pool
+from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.config import render
 from likewise.study import Study
 

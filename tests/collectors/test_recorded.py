@@ -208,7 +208,7 @@ def test_bluesky_errors(shared: Path) -> None:
 
 
 def test_bluesky_sessions_and_pictures(shared: Path) -> None:
-    from collectors.store import Token
+    from collectors.tokens.store import Token
 
     bluesky = adapter("bluesky")
     token = Token("t", "bluesky", "h", secret={"identifier": "i", "app_password": "p"})

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bad_input import QUICK, Free, Scripted, http
 
-from collectors.buckets import Bucket, BucketSpec, Correction
-from collectors.client import Client, Limits, open_session
+from collectors.budgets.buckets import Bucket, BucketSpec, Correction
+from collectors.budgets.pool import Pool
+from collectors.budgets.skew import Skew
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.platforms.base import Answer, Outcome, Request
 from collectors.platforms.bluesky import Bluesky
 from collectors.platforms.mastodon import Mastodon
-from collectors.skew import Skew
-from collectors.store import Token
-from collectors.tokens import Pool
+from collectors.tokens.store import Token
 from likewise.config import Source
 
 NOW = 1_700_000_000.0

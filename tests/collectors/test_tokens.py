@@ -14,13 +14,13 @@ from blockbuster import BlockBuster
 from click.testing import CliRunner
 from test_bad_input import QUICK, Scripted, http
 
-from collectors.buckets import BucketSpec
-from collectors.client import Client, open_session
-from collectors.journal import Journal
+from collectors.budgets.buckets import BucketSpec
+from collectors.budgets.pool import Pool
+from collectors.crawling.client import Client, open_session
+from collectors.crawling.journal import Journal
 from collectors.overview import budgets
 from collectors.platforms.base import Answer, Chain, Outcome, Page, Platform, Request, Verdict
-from collectors.store import Token, TokenStore, new_token
-from collectors.tokens import Pool
+from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.commands.tokens import command as tokens_command
 from likewise.config import Source, render
 from likewise.errors import CredentialsError

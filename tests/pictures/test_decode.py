@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
 from PIL import Image, ImageOps
 
-from filters.picture_headers import read_header
-from filters.pictures import Hygiene, PictureError, decode_rgb, inspect
+from filters.pictures.decode import Hygiene, PictureError, decode_rgb, inspect
+from filters.pictures.headers import read_header
 
 WHITE = (255, 255, 255)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from picture_files import encoded, scene
 from PIL import Image, ImageEnhance
 
-from filters.duplicates import canonical, copies, originals, phash
-from filters.hamming import near_pairs
-from filters.pictures import decode_rgb, inspect
+from filters.pictures.copies import canonical, copies, originals, phash
+from filters.pictures.decode import decode_rgb, inspect
+from filters.pictures.hamming import near_pairs
 
 CODES = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=60)
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
 
-from collectors.download_inspect import Inspectors, open_inspectors
-from filters.pictures import Hygiene
+from collectors.downloading.inspectors import Inspectors, open_inspectors
+from filters.pictures.decode import Hygiene
 
 LOOSE = Hygiene(min_side=1, max_aspect=1e9, min_contrast=0)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
-from filters.calibration import NO_BOX, curve, labelled_pictures, threshold_for
+from filters.faces.calibration import NO_BOX, curve, labelled_pictures, threshold_for
 from likewise.commands.faces import command
 from likewise.errors import DataError, UsageError
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filters.calibration import measure
-from filters.faces import DETECTORS, choose, find_faces, load, model_of, shrunk
-from filters.pictures import PictureError
+from filters.faces.calibration import measure
+from filters.faces.detectors import DETECTORS, choose, find_faces, load, model_of, shrunk
+from filters.pictures.decode import PictureError
 from likewise.errors import WeightsError
 
 # Background pictures that are photographs of people: all of them were looked at.

@@ -13,8 +13,8 @@ from kept_posts import keep, rows_of
 from misbehaving import Misbehaving
 
 from collectors.download import download as download_here
-from collectors.download_engine import Settings
-from collectors.download_fetch import Limits
+from collectors.downloading.engine import Settings
+from collectors.downloading.fetch import Limits
 from likewise.errors import CircuitOpenError, PartialError
 from likewise.study import Study
 from spark_jobs.download import download, lane_of, share_of

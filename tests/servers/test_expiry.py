@@ -13,11 +13,11 @@ from kept_posts import keep, rows_of
 from misbehaving import Misbehaving
 
 from collectors.download import download
-from collectors.download_engine import Settings, fetch_all
-from collectors.download_expiry import expires_at
-from collectors.download_fetch import Limits
-from collectors.download_plan import Item
-from collectors.download_spool import Parts
+from collectors.downloading.engine import Settings, fetch_all
+from collectors.downloading.expiry import expires_at
+from collectors.downloading.fetch import Limits
+from collectors.downloading.plan import Item
+from collectors.downloading.spool import Parts
 from likewise.config import render
 from likewise.errors import PartialError
 from likewise.study import Study

@@ -14,8 +14,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from blockbuster import BlockBuster, blockbuster_ctx
 from misbehaving import Misbehaving, picture
 
-from collectors.download_fetch import Answer, Limits, open_fetcher
-from collectors.guard import AddressGuard
+from collectors.downloading.fetch import Answer, Limits, open_fetcher
+from collectors.downloading.guard import AddressGuard
 
 LIMITS = Limits(timeout_s=1.0, max_bytes=300_000)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.download_hosts import LONGEST_WAIT, Turns
+from collectors.downloading.turns import LONGEST_WAIT, Turns
 
 
 def test_never_more_than_allowed_at_once() -> None:

@@ -23,7 +23,7 @@ from spark_jobs.java import find_java
 origin = find_java().origin
 spark = spark_session(master="local[1]")
 def same(batches):
-    import filters.faces
+    import filters.faces.detectors
     for batch in batches:
         yield batch
 frame = spark.range(1000).mapInArrow(same, "id long")

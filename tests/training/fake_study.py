@@ -33,8 +33,8 @@ from likewise.tables import (
     features_schema,
     media_key,
 )
-from training import models
-from training.models import LinearScorer
+from training.models import saved as models
+from training.models.saved import LinearScorer
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 KEY = {"platform": "pixelfed", "host": "pixelfed.example"}

@@ -10,10 +10,10 @@ from PIL import Image
 from planted import World, plant, publish, study
 
 from likewise.study import Study
-from training.baselines import author_history, baselines
-from training.looks import picture_looks
-from training.matrix import load_labels
-from training.properties import PROPERTIES, properties
+from training.comparison.baselines import author_history, baselines
+from training.data.matrix import load_labels
+from training.pictures.looks import picture_looks
+from training.pictures.properties import PROPERTIES, properties
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.bootstrap import author_weights, interval, permutation_p, permuted_labels
+from training.statistics.bootstrap import author_weights, interval, permutation_p, permuted_labels
 
 
 def test_pictures_of_an_author_are_drawn_together() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from sklearn.calibration import _SigmoidCalibration
 
-from training.calibration import platt
+from training.statistics.calibration import platt
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from sklearn.metrics import average_precision_score
 from likewise.errors import DataError, FingerprintError, MissingTableError
 from likewise.study import Study
 from likewise.tables import COMPARISON, LABELS, check_schema
-from training import models
 from training.compare import compare, comparison_text
-from training.matrix import load_labels, load_matrix
+from training.data.matrix import load_labels, load_matrix
+from training.models import saved as models
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -170,7 +170,7 @@ def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import linear
+    from training.classifiers import linear
 
     steps: list[float] = []
     stop_at = 0
@@ -202,7 +202,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
 
 def test_a_damaged_grid_point_is_computed_again(tmp_path: Path) -> None:
-    from training.grid import GridStore
+    from training.fitting.grid import GridStore
 
     store = GridStore(tmp_path / "grid")
     store.point("C=1", lambda: {"x": np.arange(3)})

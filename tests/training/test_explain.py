@@ -16,11 +16,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study
-from training.contents import contents, people, text_area
 from training.explain import benjamini_hochberg, differences, explain, holm
-from training.neighbours import nearest, nearest_rows
+from training.explanation.scenes import GROUPS, shares
+from training.galleries.neighbours import nearest, nearest_rows
+from training.pictures.contents import contents, people, text_area
 from training.rank import rank
-from training.scenes import GROUPS, shares
 
 
 @pytest.fixture(autouse=True)

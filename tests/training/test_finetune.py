@@ -22,7 +22,7 @@ from backbones import registry
 from likewise.cli import cli
 from likewise.errors import DataError, FingerprintError, MissingTableError, UsageError, WeightsError
 from likewise.study import Study
-from training.gradcam import heatmap
+from training.explanation.gradcam import heatmap
 from training.tuning import saved
 
 # A frozen body is quick enough for the default tests; test_kill_... trains all of it.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import backbones
 from likewise.errors import DataError, UsageError
-from training.gradcam import explain_scorer, heatmap, overlay
+from training.explanation.gradcam import explain_scorer, heatmap, overlay
 
 
 class Block(nn.Module):

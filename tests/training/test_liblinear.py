@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 from sklearn.svm import LinearSVC
 
-from training import liblinear
-from training.mapped import create, let_go, open_rows
+from training.classifiers import liblinear
+from training.data.mapped import create, let_go, open_rows
 
 
 def made_up(path: Path, *, rectified: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from training.metrics import Evaluation, average_precision, roc_auc
+from training.statistics.metrics import Evaluation, average_precision, roc_auc
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from likewise.errors import DataError, MissingTableError
-from training import models
+from training.models import saved as models
 
 
 def card(name: str, kind: str, dim: int, ap: float = 0.6) -> dict[str, object]:

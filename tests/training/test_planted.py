@@ -11,8 +11,8 @@ import pytest
 from planted import Planted, World, study
 from scipy import stats
 
-from training import models
 from training.compare import compare
+from training.models import saved as models
 
 SETTINGS = {
     "classifiers": ["linear-svc"],

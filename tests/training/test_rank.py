@@ -17,7 +17,7 @@ from PIL import Image
 from likewise import cli
 from likewise.errors import DataError, FingerprintError, MissingTableError
 from likewise.study import Study
-from training import gallery
+from training.galleries import gallery
 from training.rank import matrix, rank, ranked, saved_model, score_part
 
 
@@ -228,8 +228,8 @@ def test_addresses_that_a_browser_must_not_follow(url: str | None) -> None:
 
 
 def test_a_fine_tuned_network_ranks_from_the_pictures(tmp_path: Path) -> None:
-    from training import models
-    from training.thumbnails import picture_bytes
+    from training.models import saved as models
+    from training.pictures.thumbnails import picture_bytes
     from training.tuning.network import build
     from training.tuning.saved import FinetunedScorer
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spark_jobs.train_svm import CachedVectors, write_vectors
-from training.sgd import Scaling, batched_sgd
+from training.classifiers.sgd import Scaling, batched_sgd
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

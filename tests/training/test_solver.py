@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
-from training import solver
+from training.classifiers import solver
 
 C_VALUES = [10.0**e for e in range(-6, 6)]
 

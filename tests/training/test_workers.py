@@ -21,10 +21,11 @@ from likewise.errors import UsageError
 from likewise.study import Study
 from likewise.tables import LABELS
 from training import compare as comparison
-from training import forest, models
+from training.classifiers import forest
 from training.compare import compare
-from training.mapped import create
-from training.workers import Workers
+from training.data.mapped import create
+from training.fitting.workers import Workers
+from training.models import saved as models
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -191,7 +192,7 @@ def test_workers_keep_the_order() -> None:
 KILLED = """
 import os
 from test_workers import _pids
-from training.workers import Workers
+from training.fitting.workers import Workers
 found = Workers(2).separate(_pids, [{"seconds": 0.1}] * 4 + [{"seconds": 60}] * 4)
 print(*{int(next(found)["pid"][0]) for _ in range(4)}, flush=True)
 os.kill(os.getpid(), 9)

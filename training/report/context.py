@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from likewise.errors import MissingTableError
 from likewise.study import Study
-from training import gallery, thumbnails
+from training.galleries import gallery
+from training.pictures import thumbnails
 from training.rank import saved_model
 from training.report.figures import Figure, Painter, draw
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
-    from training.gallery import Galleries
-    from training.models import Scorer
+    from training.galleries.gallery import Galleries
+    from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
 __all__ = ["Context", "Section", "Thumbs"]

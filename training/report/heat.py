@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from likewise.errors import UsageError
-from training import heatmaps, thumbnails
-from training.gallery import Galleries
+from training.explanation import heatmaps
+from training.galleries.gallery import Galleries
+from training.pictures import thumbnails
 from training.report.context import Context
 
 __all__ = ["key", "paint"]

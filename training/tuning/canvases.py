@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backbones.preprocess import to_square
-from filters.picture_headers import PictureError
-from filters.pictures import decode_rgb
+from filters.pictures.decode import decode_rgb
+from filters.pictures.headers import PictureError
 from likewise.errors import StudyError
 from likewise.progress import progress
 from likewise.study import write_json
@@ -51,7 +51,7 @@ def canvas(data: bytes, spec: Preprocess) -> NDArray[np.uint8]:
     """A picture file as the (resize, resize, 3) square that the network's views are cut from.
 
     Raises:
-        filters.pictures.PictureError: the file cannot be decoded.
+        filters.pictures.decode.PictureError: the file cannot be decoded.
     """
     return to_square(decode_rgb(data, min_side=spec.resize), replace(spec, size=spec.resize))
 

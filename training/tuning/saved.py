@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from backbones import registry
 from backbones.loading import build
-from filters.picture_headers import PictureError
+from filters.pictures.headers import PictureError
 from likewise.errors import DataError, MissingTableError, WeightsError
 from likewise.study import Study
 from training.tuning.batches import centre, to_input
@@ -91,7 +91,7 @@ class FinetunedScorer:
         """Picture files as the network's input (n, 3, size, size), for ``gradcam.heatmap``.
 
         Raises:
-            filters.picture_headers.PictureError: a file cannot be decoded.
+            filters.pictures.headers.PictureError: a file cannot be decoded.
         """
         views = [centre(canvas(data, self.spec), self.spec.size) for data in files]
         return to_input(torch.from_numpy(np.stack(views)), self.spec)

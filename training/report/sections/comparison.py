@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training import curves
+from training.comparison import curves
 from training.report.answer import best_result
 from training.report.context import Context, Section
 from training.report.figures import Figure

@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from likewise.errors import UsageError
-from training import neighbours
 from training.explain import Difference, Explanation, explain
+from training.galleries import neighbours
 from training.report.context import Context, Section
 from training.report.figures import BAD, GOOD, INK, LINE, QUIET, Figure
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
-from training.bootstrap import author_weights, interval
-from training.metrics import average_precision, roc_auc
 from training.report.context import Context, Section
 from training.report.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.words import count
+from training.statistics.bootstrap import author_weights, interval
+from training.statistics.metrics import average_precision, roc_auc
 
 __all__ = ["section"]
 

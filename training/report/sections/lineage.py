@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from likewise.study import MADE_BY, Manifest
-from training import models
+from training.models import saved as models
 from training.report.context import Context, Section
 
 __all__ = ["section"]

@@ -1,0 +1,313 @@
+"""One call, with everything that can go wrong with it: retries, throttling, expired tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from collectors.budgets.pool import Lease, Pool
+from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
+from collectors.platforms.fields import plain
+from collectors.tokens.store import Token, TokenStore
+from likewise import __version__
+from likewise.errors import CircuitOpenError, CredentialsError, LikewiseError
+
+if TYPE_CHECKING:
+    from collectors.budgets.buckets import Correction
+    from collectors.crawling.journal import Journal
+
+__all__ = ["CallError", "Client", "Limits", "open_session"]
+
+MAX_BODY = 32 * 1024 * 1024
+RENEW_BEFORE_S = 14 * 86400.0
+LIFE_S = 60 * 86400.0
+"""What long-lived tokens of 60 days are renewed for, and how long before their end."""
+LONGEST_BLOCK_S = 2 * 86400.0
+"""Platforms count by the day at most; a reset later than this is a mistake (milliseconds, say)."""
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class CallError(LikewiseError):
+    """A call failed for good. ``reason`` is the name under which it is counted."""
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Patience of a client: tries of a call, seconds of one try and of the longest pause."""
+
+    attempts: int = 6
+    timeout_s: float = 30.0
+    longest_pause_s: float = 60.0
+    first_pause_s: float = 0.5
+
+
+class Breaker:
+    """Opens when nearly all of the last failures have one reason and hardly anything succeeds."""
+
+    def __init__(self, window: int = 30, share: float = 0.9, least: int = 12) -> None:
+        self._last: deque[str] = deque(maxlen=window)
+        self._share = share
+        self._least = least
+
+    def note(self, reason: str) -> None:
+        """Count the end of one item: ``ok`` or the reason of its failure.
+
+        Raises:
+            CircuitOpenError: this is a bug or a ban, not data.
+        """
+        self._last.append(reason)
+        worst, times = Counter(self._last).most_common(1)[0]
+        if worst != "ok" and times >= self._least and times >= self._share * len(self._last):
+            raise CircuitOpenError(
+                f"{times} of the last {len(self._last)} items failed for the same reason: {worst}",
+                hint="nothing that was read is lost; mend the cause and run the command again",
+            )
+
+
+def open_session(concurrency: int, limits: Limits, contact: str) -> aiohttp.ClientSession:
+    """A session for all hosts: one connection pool, no cookies, a truthful User-Agent."""
+    about = f"; {plain(contact)}" if plain(contact) else ""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=concurrency, ttl_dns_cache=300),
+        timeout=aiohttp.ClientTimeout(total=limits.timeout_s),
+        headers={"User-Agent": f"likewise/{__version__} (research collector{about})"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+    # aiohttp would repeat a GET on a lost connection by itself: a call that no budget knows of.
+    session._retry_connection = False
+    return session
+
+
+class Client:
+    """Calls to one host, within the budgets of its pool and a number of slots for all hosts."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        pool: Pool,
+        slots: asyncio.Semaphore,
+        journal: Journal | None = None,
+        limits: Limits | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.session = session
+        self.pool = pool
+        self.platform: Platform = pool.platform
+        self.slots = slots
+        self.journal = journal
+        self.limits = limits or Limits()
+        self.breaker = breaker or Breaker()
+        self.counters: Counter[str] = Counter()
+        self._renewing: dict[str, asyncio.Lock] = {}
+
+    async def _replayed(self, request: Request) -> Answer:
+        answer = await asyncio.to_thread(self.platform.replay, request)
+        self.counters["files"] += 1
+        verdict = self.verdict(answer)
+        if verdict.outcome in {Outcome.OK, Outcome.GONE}:
+            return answer
+        self.counters[verdict.reason] += 1
+        raise CallError(verdict.reason, request.path)
+
+    async def call(self, request: Request) -> Answer:
+        """The answer to a request, OK or GONE.
+
+        Raises:
+            CallError: refused, or still failing after the last attempt.
+            CredentialsError: no token is left.
+            CircuitOpenError: nearly every call fails for the same reason.
+        """
+        if self.platform.offline:
+            return await self._replayed(request)
+        failures = 0
+        renewals: Counter[str] = Counter()
+        while True:
+            answer, verdict, lease = await self._once(request)
+            if verdict.outcome in {Outcome.OK, Outcome.GONE}:
+                self.breaker.note("ok")
+                return answer
+            self.counters[verdict.reason] += 1
+            if verdict.outcome is Outcome.THROTTLED:
+                self._throttled(lease, verdict)
+                continue
+            if verdict.outcome is Outcome.TOKEN and lease.token is not None:
+                renewals[lease.token.id] += 1
+                await self._renew(lease.token, verdict.reason, last=renewals[lease.token.id] > 2)
+                continue
+            failures += 1
+            if verdict.outcome is not Outcome.RETRY or failures >= self.limits.attempts:
+                self.breaker.note(verdict.reason)
+                raise self._failed(request, verdict)
+            await asyncio.sleep(self._pause(failures, verdict))
+
+    def _failed(self, request: Request, verdict: Verdict) -> LikewiseError:
+        what = f"{self.platform.host} {request.path}"
+        if verdict.outcome is Outcome.TOKEN:
+            return CredentialsError(
+                f"{what}: a token is needed ({verdict.reason})",
+                hint=f"likewise auth add {self.platform.name} --host {self.platform.base}",
+            )
+        return CallError(verdict.reason, what)
+
+    def _throttled(self, lease: Lease, verdict: Verdict) -> None:
+        now = self.pool.clock()
+        until = self._plausible(verdict.until)
+        if until is None or until <= now:
+            until = now + max((spec.period for spec in lease.specs), default=1.0)
+        self.pool.block(lease, until)
+
+    def _pause(self, failures: int, verdict: Verdict) -> float:
+        """Full jitter: uniform between 0 and a limit that doubles; a Retry-After is the least."""
+        most = min(self.limits.longest_pause_s, self.limits.first_pause_s * 2 ** (failures - 1))
+        least = max(0.0, (verdict.until or 0.0) - self.pool.clock())
+        return min(least, 10 * self.limits.longest_pause_s) + random.uniform(0.0, most)
+
+    # -- one attempt ----------------------------------------------------------------------
+
+    async def _once(self, request: Request) -> tuple[Answer, Verdict, Lease]:
+        lease = await self.pool.acquire(request.kind)
+        try:
+            await self.slots.acquire()
+        except asyncio.CancelledError:
+            self.pool.release(lease)
+            raise
+        try:
+            await self.pool.pace(lease)
+            lease.started = self.pool.clock()
+            call_id = self.journal.budgets.call_started(lease) if self.journal else 0
+            self.counters["calls"] += 1
+            answer = await self._send(request, lease.token)
+        except BaseException:
+            self.pool.settle(lease)
+            raise
+        finally:
+            self.slots.release()
+        answer.received = self.pool.clock()
+        answer.skew = self.pool.compare_clocks(answer.headers, lease, answer.received)
+        if answer.skew:
+            self.counters["clocks_differ"] = 1
+        self.pool.settle(lease, self._believed(self.platform.corrections(answer, lease.specs)))
+        if self.journal:
+            self.journal.budgets.call_ended(call_id, answer.received)
+        return answer, self.verdict(answer), lease
+
+    def _believed(self, corrections: list[Correction]) -> list[Correction]:
+        """Corrections without moments that no rate limit has."""
+        return [
+            replace(
+                c, reset=self._plausible(c.reset), blocked_until=self._plausible(c.blocked_until)
+            )
+            for c in corrections
+        ]
+
+    def _plausible(self, moment: float | None) -> float | None:
+        """The moment, unless it is so far away that a bucket would stay shut for ever."""
+        if moment is None or moment - self.pool.clock() < LONGEST_BLOCK_S:
+            return moment
+        self.counters["reset_implausible"] += 1
+        return None
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """What an answer means; without any answer there is something to try again."""
+        if answer.status == 0:
+            return Verdict(Outcome.RETRY, answer.problem or "no_answer")
+        return self.platform.judge(answer)
+
+    async def _send(self, request: Request, token: Token | None) -> Answer:
+        request = self.platform.address(request, token)
+        address = URL(self.platform.base + request.path)
+        headers, form = self.platform.sign(request, token)
+        if (headers or form) and address.scheme == "http" and address.host not in _LOOPBACK:
+            raise CredentialsError(
+                f"{self.platform.base} is not encrypted: no token is sent there",
+                hint="write https:// before the host",
+            )
+        try:
+            async with self.session.request(
+                request.method,
+                address,
+                params=request.params or None,
+                data=[*request.data, *form] or None,
+                json=dict(request.json) or None,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                return await read_answer(response, self.platform.decode)
+        except TimeoutError:
+            return Answer(0, {}, problem="timeout")
+        except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError):
+            return Answer(0, {}, problem="truncated")
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return Answer(0, {}, problem="connection")
+        except (aiohttp.ClientError, ValueError):
+            return Answer(0, {}, problem="protocol")
+
+    # -- tokens ---------------------------------------------------------------------------
+
+    async def renew_due(self) -> None:
+        """Renew tokens that expire soon, while they can still be renewed.
+
+        One that cannot be renewed is used as long as it holds.
+        """
+        now = self.pool.clock()
+        for token in [t for t in self.pool.tokens if t is not None]:
+            due = token.expires_at is not None and token.expires_at - now < RENEW_BEFORE_S
+            renewal = self.platform.renewal(token) if due else None
+            if renewal is None:
+                continue
+            fresh = self.platform.renewed(token, await self._send(renewal, None))
+            if fresh is None:
+                self.counters["token_renewal_refused"] += 1
+                continue
+            await self._keep(token, fresh, now + LIFE_S)
+
+    async def _keep(
+        self, token: Token, fresh: dict[str, str], expires_at: float | None = None
+    ) -> None:
+        self.counters["token_renewed"] += 1
+        keep = asyncio.to_thread(TokenStore().update, token, fresh, expires_at)
+        self.pool.replace(token, await keep)
+
+    async def _renew(self, token: Token, reason: str, *, last: bool = False) -> None:
+        """Renew a token once, whoever notices first; retire it when that does not help."""
+        async with self._renewing.setdefault(token.id, asyncio.Lock()):
+            current = [t for t in self.pool.tokens if t is not None and t.id == token.id]
+            if not current or current[0].secret != token.secret:
+                return
+            renewal = self.platform.renewal(token)
+            fresh = None
+            if renewal is not None and not last:
+                answer = await self._send(renewal, None)
+                fresh = self.platform.renewed(token, answer)
+            if fresh is None:
+                self.counters["token_retired"] += 1
+                self.pool.retire(token, reason)
+                return
+            await self._keep(token, fresh)
+
+
+async def read_answer(
+    response: aiohttp.ClientResponse, decode: Callable[[int, dict[str, str], bytes], Answer]
+) -> Answer:
+    """Status, headers and decoded body of a response, or the name of what is wrong with it."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    chunks, size = [], 0
+    async for chunk in response.content.iter_chunked(1 << 16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            response.close()
+            return Answer(response.status, headers, problem="body_too_large")
+    return decode(response.status, headers, b"".join(chunks))

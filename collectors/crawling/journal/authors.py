@@ -1,0 +1,114 @@
+"""Readings of authors, and the queue of those whose account has to be asked."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+
+from collectors.crawling.journal.counters import Counters
+from collectors.crawling.journal.schema import encode
+from collectors.crawling.manners import OPTED_OUT
+from collectors.platforms.records import Author
+
+__all__ = ["Authors"]
+
+
+class Authors:
+    """What was read about authors; the readings of each pass stand beside those of earlier ones."""
+
+    def __init__(self, db: sqlite3.Connection, counters: Counters) -> None:
+        self._db = db
+        self._counters = counters
+        self._pass = self._last_pass()
+
+    def _last_pass(self) -> int:
+        row = self._db.execute("SELECT max(pass) FROM authors").fetchone()
+        return row[0] or 0
+
+    def next_pass(self) -> None:
+        """Readings from now on stand beside the earlier ones."""
+        self._pass = self._last_pass() + 1
+
+    def store(
+        self,
+        platform: str,
+        host: str,
+        authors: Iterable[Author],
+        gone: frozenset[str] = frozenset(),
+    ) -> None:
+        """Store what was read about authors; the last reading of a pass stays."""
+        now = time.time_ns() // 1000
+        latest = {(a.author_id, a.source): a for a in authors if a.author_id not in gone}
+        self._db.executemany(
+            "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (platform, host, a.author_id, a.source, self._pass, now, *_columns(a))
+                for a in latest.values()
+            ],
+        )
+
+    # -- accounts to be asked -------------------------------------------------------------
+
+    def want(self, platform: str, host: str, author_ids: Iterable[str]) -> None:
+        """Remember authors whose account has to be asked; each is asked once."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO wanted (platform, host, author_id) VALUES (?, ?, ?)",
+            [(platform, host, one) for one in author_ids],
+        )
+
+    def count_wanted(self, platform: str, host: str) -> int:
+        """Authors who have not been asked yet."""
+        row = self._db.execute(
+            "SELECT count(*) FROM wanted WHERE platform = ? AND host = ? AND state = 'wanted'",
+            (platform, host),
+        ).fetchone()
+        return int(row[0])
+
+    def unfinished(self, platform: str, host: str) -> bool:
+        """Whether authors have not been asked, or not answered."""
+        row = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM wanted WHERE platform = ? AND host = ? "
+            "AND state != 'asked')",
+            (platform, host),
+        ).fetchone()
+        return bool(row[0])
+
+    def take_wanted(self, platform: str, host: str, most: int) -> list[str]:
+        """At most that many authors who have not been asked yet, now marked as being asked."""
+        rows = self._db.execute(
+            "SELECT author_id FROM wanted WHERE platform = ? AND host = ? AND state = 'wanted' "
+            "ORDER BY author_id LIMIT ?",
+            (platform, host, most),
+        ).fetchall()
+        ids = [row[0] for row in rows]
+        self._mark(platform, host, ids, "asking")
+        return ids
+
+    def ask_again(self) -> None:
+        """Authors whose answer never came stand in the queue again."""
+        self._db.execute("UPDATE wanted SET state = 'wanted' WHERE state != 'asked'")
+
+    def answered(
+        self, platform: str, host: str, ids: Sequence[str], authors: Iterable[Author]
+    ) -> None:
+        """Store accounts that were asked for; those that did not come are counted."""
+        found = list(authors)
+        self.store(platform, host, found)
+        self._mark(platform, host, ids, "asked")
+        missing = len(set(ids) - {a.author_id for a in found})
+        figures = {"authors_asked": len(ids), "authors_unknown": missing}
+        self._counters.add(platform, host, figures)
+
+    def _mark(self, platform: str, host: str, ids: Iterable[str], state: str) -> None:
+        self._db.executemany(
+            "UPDATE wanted SET state = ? WHERE platform = ? AND host = ? AND author_id = ?",
+            [(state, platform, host, one) for one in ids],
+        )
+
+
+def _columns(author: Author) -> tuple[str, str]:
+    """Flags, and the columns as JSON; nothing of someone of whom nothing may be kept."""
+    out = author.flags & OPTED_OUT
+    record = "" if out else encode(author.row())
+    return " ".join(sorted(author.flags)), record

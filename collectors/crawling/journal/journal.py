@@ -1,0 +1,132 @@
+"""The journal of one study: its parts, and what changes several of them at once.
+
+One thread writes. A page's rows, the counters and the chain's cursor change in one transaction,
+so ``kill -9`` at any moment costs at most the pages in flight, and no row is stored twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from collectors.crawling.journal.authors import Authors
+from collectors.crawling.journal.budgets import Budgets
+from collectors.crawling.journal.chains import Chains, StoredChain
+from collectors.crawling.journal.counters import Counters
+from collectors.crawling.journal.forgotten import Forgotten
+from collectors.crawling.journal.posts import Posts
+from collectors.crawling.journal.schema import SCHEMA
+from collectors.crawling.journal.writer import Writer
+from collectors.platforms.base import Page
+from collectors.platforms.records import Post
+from likewise.errors import StudyError
+
+__all__ = ["Journal", "Progress"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What storing a page led to: rows not seen in this chain before, and whether it ended."""
+
+    fresh: int
+    cursor: str | None
+
+
+class Journal:
+    """The journal of one study. Use as a context manager; ``run`` works from an event loop.
+
+    Raises:
+        StudyError: the file is no journal, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = _connect(path)
+        self.writer = Writer(self.db, path)
+        self.counters = Counters(self.db)
+        self.budgets = Budgets(self.db, self.writer)
+        self.chains = Chains(self.db, self.counters)
+        self.posts = Posts(self.db)
+        self.authors = Authors(self.db, self.counters)
+        self.forgotten = Forgotten(self.db)
+
+    def __enter__(self) -> Journal:
+        self.writer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.stop()
+        self.db.close()
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a method of this journal in the writing thread, within a transaction."""
+        return await self.writer.run(function, *arguments)
+
+    def flush(self) -> None:
+        """Wait until everything that was handed over is written. Not for an event loop."""
+        self.writer.flush()
+
+    # -- what changes several parts -------------------------------------------------------
+
+    def store_page(
+        self, platform: str, host: str, at: StoredChain, page: Page, keep: Callable[[Post], bool]
+    ) -> Progress:
+        """Rows, counters and the cursor of a page, all or nothing."""
+        gone = self.forgotten.among(platform, host, {post.author_id for post in page.posts})
+        fresh = self.posts.store(platform, host, page.posts, keep, at.id, gone)
+        self.authors.store(platform, host, page.authors, gone)
+        self.counters.add(platform, host, {f"dropped:{k}": v for k, v in page.dropped.items()})
+        self.counters.add(platform, host, {f"odd:{k}": v for k, v in page.oddities.items()})
+        again = len(page.posts) - fresh
+        empty = int(page.cursor is not None and not page.posts and not page.dropped)
+        pages = {"pages": 1, "pages_empty": empty, "posts_again": again}
+        self.counters.add(platform, host, pages)
+        cursor = self.chains.advance(platform, host, at.id, page.cursor, fresh)
+        return Progress(fresh, cursor)
+
+    def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
+        """Store the likes of a post that was asked for them, and count the question."""
+        self.posts.note_likes(platform, host, post_id, likes)
+        outcome = "likes_unknown" if likes is None else "likes_told"
+        self.counters.add(platform, host, {"likes_asked": 1, outcome: 1})
+
+    def read_again(
+        self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
+    ) -> None:
+        """Store what was read again of posts with these ids, and their authors."""
+        self.posts.read_again(platform, host, ids, page, counted)
+        self.authors.store(platform, host, page.authors)
+
+    def unfinished(self, platform: str, host: str) -> bool:
+        """Whether chains have not ended, or authors have not been asked."""
+        return self.chains.unfinished(platform, host) or self.authors.unfinished(platform, host)
+
+    # -- remembered values ----------------------------------------------------------------
+
+    def meta(self, key: str, default: str = "") -> str:
+        """A remembered value."""
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else default
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Remember a value."""
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(SCHEMA)
+    except sqlite3.DatabaseError as error:
+        raise StudyError(
+            f"{path} cannot be used: {error}",
+            hint="move the file away to start the crawl anew; published tables stay",
+        ) from error
+    return db

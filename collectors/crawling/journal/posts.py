@@ -1,0 +1,181 @@
+"""Posts: stored once for each chain, read again for their counts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from collectors.crawling.journal.schema import encode
+from collectors.crawling.manners import OPTED_OUT, UNKEPT
+from collectors.platforms.base import Page
+from collectors.platforms.records import Post
+
+__all__ = ["Posts"]
+
+_ASKED = "likes_asked"
+"""Flag of a post that has been asked for its likes, whatever came of it."""
+
+_WITHOUT_LIKES = (
+    "FROM posts WHERE platform = ? AND host = ? AND kept "
+    f"AND json_extract(record, '$.likes') IS NULL AND flags NOT LIKE '%{_ASKED}%'"
+)
+
+
+class Posts:
+    """The posts of all hosts; ``kept`` are those that pass the rules of manners."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def store(
+        self,
+        platform: str,
+        host: str,
+        posts: Sequence[Post],
+        keep: Callable[[Post], bool],
+        chain: int,
+        gone: frozenset[str],
+    ) -> int:
+        """Store posts; returns how many of them this chain had not stored before.
+
+        Of posts by authors in ``gone`` only the key is kept.
+        """
+        now = time.time_ns() // 1000
+        rows = [_row(platform, host, p, now, chain, keep, p.author_id in gone) for p in posts]
+        before = self._db.total_changes
+        self._db.executemany(
+            "INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "created_at = excluded.created_at, collected_at = excluded.collected_at, "
+            "chain = excluded.chain, kept = excluded.kept, sensitive = excluded.sensitive, "
+            "flags = excluded.flags, record = excluded.record WHERE posts.chain != excluded.chain",
+            rows,
+        )
+        return self._db.total_changes - before
+
+    def count_kept(self, platform: str, host: str) -> int:
+        """Posts that pass the rules of manners."""
+        row = self._db.execute(
+            "SELECT count(*) FROM posts WHERE platform = ? AND host = ? AND kept", (platform, host)
+        ).fetchone()
+        return int(row[0])
+
+    def count_newer(self, platform: str, host: str, moment: int, most: int) -> int:
+        """Kept posts made at or after a moment, counted up to ``most``."""
+        row = self._db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM posts WHERE platform = ? AND host = ? AND kept "
+            "AND created_at >= ? LIMIT ?)",
+            (platform, host, moment, most),
+        ).fetchone()
+        return int(row[0])
+
+    # -- likes that the pages left out ----------------------------------------------------
+
+    def without_likes(self, platform: str, host: str, most: int) -> list[str]:
+        """The newest kept posts that came without likes and have not been asked for them."""
+        rows = self._db.execute(
+            f"SELECT post_id {_WITHOUT_LIKES} ORDER BY created_at DESC, post_id LIMIT ?",
+            (platform, host, most),
+        )
+        return [row[0] for row in rows]
+
+    def count_without_likes(self, platform: str, host: str) -> int:
+        """Kept posts that came without likes and have not been asked for them."""
+        row = self._db.execute(f"SELECT count(*) {_WITHOUT_LIKES}", (platform, host)).fetchone()
+        return int(row[0])
+
+    def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
+        """Store the likes of a post that was asked for them; only ``refresh`` asks it again."""
+        key = (platform, host, post_id)
+        [record] = self._db.execute(
+            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
+        ).fetchone()
+        if likes is not None:
+            record = encode({**json.loads(record), "likes": likes})
+        self._db.execute(
+            "UPDATE posts SET collected_at = ?, record = ?, "
+            "flags = trim(replace(flags, ?, '') || ' ' || ?) "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            (time.time_ns() // 1000, record, _ASKED, _ASKED, *key),
+        )
+
+    # -- reading again --------------------------------------------------------------------
+
+    def kept_after(self, platform: str, host: str, last: str, most: int) -> list[str]:
+        """The next kept posts in the order of their ids."""
+        rows = self._db.execute(
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND post_id > ? AND kept "
+            "ORDER BY post_id LIMIT ?",
+            (platform, host, last, most),
+        )
+        return [row[0] for row in rows]
+
+    def read_again(
+        self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
+    ) -> None:
+        """Store the ``counted`` columns of posts that were read again; the others stay.
+
+        Of posts that did not come only the key stays.
+        """
+        for post in page.posts:
+            self._update(platform, host, post, counted)
+        missing = set(ids) - {post.post_id for post in page.posts}
+        self._db.executemany(
+            "UPDATE posts SET kept = 0, flags = 'deleted_upstream', record = '', author_id = '' "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            [(platform, host, one) for one in missing],
+        )
+
+    def _update(self, platform: str, host: str, post: Post, counted: Collection[str]) -> None:
+        key = (platform, host, post.post_id)
+        row = self._db.execute(
+            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
+        ).fetchone()
+        if row is None or not row[0]:
+            return
+        record = json.loads(row[0])
+        for name in counted:
+            value = getattr(post, name)
+            record.pop(name, None) if value is None else record.update({name: value})
+        text = "" if post.flags & OPTED_OUT else encode(record)
+        self._db.execute(
+            "UPDATE posts SET collected_at = ?, flags = ?, record = ? "
+            "WHERE platform = ? AND host = ? AND post_id = ?",
+            (time.time_ns() // 1000, " ".join(sorted(post.flags)), text, *key),
+        )
+
+    def deleted(self, platform: str, host: str) -> list[str]:
+        """Posts that were deleted upstream."""
+        rows = self._db.execute(
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? "
+            "AND flags = 'deleted_upstream'",
+            (platform, host),
+        )
+        return [row[0] for row in rows]
+
+
+def _row(
+    platform: str,
+    host: str,
+    post: Post,
+    now: int,
+    chain: int,
+    keep: Callable[[Post], bool],
+    gone: bool,
+) -> tuple[Any, ...]:
+    flags = post.flags | ({"forgotten"} if gone else set())
+    flags |= set() if post.media else {"no_media"}
+    kept = not gone and keep(post)
+    return (
+        platform, host, post.post_id, "" if gone else post.author_id, post.created_at, now, chain,
+        kept, post.sensitive, " ".join(sorted(flags)), "" if gone else _record(post),
+    )  # fmt: skip
+
+
+def _record(post: Post) -> str:
+    """A post's columns as JSON; nothing for a post of which only the key may be kept."""
+    if post.flags & UNKEPT or not post.media:
+        return ""
+    return encode(post.row())

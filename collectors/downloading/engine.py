@@ -1,0 +1,360 @@
+"""Fetch many pictures at once: the one coroutine behind both engines of ``download``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+import ssl
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from collectors.downloading.fetch import NO_ANSWER, RETRYABLE, Answer, Fetcher, Limits, open_fetcher
+from collectors.downloading.guard import AddressGuard
+from collectors.downloading.inspectors import Inspectors, open_inspectors
+from collectors.downloading.plan import Item
+from collectors.downloading.spool import Parts
+from collectors.downloading.turns import Turns
+from filters.pictures.decode import Hygiene, Inspection
+from likewise.errors import CircuitOpenError
+from likewise.tables import PICTURES
+
+__all__ = ["Breaker", "Renew", "Settings", "Tally", "TooManyFailedError", "fetch_all", "host_of"]
+
+LOOKAHEAD = 2048
+"""Items that wait in memory; the others wait on disk."""
+
+FLUSH_ROWS = 64
+FLUSH_BYTES = 8_000_000
+FLUSH_SECONDS = 1.0
+"""A killed run loses no more than the rows since the last flush."""
+
+Renew = Callable[[Item], Awaitable[str | None]]
+"""Asks the platform for a fresh address of a picture whose signed one has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to fetch and what may stay."""
+
+    limits: Limits = field(default_factory=Limits)
+    hygiene: Hygiene = field(default_factory=Hygiene)
+    max_attempts: int = 4
+    allow_hosts: tuple[str, ...] = ()
+    breaker: float = 0.95
+    workers: int = 0
+
+
+class Breaker:
+    """Opens when nearly every picture fails for one and the same reason.
+
+    That is a bug or a ban, not data: going on would only write thousands of false failures.
+    """
+
+    LEAST = 50
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._failed: Counter[str] = Counter()
+        self._n = 0
+
+    def count(self, status: str, error_class: str | None) -> None:
+        """Count one row. Raises TooManyFailedError when it was one too many."""
+        self._n += 1
+        if status == "failed" and error_class:
+            self._failed[error_class] += 1
+            times = self._failed[error_class]
+            if self._n >= self.LEAST and times >= self._share * self._n:
+                raise TooManyFailedError(error_class, times, self._n)
+
+
+class TooManyFailedError(CircuitOpenError):
+    """The circuit breaker has opened for ``reason``; ``counts`` are (failed, of so many)."""
+
+    def __init__(self, reason: str, times: int, n: int) -> None:
+        super().__init__(
+            f"download stopped: {times} of {n} pictures failed as {reason}",
+            [(f"{times} pictures", reason)],
+            hint="look into one of them; those that failed so are asked again by the next run "
+            "(or raise [download] breaker if this is how things are)",
+        )
+        self.reason = reason
+        self.counts = times, n
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done: rows by reason, requests sent, bytes received."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    n_bytes: int = 0
+
+
+async def fetch_all(
+    items: Iterable[Item],
+    settings: Settings,
+    sink: Parts,
+    *,
+    renew: Renew | None = None,
+    advance: Callable[[], None] = lambda: None,
+    resolver: AbstractResolver | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Tally:
+    """Fetch and inspect ``items``; their rows of the pictures table go to ``sink``.
+
+    Args:
+        items: Read lazily, no more than ``LOOKAHEAD`` ahead.
+        settings: Limits of requests, hygiene, attempts.
+        sink: Rows are on disk at the latest one second after they were made.
+        renew: How to get a fresh address of an expired one.
+        advance: Called once for each finished row.
+        resolver: Replaces the system's resolver; its answers pass the guard like any other's.
+        tls: TLS settings for the session; the system's authorities when None.
+
+    Raises:
+        TooManyFailedError: nearly all failed for one reason.
+    """
+    guard = AddressGuard(settings.allow_hosts)
+    writer = _Writer(sink)
+    async with (
+        open_inspectors(settings.hygiene, settings.workers or None) as inspectors,
+        open_fetcher(settings.limits, guard, resolver=resolver, tls=tls) as fetcher,
+    ):
+        run = _Run(settings, fetcher, inspectors, writer, renew, advance)
+        try:
+            await run.all(iter(items))
+        finally:
+            await writer.close()
+    return run.tally
+
+
+class _Run:
+    def __init__(
+        self,
+        settings: Settings,
+        fetcher: Fetcher,
+        inspectors: Inspectors,
+        writer: _Writer,
+        renew: Renew | None,
+        advance: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._fetcher = fetcher
+        self._inspectors = inspectors
+        self._writer = writer
+        self._renew = renew
+        self._advance = advance
+        self._turns: Turns[_Job] = Turns(settings.limits.concurrency, settings.limits.per_host)
+        self._breaker = Breaker(settings.breaker)
+        self._wake = asyncio.Event()
+        self.tally = Tally()
+
+    async def all(self, items: Iterator[Item]) -> None:
+        """Work until every item has its row."""
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.TaskGroup() as group:
+                group_done = False
+                while not group_done:
+                    more = self._fill(items)
+                    while turn := self._turns.take(clock()):
+                        group.create_task(self._turn(*turn))
+                    group_done = not (more or self._turns.pending or self._turns.active)
+                    if not group_done:
+                        await self._pause(self._turns.next_time(), clock())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    def _fill(self, items: Iterator[Item]) -> bool:
+        """Read ahead; whether there may be more."""
+        while self._turns.pending < LOOKAHEAD:
+            item = next(items, None)
+            if item is None:
+                return False
+            self._turns.add(host_of(item.url), _Job(item, item.url))
+        return True
+
+    async def _pause(self, until: float | None, now: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else max(0.0, until - now)):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _turn(self, host: str, job: _Job) -> None:
+        answered = True
+        try:
+            given_up = self._turns.given_up(host)
+            if given_up:
+                answered = False
+                await self._finish(job, Answer(given_up))
+            else:
+                answered = await self._ask(host, job)
+        finally:
+            self._turns.done(host, success=answered)
+            self._wake.set()
+
+    async def _ask(self, host: str, job: _Job) -> bool:
+        """One request. Whether the host has answered for good or ill, rather than refused."""
+        if job.item.expires is not None and job.url == job.item.url:
+            await self._refresh(job, now=time.time())
+        answer = await self._fetcher.fetch(job.url)
+        self.tally.requests += 1
+        job.tries += 1
+        now = asyncio.get_running_loop().time()
+        if answer.error_class is None or answer.error_class not in RETRYABLE:
+            if answer.status in {403, 410} and await self._refresh(job, now=None):
+                self._turns.add(host, job)
+            else:
+                await self._finish(job, answer)
+            return True
+        if self._asks_for_patience(answer):
+            refusals = self._turns.shut(host, now, answer.retry_after)
+            again, when = refusals <= self._settings.max_attempts, 0.0
+            job.refused += 1
+        else:
+            refusals = 0
+            if answer.error_class in NO_ANSWER:
+                patience = 2 * self._settings.limits.per_host
+                refusals = self._turns.strike(host, now, patience)
+            again = job.tries - job.refused < self._settings.max_attempts
+            when = now + random.uniform(0.25, 1.0) * 2 ** min(job.tries, 6) / 2
+        if refusals > self._settings.max_attempts:
+            down = answer.error_class if answer.status else "host_down"
+            self._turns.give_up(host, down or "host_down")
+        if not again:
+            await self._finish(job, answer)
+        elif when:
+            self._turns.add_later(host, job, when)
+        else:
+            self._turns.add(host, job)
+        return False
+
+    @staticmethod
+    def _asks_for_patience(answer: Answer) -> bool:
+        return answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
+
+    async def _refresh(self, job: _Job, *, now: float | None) -> bool:
+        """Take a fresh address when the signed one is over (``now`` None: the server said so)."""
+        expires = job.item.expires
+        if self._renew is None or job.renewed or expires is None:
+            return False
+        if now is not None and expires > now + self._settings.limits.timeout_s:
+            return False
+        job.renewed = True
+        fresh = await self._renew(job.item)
+        if fresh is None:
+            return False
+        job.url = fresh
+        return True
+
+    async def _finish(self, job: _Job, answer: Answer) -> None:
+        found, sha256 = _not_fetched(job, answer), None
+        if answer.error_class is None:
+            inspected = await self._inspectors.inspect(answer.body)
+            found, sha256 = inspected.found, inspected.sha256
+        self.tally.rows[found.error_class or found.status] += 1
+        self.tally.n_bytes += len(answer.body)
+        await self._writer.add(_row(job, answer, found, sha256))
+        self._advance()
+        self._breaker.count(found.status, found.error_class)
+
+
+@dataclass(slots=True)
+class _Job:
+    item: Item
+    url: str
+    tries: int = 0
+    refused: int = 0
+    renewed: bool = False
+
+
+def host_of(url: str) -> str:
+    """Host that a URL names; empty when it names none."""
+    try:
+        return URL(url).host or ""
+    except ValueError:
+        return ""
+
+
+def _not_fetched(job: _Job, answer: Answer) -> Inspection:
+    reason = answer.error_class
+    expires = job.item.expires
+    if answer.status in {403, 410} and expires is not None and expires < time.time():
+        reason = "expired"
+    refused = answer.manners or reason == "too_large"
+    return Inspection("rejected" if refused else "failed", reason)
+
+
+def _row(job: _Job, answer: Answer, found: Inspection, sha256: str | None) -> dict[str, Any]:
+    item = job.item
+    return {
+        "platform": item.platform,
+        "host": item.host,
+        "post_id": item.post_id,
+        "media_index": item.media_index,
+        "author_id": item.author_id,
+        "bucket": item.bucket,
+        "url": item.url,
+        "picture_id": sha256,
+        "bytes": answer.body if found.status == "ok" else None,
+        "n_bytes": len(answer.body) if answer.error_class is None else None,
+        "format": found.format,
+        "width": found.width,
+        "height": found.height,
+        "orientation": found.orientation,
+        "phash": found.phash,
+        "status": found.status,
+        "error_class": found.error_class,
+        "http_status": answer.status,
+        "attempts": item.attempts + job.tries,
+        "fetched_at": dt.datetime.now(dt.UTC),
+    }
+
+
+class _Writer:
+    """Collects rows and flushes them to disk: when there are many, and every second."""
+
+    def __init__(self, sink: Parts) -> None:
+        self._sink = sink
+        self._rows: list[dict[str, Any]] = []
+        self._size = 0
+        self._lock = asyncio.Lock()
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def add(self, row: dict[str, Any]) -> None:
+        """Take a row; waits for the disk when it is behind."""
+        self._rows.append(row)
+        self._size += len(row["bytes"] or b"")
+        if len(self._rows) >= FLUSH_ROWS or self._size >= FLUSH_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what there is."""
+        async with self._lock:
+            rows, self._rows, self._size = self._rows, [], 0
+            if rows:
+                await asyncio.to_thread(self._write, rows)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._sink.write(pa.Table.from_pylist(rows, schema=PICTURES.schema))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def close(self) -> None:
+        """Write the rest."""
+        self._ticker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._ticker
+        await self.flush()

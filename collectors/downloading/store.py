@@ -1,0 +1,284 @@
+"""Where fetched rows live before they are published, and how earlier ones are found again.
+
+``spool/pictures/rows-FINGERPRINT/`` holds the rows of an unfinished run, as parts by bucket; the
+fingerprint covers hygiene and the number of buckets. ``spool/pictures/folded/`` holds finished
+buckets. Publishing links them into the table; only then the spool is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collectors.downloading.inspectors import open_inspectors
+from collectors.downloading.spool import Parts
+from filters.pictures.decode import Hygiene
+from likewise.errors import FingerprintError
+from likewise.funnel import Funnel
+from likewise.progress import progress
+from likewise.study import Manifest, Study, fingerprint, write_json
+from likewise.tables import PICTURES, bucket_of, media_key
+
+__all__ = ["CODE", "Store"]
+
+CODE = 1
+"""Raised whenever the rows that the same bytes give would change."""
+
+BATCH = 64
+"""Rows read at once: with their pictures they take some megabytes."""
+
+
+class Store:
+    """The spool of one study's ``pictures`` and the table that was published last."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.folder = study.root / "spool" / "pictures"
+        self.n_buckets = study.config.download.buckets
+        settings = study.config.download
+        self.rules = Hygiene(
+            min_side=settings.min_side,
+            max_aspect=settings.max_aspect,
+            max_pixels=settings.max_pixels,
+            min_contrast=settings.min_contrast,
+        )
+        self.hygiene: dict[str, Any] = {
+            "min_side": settings.min_side,
+            "max_aspect": settings.max_aspect,
+            "max_pixels": settings.max_pixels,
+            "min_contrast": settings.min_contrast,
+            "code": CODE,
+        }
+        self._state = {"hygiene": self.hygiene, "n_buckets": self.n_buckets}
+        self.rows = Parts(self.folder / f"rows-{fingerprint(self._state)}", PICTURES.schema)
+        self.folded = self.folder / "folded"
+
+    # -- what is there --------------------------------------------------------------------
+
+    def is_current(self, kept_posts: str) -> bool:
+        """Whether the published table is what a run without ``retry`` would make again."""
+        manifest = self.study.manifest("pictures")
+        return (
+            manifest is not None
+            and not self.folder.exists()
+            and self._fits(manifest)
+            and bool(manifest.extra.get("kept_posts") == kept_posts)
+        )
+
+    def _fits(self, manifest: Manifest) -> bool:
+        same_rules = bool(manifest.made_from["params"].get("hygiene") == self.hygiene)
+        return same_rules and bool(manifest.made_from["n_buckets"] == self.n_buckets)
+
+    def published(
+        self, bucket: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of one bucket of the published table, in the order of their keys."""
+        part = self.published_part(bucket)
+        if part is not None:
+            yield from _rows_of(part, columns)
+
+    def published_part(self, bucket: int) -> Path | None:
+        """File of one bucket of the published table, when its rows can be taken as they are."""
+        manifest = self.study.manifest("pictures")
+        if manifest is None or not self._fits(manifest):
+            return None
+        part = self.study.table_path("pictures") / f"bucket={bucket:04d}" / "part-0000.parquet"
+        return part if part.is_file() else None
+
+    def known(self, bucket: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Given columns of all rows of one bucket, published and spooled."""
+        yield from self.published(bucket, columns)
+        for batch in self.rows.batches(bucket):
+            yield batch.select(list(columns))
+
+    # -- other rules, other buckets -------------------------------------------------------
+
+    def adopt(self, *, redo: bool) -> None:
+        """Bring rows that were made under other hygiene or another bucket count under these.
+
+        Raises:
+            FingerprintError: hygiene differs and ``redo`` is false.
+        """
+        sources = list(self._foreign())
+        for hygiene, _ in sources:
+            if hygiene != self.hygiene and not redo:
+                changed = _difference(hygiene, self.hygiene)
+                raise FingerprintError(
+                    f"the pictures were chosen by other rules: {changed}",
+                    hint="apply the new rules to the stored pictures with --redo, "
+                    "or bring the old ones back",
+                )
+        if not sources:
+            return
+        with progress("download: applying rules to stored pictures") as bar:
+            for number, (hygiene, batches) in enumerate(sources):
+                again = hygiene != self.hygiene
+                asyncio.run(self._convert(batches(), f"adopted-{number}", again, bar.advance))
+        manifest = self.study.manifest("pictures")
+        if manifest is not None and not self._fits(manifest):
+            write_json(self.rows.folder / "adopted.json", {"table": manifest.fingerprint})
+        for folder in self._other_rows():
+            shutil.rmtree(folder)
+
+    def _other_rows(self) -> list[Path]:
+        found = self.folder.glob("rows-*")
+        return [folder for folder in found if folder != self.rows.folder]
+
+    def _foreign(
+        self,
+    ) -> Iterator[tuple[Mapping[str, Any], Callable[[], Iterator[pa.RecordBatch]]]]:
+        manifest = self.study.manifest("pictures")
+        adopted = _read(self.rows.folder / "adopted.json").get("table")
+        if manifest is not None and not self._fits(manifest) and manifest.fingerprint != adopted:
+            parts = sorted(self.study.table_path("pictures").rglob("*.parquet"))
+            hygiene = manifest.made_from["params"].get("hygiene", {})
+            yield hygiene, lambda: itertools.chain.from_iterable(map(_rows_of, parts))
+        for folder in self._other_rows():
+            state = _read(folder / "state.json")
+            yield state.get("hygiene", {}), Parts(folder, PICTURES.schema).all_batches
+
+    async def _convert(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        name: str,
+        again: bool,
+        advance: Callable[[int], None],
+    ) -> None:
+        workers = self.study.config.download.workers or None
+        async with open_inspectors(self.rules, workers) as inspectors:
+            for number, batch in enumerate(batches):
+                rows = batch.to_pylist()
+                if again:
+                    looked = await asyncio.gather(
+                        *(_judge_again(row, self.rules, inspectors.inspect) for row in rows)
+                    )
+                    rows = [row for row in looked if row is not None]
+                for row in rows:
+                    key = media_key(*(row[name] for name in PICTURES.key))
+                    row["bucket"] = bucket_of(key, self.n_buckets)
+                table = pa.Table.from_pylist(rows, schema=PICTURES.schema)
+                await asyncio.to_thread(self.rows.write, table, f"{name}-{number:08d}")
+                advance(batch.num_rows)
+
+    # -- a run ----------------------------------------------------------------------------
+
+    def open(self) -> Path:
+        """Make the spool ready; returns an empty folder for the plan."""
+        self.rows.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.rows.folder / "state.json", self._state)
+        shutil.rmtree(self.folded, ignore_errors=True)
+        plan = self.folder / "plan"
+        shutil.rmtree(plan, ignore_errors=True)
+        return plan
+
+    def suspects(self) -> frozenset[str]:
+        """Reasons for which the circuit breaker has opened: rows that failed so do not count."""
+        return frozenset(_read(self.folder / "suspects.json").get("reasons", []))
+
+    def suspect(self, reason: str) -> None:
+        """Note that rows which failed for ``reason`` have to be asked for again."""
+        write_json(self.folder / "suspects.json", {"reasons": sorted({*self.suspects(), reason})})
+
+    # -- publishing -----------------------------------------------------------------------
+
+    def publish(self, content: str, funnel: Funnel, kept_posts: str) -> Manifest:
+        """Make the folded buckets the table ``pictures``; ``content`` is their digest."""
+        note = {"content": content, "funnel": funnel.to_dict(), "kept_posts": kept_posts}
+        write_json(self.folded / "complete.json", note)
+        return self._publish(note)
+
+    def finish_publication(self) -> None:
+        """Publish what a killed run had folded, when it has taken the old table away already."""
+        note = _read(self.folded / "complete.json")
+        if note and self.study.manifest("pictures") is None:
+            self._publish(note)
+
+    def _publish(self, note: Mapping[str, Any]) -> Manifest:
+        params = {"hygiene": self.hygiene, "content": note["content"]}
+        how: dict[str, Any] = {
+            "inputs": ["kept_posts"],
+            "params": params,
+            "code": CODE,
+            "n_buckets": self.n_buckets,
+        }
+        try:
+            stage = self.study.begin("pictures", **how)
+        except FingerprintError:
+            stage = self.study.begin("pictures", **how, redo=True)
+        if not stage.done:
+            for bucket in stage.missing_buckets():
+                with stage.bucket(bucket) as target:
+                    for part in (self.folded / f"bucket={bucket:04d}").iterdir():
+                        _link(part, target / part.name)
+        funnel = Funnel.from_dict(note["funnel"])
+        manifest = stage.publish(funnel=funnel, kept_posts=note["kept_posts"])
+        shutil.rmtree(self.folder)
+        return manifest
+
+
+async def _judge_again(
+    row: dict[str, Any], rules: Hygiene, inspect: Callable[[bytes], Any]
+) -> dict[str, Any] | None:
+    """The row under new rules; None when its picture has to be fetched again to tell."""
+    if row["status"] == "failed":
+        return row
+    if row["status"] == "rejected":
+        return row if _still_rejected(row, rules) else None
+    answer = await inspect(row["bytes"])
+    found = answer.found
+    row |= {"status": found.status, "error_class": found.error_class, "phash": found.phash}
+    if found.status != "ok":
+        row["bytes"] = None
+    return row
+
+
+def _still_rejected(row: Mapping[str, Any], rules: Hygiene) -> bool:
+    """Whether a row without bytes stays rejected, as far as its stored size tells."""
+    if row["width"] is None:
+        return True
+    short, long = sorted((row["width"], row["height"]))
+    reasons: dict[str, bool] = {
+        "too_small": short < rules.min_side,
+        "too_long": long > rules.max_aspect * short,
+        "too_many_pixels": short * long > rules.max_pixels,
+        "uniform": False,
+    }
+    return reasons.get(str(row["error_class"]), True)
+
+
+def _rows_of(part: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Rows of one Parquet part, few at a time when their pictures are read with them."""
+    with pq.ParquetFile(part) as file:
+        size = BATCH if columns is None else 16_384
+        names = None if columns is None else list(columns)
+        yield from file.iter_batches(batch_size=size, columns=names, use_threads=False)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    changed = [name for name in new if old.get(name) != new[name]]
+    return ", ".join(f"{name} was {old.get(name)!r}, is {new[name]!r}" for name in changed)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return content
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the file system knows no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,6 +1,0 @@
-"""``journal.sqlite``: what a crawl has read, where it stands, and the calls it made."""
-
-from collectors.journal.chains import StoredChain
-from collectors.journal.journal import Journal, Progress
-
-__all__ = ["Journal", "Progress", "StoredChain"]

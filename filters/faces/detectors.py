@@ -1,0 +1,248 @@
+"""Which pictures show people: face detectors behind one small interface.
+
+Every picture is decoded upright, shrunk (never enlarged) so that its longer side is the detector's
+stated input, and given to the detector whole; boxes come back in pixels of the upright original.
+Confidences are the detector's own scale: they can be compared within a detector, not between two.
+The thresholds in ``DETECTORS`` were calibrated, see ``docs/rules.md``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.weights import at_hand, find
+from filters.pictures.decode import decode_rgb
+from filters.pictures.headers import read_header
+from likewise.errors import WeightsError
+
+__all__ = [
+    "DETECTORS",
+    "Choice",
+    "DetectorSpec",
+    "Faces",
+    "choose",
+    "find_faces",
+    "load",
+    "model_of",
+]
+
+MAX_FACES = 200
+"""Boxes kept of one picture, the most confident ones: a crowd needs no more to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Answer about one picture, most confident face first.
+
+    ``boxes`` (n, 4) float32: left, top, width, height; ``confidences`` (n,) float32; ``landmarks``
+    (n, 10) float32 x0, y0, ... (right eye, left eye, nose, right and left mouth corner), or None.
+    """
+
+    boxes: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
+
+    def count(self, threshold: float) -> int:
+        """Faces at or above ``threshold``."""
+        return int((self.confidences >= np.float32(threshold)).sum())
+
+    def enlarged(self, factor: float) -> Faces:
+        """The same faces in a picture ``factor`` times as large."""
+        landmarks = None if self.landmarks is None else self.landmarks * np.float32(factor)
+        return Faces(self.boxes * np.float32(factor), self.confidences, landmarks)
+
+
+Detect = Callable[[NDArray[np.uint8]], Faces]
+"""RGB uint8 (H, W, 3) -> faces in pixels of that array."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """A detector, the longer side it is given, and the confidence that counts as a face."""
+
+    name: str
+    input_side: int
+    min_confidence: float
+    source: str
+    build: Callable[[bytes], Detect] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which detector, and why."""
+
+    name: str
+    reason: str
+
+
+def choose(name: str = "auto") -> Choice:
+    """The detector to use; ``auto`` is YuNet where its model is on this machine, else dlib's HOG.
+
+    Raises:
+        WeightsError: the named detector's model is missing or damaged; a damaged YuNet model is
+            an error for ``auto`` too, since the answer would silently change.
+    """
+    if name != "auto":
+        return Choice(name, "named in [faces] detector")
+    if at_hand("yunet") is None:
+        return Choice("dlib-hog", "YuNet's model file is not on this machine")
+    find("yunet", fetch=False)
+    return Choice("yunet", "its model file is on this machine")
+
+
+def model_of(name: str) -> bytes:
+    """What ``load`` needs beside the installed packages: YuNet's model file, else nothing.
+
+    Raises:
+        WeightsError: the file is missing and cannot be fetched, or has not the registered hash.
+    """
+    return find("yunet").read_bytes() if name == "yunet" else b""
+
+
+@functools.lru_cache(maxsize=4)
+def load(name: str, model: bytes = b"") -> Detect:
+    """The detector of that name, ready to be called; ``model`` comes from ``model_of``.
+
+    Raises:
+        WeightsError: its model or library is not on this machine.
+    """
+    import cv2
+
+    # Spark runs one worker a core: threads inside a worker only get in each other's way.
+    cv2.setNumThreads(1)
+    return DETECTORS[name].build(model)
+
+
+def find_faces(data: bytes, detect: Detect, *, input_side: int) -> Faces:
+    """Faces of one picture file, in pixels of the upright original.
+
+    Raises:
+        PictureError: the file cannot be decoded; ``error_class`` says why.
+    """
+    width, height = read_header(data).upright
+    scale = min(1.0, input_side / max(width, height))
+    short = max(1, round(min(width, height) * scale))
+    rgb = shrunk(decode_rgb(data, min_side=short), input_side)
+    return detect(rgb).enlarged(max(width, height) / max(rgb.shape[:2]))
+
+
+def shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """``rgb`` with its longer side at most ``side`` pixels; area-averaged, never enlarged."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _faces(boxes: Any, confidences: Any, landmarks: Any = None) -> Faces:
+    """Sort by falling confidence, ties by place, and keep ``MAX_FACES``."""
+    box = np.asarray(boxes, np.float32).reshape(-1, 4)
+    confidence = np.asarray(confidences, np.float32).reshape(-1)
+    order = np.lexsort((box[:, 1], box[:, 0], -confidence))[:MAX_FACES]
+    marks = None if landmarks is None else np.asarray(landmarks, np.float32)[order]
+    return Faces(box[order], confidence[order], marks)
+
+
+# -- detectors ----------------------------------------------------------------------------
+
+
+def _yunet(model: bytes) -> Detect:
+    """YuNet (Wu et al., Machine Intelligence Research 2023) through OpenCV's FaceDetectorYN."""
+    import cv2
+
+    weights, nothing = np.frombuffer(model, np.uint8), np.zeros(0, np.uint8)
+    network = cv2.FaceDetectorYN.create(
+        "onnx", weights, nothing, (320, 320), score_threshold=0.2, nms_threshold=0.3, top_k=1000
+    )
+
+    def detect(rgb: NDArray[np.uint8]) -> Faces:
+        network.setInputSize((rgb.shape[1], rgb.shape[0]))
+        _, found = network.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        rows = np.zeros((0, 15), np.float32) if found is None else found
+        return _faces(rows[:, :4], rows[:, 14], rows[:, 4:14])
+
+    return detect
+
+
+def _dlib_hog(_: bytes) -> Detect:
+    """dlib's frontal face detector: HOG and SVM; its confidence is the SVM's margin."""
+    import dlib
+
+    detector = dlib.get_frontal_face_detector()
+
+    def detect(rgb: NDArray[np.uint8]) -> Faces:
+        boxes, margins, _ = detector.run(rgb, 0, -0.3)
+        return _faces([_box(box) for box in boxes], margins)
+
+    return detect
+
+
+def _dlib_cnn(_: bytes) -> Detect:
+    """dlib's max-margin CNN detector; the model comes from ``face_recognition_models``."""
+    import dlib
+
+    spec = importlib.util.find_spec("face_recognition_models")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise WeightsError(
+            "the model of dlib-cnn is not on this machine",
+            hint="pip install face_recognition_models, or choose another [faces] detector",
+        )
+    file = Path(places[0]) / "models" / "mmod_human_face_detector.dat"
+    detector = dlib.cnn_face_detection_model_v1(str(file))
+
+    def detect(rgb: NDArray[np.uint8]) -> Faces:
+        found = detector(rgb, 0)
+        return _faces([_box(face.rect) for face in found], [face.confidence for face in found])
+
+    return detect
+
+
+def _haar(_: bytes) -> Detect:
+    """OpenCV's Haar cascade (Viola and Jones), the paper's first detector."""
+    import cv2
+
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise WeightsError(
+            f"OpenCV {cv2.__version__} has no Haar cascades",
+            hint='pip install "opencv-python-headless<5", or choose another [faces] detector',
+        )
+    cascade = cv2.CascadeClassifier(
+        str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml")
+    )
+
+    def detect(rgb: NDArray[np.uint8]) -> Faces:
+        grey = cv2.equalizeHist(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        boxes, _, weights = cascade.detectMultiScale3(
+            grey, scaleFactor=1.1, minNeighbors=3, outputRejectLevels=True
+        )
+        return _faces(boxes if len(boxes) else [], weights if len(boxes) else [])
+
+    return detect
+
+
+def _box(rectangle: Any) -> tuple[int, int, int, int]:
+    return rectangle.left(), rectangle.top(), rectangle.width(), rectangle.height()
+
+
+DETECTORS: dict[str, DetectorSpec] = {
+    spec.name: spec
+    for spec in (
+        DetectorSpec("yunet", 480, 0.875, "OpenCV zoo, by hash", _yunet),
+        DetectorSpec("dlib-hog", 480, 0.3, "inside dlib", _dlib_hog),
+        DetectorSpec("dlib-cnn", 240, 0.4, "pip install face_recognition_models", _dlib_cnn),
+        DetectorSpec("haar", 240, 4.5, "inside OpenCV below 5", _haar),
+    )
+}

@@ -1,0 +1,1 @@
+"""What a picture file is: headers, guarded decoding, hashes and copies."""

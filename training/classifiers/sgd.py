@@ -1,0 +1,221 @@
+"""MLlib's SVMWithSGD: its grid by the same iteration in batches, its last fit by MLlib on Spark.
+
+With the whole data in each step, SVMWithSGD draws nothing at random: from w = 0 it repeats
+
+    w <- w (1 - s / sqrt(t) * regParam) - s / sqrt(t) * mean hinge subgradient
+
+until the step is shorter than ``tolerance * max(|w|, 1)`` (spark.mllib GradientDescent,
+HingeGradient, SquaredL2Updater). So the same numbers come out of two matrix products a step for
+all folds and values of regParam together, without a Spark job for each step of each grid point.
+
+Features are standardised with the mean and deviation of the training authors' pictures, then scaled
+so that rows have a squared norm of 10 on average: steps of 0.1, 1 and 10 then run from the
+difference of the class means to an overshooting fit, whatever the layer. There is no intercept:
+the features are centred, and calibration sets the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.data.mapped import let_go
+from training.fitting.fitted import CurvePoint, Fitted, choose, fold_scores
+from training.models.saved import LinearScorer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pyspark.sql import SparkSession
+
+    from training.fitting.fitted import Problem
+    from training.fitting.grid import GridStore, Point
+
+__all__ = ["NAME", "Scaling", "batched_sgd", "fit", "grid_points"]
+
+NAME = "svm-with-sgd"
+TOLERANCE = 1e-3
+SQUARED_NORM = 10.0
+
+
+class Scaling:
+    """``(x - mean) / scale`` with (d,) arrays from (n, d) rows; constant columns become 0."""
+
+    def __init__(self, rows: NDArray[np.float32]) -> None:
+        self.mean = rows.mean(axis=0, dtype=np.float64)
+        deviation = np.sqrt(_variance(rows, self.mean))
+        self.constant = int((deviation == 0).sum())
+        self.scale = np.where(
+            deviation == 0, np.inf, deviation * np.sqrt(rows.shape[1] / SQUARED_NORM)
+        )
+
+    def fold_in(self, weight: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """(k, d) weights of scaled rows to (k, d) weights and (k,) biases of plain rows."""
+        plain = weight / self.scale
+        return plain.astype(np.float32), -(plain @ self.mean)
+
+
+def _variance(rows: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), 1024):
+        total += np.square(rows[start : start + 1024] - mean).sum(axis=0)
+    total /= len(rows)
+    noise = np.square(np.abs(mean) * 1e-6)
+    return np.where(total <= noise, 0.0, total)
+
+
+def grid_points(step_sizes: Sequence[float]) -> int:
+    """How many points ``fit`` asks its store for."""
+    return len(step_sizes) + 1
+
+
+def fit(
+    problem: Problem,
+    store: GridStore,
+    reg_params: Sequence[float],
+    step_sizes: Sequence[float],
+    iterations: int,
+    spark: Callable[[], SparkSession],
+) -> Fitted:
+    """Cross-validate regParam x stepSize, then fit the best pair with MLlib on ``spark()``."""
+    scaling = Scaling(problem.matrix.all_train)
+    curve: list[CurvePoint] = []
+    scores: list[NDArray[np.float64]] = []
+    for step in step_sizes:
+        point = store.point(
+            f"stepSize={step:g}",
+            lambda s=step: _batch(problem, scaling, reg_params, s, iterations),  # type: ignore[misc]
+        )
+        for reg, own in zip(reg_params, point["out_of_fold"], strict=True):
+            curve.append(CurvePoint({"regParam": reg, "stepSize": step}, fold_scores(problem, own)))
+            scores.append(own)
+    best = choose(curve)
+    chosen = curve[best].parameters
+    final = store.point("mllib", lambda: _mllib(problem, scaling, chosen, iterations, spark, store))
+    weight, bias = scaling.fold_in(final["weight"])
+
+    def build(card: Mapping[str, Any]) -> LinearScorer:
+        return LinearScorer(card, weight, float(bias))
+
+    notes = [f"{scaling.constant} constant feature columns count as 0"] if scaling.constant else []
+    if (problem.labels.weight != 1).any():
+        notes.append("SVMWithSGD knows no weights: every picture counts the same")
+    return Fitted(
+        classifier=NAME,
+        parameters={
+            **chosen,
+            "iterations": iterations,
+            "scaling": "standardised, mean squared norm 10",
+        },
+        curve=curve,
+        cv_ap=curve[best].mean,
+        out_of_fold=scores[best],
+        test=problem.matrix.mean_views(problem.matrix.test @ weight) + bias,
+        build=build,
+        kind="linear",
+        made_by={"curve": "the same iteration in batches", "model": "Spark MLlib SVMWithSGD"},
+        checks={"weight_gap": float(final["gap"])},
+        notes=notes,
+    )
+
+
+def _batch(
+    problem: Problem,
+    scaling: Scaling,
+    reg_params: Sequence[float],
+    step: float,
+    iterations: int,
+) -> Point:
+    """Out-of-fold scores, (regParams, n_train), of one step size."""
+    share = (problem.share(whole=False) > 0).astype(np.float32)
+    folds = len(share)
+    weight = batched_sgd(
+        problem.matrix.train(problem.views),
+        problem.tiled(problem.labels.sign),
+        np.tile(share, (len(reg_params), 1)),
+        scaling,
+        np.repeat(reg_params, folds),
+        step,
+        iterations,
+    )
+    plain, bias = scaling.fold_in(weight)
+    scores = [
+        problem.out_of_fold(plain[at : at + folds], bias[at : at + folds])
+        for at in range(0, len(plain), folds)
+    ]
+    return {"out_of_fold": np.stack(scores)}
+
+
+def batched_sgd(
+    rows: NDArray[np.float32],
+    sign: NDArray[np.float32],
+    share: NDArray[np.float32],
+    scaling: Scaling,
+    reg: NDArray[np.float64],
+    step: float,
+    iterations: int,
+) -> NDArray[np.float64]:
+    """SVMWithSGD's iteration for k problems at once.
+
+    Args:
+        rows: (n, d) features before scaling.
+        sign: (n,) labels as -1 and +1.
+        share: (k, n) 1 where the row is in the problem, else 0.
+        scaling: applied to ``rows`` on the fly.
+        reg: (k,) regParam of each problem.
+        step: stepSize of all problems.
+        iterations: most steps.
+
+    Returns:
+        (k, d) weights of the scaled rows; not finite where a problem diverged.
+    """
+    weight = np.zeros((len(share), rows.shape[1]))
+    count = share.sum(axis=1, keepdims=True, dtype=np.float64)
+    moving = np.arange(len(share))
+    for t in range(1, iterations + 1):
+        now = weight[moving]
+        plain, bias = scaling.fold_in(now)
+        margin = sign * (plain @ rows.T + bias[:, None].astype(np.float32))
+        pull = share[moving] * sign * (margin < 1)
+        mean = (pull @ rows - np.outer(pull.sum(axis=1, dtype=np.float64), scaling.mean)) / (
+            scaling.scale * count[moving]
+        )
+        size = step / np.sqrt(t)
+        new = now * (1 - size * reg[moving])[:, None] + size * mean
+        weight[moving] = new
+        if t > 1:
+            moved = np.linalg.norm(new - now, axis=1)
+            moving = moving[moved >= TOLERANCE * np.maximum(np.linalg.norm(new, axis=1), 1)]
+        if not len(moving):
+            break
+    return weight
+
+
+def _mllib(
+    problem: Problem,
+    scaling: Scaling,
+    chosen: Mapping[str, float],
+    iterations: int,
+    spark: Callable[[], SparkSession],
+    store: GridStore,
+) -> Point:
+    from spark_jobs.train_svm import CachedVectors, write_vectors
+
+    rows, label = problem.matrix.train(problem.views), problem.tiled(problem.labels.label)
+    folder = store.path("vectors")
+    write_vectors(folder, rows, label, scaling.mean, scaling.scale)
+    let_go(problem.matrix.rows)
+    with CachedVectors(spark(), folder, len(rows)) as data:
+        weight = data.fit(chosen["regParam"], chosen["stepSize"], iterations, TOLERANCE)
+    own = batched_sgd(
+        rows,
+        problem.tiled(problem.labels.sign),
+        np.ones((1, len(rows)), np.float32),
+        scaling,
+        np.array([chosen["regParam"]]),
+        chosen["stepSize"],
+        iterations,
+    )[0]
+    gap = np.linalg.norm(weight - own) / max(float(np.linalg.norm(weight)), 1e-300)
+    return {"weight": weight, "gap": np.array(gap)}

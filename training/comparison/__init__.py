@@ -1,0 +1,1 @@
+"""From fits to a verdict: baselines, curves, tables."""

@@ -1,0 +1,1 @@
+"""Features and labels as arrays, in files that processes share."""

@@ -1,0 +1,319 @@
+"""Features and labels as arrays: one row per view, training authors first, never copied again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from likewise.errors import DataError
+from training.data.mapped import create
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from likewise.study import Study
+
+__all__ = ["Labels", "Matrix", "feature_layers", "load_labels", "load_matrix"]
+
+LABEL_COLUMNS = (
+    "picture_id platform host author_id likes followers created_at ratio label weight fold split"
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled pictures, training authors first, then by picture_id. Arrays have n entries.
+
+    ``author`` numbers the authors (platform, host and id together) from 0; ``fold`` is -1 for the
+    held-out authors. ``dropped`` counts labelled pictures without usable features, by reason.
+    """
+
+    picture_id: NDArray[np.object_]
+    author: NDArray[np.int64]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    fold: NDArray[np.int64]
+    followers: NDArray[np.float64]
+    hour: NDArray[np.float64]
+    weekday: NDArray[np.float64]
+    n_train: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def folds(self) -> list[int]:
+        """Folds that hold training authors, ascending."""
+        return sorted(int(f) for f in np.unique(self.fold[: self.n_train]))
+
+    @property
+    def sign(self) -> NDArray[np.float32]:
+        """The labels as -1 and +1."""
+        return (2 * self.label - 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Features of one layer: float32 rows [train | train mirrored | test | test mirrored].
+
+    ``views`` is 2 when mirror images were extracted, else 1. ``rows`` is the one copy that all
+    classifiers share; every part below is a view of it. It is mapped from the file ``path``, which
+    processes on other machines open by themselves.
+    """
+
+    layer: str
+    backbone: str
+    rows: NDArray[np.float32]
+    n_train: int
+    n_test: int
+    views: int
+    path: Path
+
+    @property
+    def dim(self) -> int:
+        """Values in one row."""
+        return int(self.rows.shape[1])
+
+    def train(self, views: int) -> NDArray[np.float32]:
+        """(views * n_train, d): originals, and the mirror images after them when ``views`` is 2."""
+        return self.rows[: views * self.n_train]
+
+    @property
+    def all_train(self) -> NDArray[np.float32]:
+        """Every view of the training authors' pictures."""
+        return self.rows[: self.views * self.n_train]
+
+    @property
+    def test(self) -> NDArray[np.float32]:
+        """Every view of the held-out authors' pictures."""
+        return self.rows[self.views * self.n_train :]
+
+    def mean_views(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """(views * n, ...) scores of ``all_train`` or ``test`` to (n, ...) means over the views."""
+        shape = (self.views, len(scores) // self.views, *scores.shape[1:])
+        mean: NDArray[np.float64] = scores.reshape(shape).mean(axis=0, dtype=np.float64)
+        return mean
+
+
+def feature_layers(study: Study) -> list[str]:
+    """Feature columns of the ``features`` table, in its order."""
+    import pyarrow as pa
+
+    schema = study.dataset("features").schema
+    return [f.name for f in schema if pa.types.is_list(f.type) or pa.types.is_large_list(f.type)]
+
+
+def load_labels(study: Study) -> Labels:
+    """Labels of the pictures that have usable features.
+
+    Raises:
+        DataError: no rows, one class only, an author in both splits, or fewer than two folds or
+            held-out authors.
+    """
+    import pyarrow.compute as pc
+
+    table = study.read("labels", LABEL_COLUMNS.split())
+    if table.num_rows == 0:
+        raise DataError("the labels table is empty", hint="see why with: likewise status")
+    good, dropped = _usable(study, table)
+    table = table.filter(good)
+    train = pc.equal(table["split"], "train")
+    order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
+    labels = _labels(table.take(order), int(pc.sum(train).as_py() or 0), dropped)
+    _check(labels)
+    return labels
+
+
+def _usable(study: Study, table: pa.Table) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    import pyarrow.compute as pc
+
+    views = study.read("features", ["picture_id", "flipped", "status"])
+    mirrored = bool(pc.any(views["flipped"]).as_py())
+    fine = views.filter(pc.equal(views["status"], "ok"))["picture_id"].value_counts()
+    whole = fine.filter(pc.equal(fine.field("counts"), 2 if mirrored else 1)).field("values")
+    has = pc.is_in(table["picture_id"], whole).to_numpy()
+    known = pc.is_in(table["picture_id"], views["picture_id"].combine_chunks()).to_numpy()
+    return has, {
+        "feature extraction failed": int((known & ~has).sum()),
+        "no features": int((~known).sum()),
+    }
+
+
+def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels:
+    names = np.array(
+        [
+            "\x1f".join(parts)
+            for parts in zip(
+                *(table[c].to_pylist() for c in ("platform", "host", "author_id")), strict=True
+            )
+        ],
+        dtype=object,
+    )
+    fold = table["fold"].to_numpy().astype(np.int64)
+    fold[n_train:] = -1
+    hour, weekday = _clock(table["created_at"])
+    return Labels(
+        picture_id=_objects(table["picture_id"]),
+        author=np.unique(names, return_inverse=True)[1].astype(np.int64),
+        label=table["label"].to_numpy().astype(np.int64),
+        weight=table["weight"].to_numpy().astype(np.float64),
+        fold=fold,
+        followers=table["followers"].to_numpy().astype(np.float64),
+        hour=hour,
+        weekday=weekday,
+        n_train=n_train,
+        dropped=dropped,
+    )
+
+
+def _clock(created: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hour 0 ... 24 and weekday 0 (Monday) ... 6 in UTC; NaN where the time is unknown."""
+    import pyarrow as pa
+
+    micros = created.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    days = micros / 86_400e6
+    return (days % 1.0) * 24.0, np.floor(days + 3.0) % 7.0
+
+
+def _check(labels: Labels) -> None:
+    n, n_train = len(labels.label), labels.n_train
+    if n == 0:
+        raise DataError("no labelled picture has features", hint="run: likewise extract STUDY")
+    for name, part in (("training", slice(0, n_train)), ("held-out", slice(n_train, n))):
+        _check_classes(name, labels.label[part])
+    held_out = np.unique(labels.author[n_train:]).size
+    if held_out < 2:
+        raise DataError(
+            "the held-out pictures are all of one author: no interval can be told from them",
+            hint="collect more authors, or raise [label] test_fraction",
+        )
+    both = np.intersect1d(labels.author[:n_train], labels.author[n_train:])
+    if both.size:
+        raise DataError(
+            f"{both.size} authors stand in the training and in the test split",
+            hint="make the labels anew with: likewise label STUDY --redo",
+        )
+    if len(labels.folds) < 2:
+        raise DataError(
+            f"the training authors fill {len(labels.folds)} fold, expected at least 2",
+            hint="lower [label] folds or collect more authors",
+        )
+    for fold in labels.folds:
+        rest = labels.label[:n_train][labels.fold[:n_train] != fold]
+        _check_classes(f"training (without fold {fold})", rest)
+
+
+def _check_classes(name: str, label: NDArray[np.int64]) -> None:
+    counts = np.bincount(label, minlength=2)
+    if counts.min() == 0:
+        raise DataError(
+            f"the {name} pictures are all of one class ({counts[1]} good, {counts[0]} bad): "
+            "there is nothing to tell apart",
+            hint="collect more authors; equal ratios everywhere give one class only",
+        )
+
+
+def load_matrix(study: Study, layer: str, labels: Labels, path: Path) -> Matrix:
+    """Read one layer batch by batch into a float32 array that is mapped from a new file ``path``.
+
+    Raises:
+        DataError: two backbones, rows of unequal width, or values that are not finite.
+        OSError: no room for the file.
+    """
+    import pyarrow.compute as pc
+
+    columns = ["picture_id", "backbone", "flipped", layer]
+    scanner = study.dataset("features").scanner(
+        columns=columns, filter=pc.field("status") == "ok", batch_size=1024
+    )
+    fill = _Filling(study, layer, labels, path)
+    for batch in scanner.to_batches():
+        fill.add(batch)
+    return fill.finish()
+
+
+class _Filling:
+    """The array of a layer while its batches arrive in any order."""
+
+    def __init__(self, study: Study, layer: str, labels: Labels, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self.layer, self.labels, self.path = layer, labels, path
+        mirrored = study.dataset("features").count_rows(
+            filter=pc.field("flipped") & (pc.field("status") == "ok")
+        )
+        self.views = 2 if mirrored else 1
+        self.ids = pa.array(labels.picture_id, pa.string())
+        self.rows: NDArray[np.float32] | None = None
+        self.seen = np.zeros(self.views * len(labels.label), dtype=bool)
+        self.backbones: set[str] = set()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        import pyarrow.compute as pc
+
+        place = pc.index_in(batch["picture_id"], self.ids)
+        batch = batch.filter(pc.is_valid(place))
+        if batch.num_rows == 0:
+            return
+        self.backbones.update(pc.unique(batch["backbone"]).to_pylist())
+        values = self._values(batch[self.layer])
+        index = place.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
+        target = self._target(index, batch["flipped"].to_numpy(zero_copy_only=False).astype(bool))
+        if self.rows is None:
+            self.rows = create(self.path, (len(self.seen), values.shape[1]))
+        if values.shape[1] != self.rows.shape[1]:
+            raise DataError(
+                f"features.{self.layer} holds rows of {self.rows.shape[1]} and of "
+                f"{values.shape[1]} values: {self._backbones()}"
+            )
+        self.rows[target] = values
+        self.seen[target] = True
+
+    def _values(self, column: pa.Array) -> NDArray[np.float32]:
+        flat: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
+        flat = flat.astype(np.float32, copy=False)
+        if column.null_count or flat.size == 0 or flat.size % len(column):
+            raise DataError(f"features.{self.layer} holds empty rows or rows of unequal width")
+        if not np.isfinite(flat).all():
+            bad = int((~np.isfinite(flat.reshape(len(column), -1)).all(axis=1)).sum())
+            raise DataError(
+                f"features.{self.layer}: {bad} rows hold NaN or infinite values",
+                hint="make the features anew with: likewise extract STUDY --redo",
+            )
+        return flat.reshape(len(column), -1)
+
+    def _target(self, index: NDArray[np.int64], flipped: NDArray[np.bool_]) -> NDArray[np.int64]:
+        n, n_train = len(self.labels.label), self.labels.n_train
+        test = index >= n_train
+        start = np.where(test, (self.views - 1) * n_train, 0)
+        step = np.where(test, n - n_train, n_train)
+        return np.asarray(index + start + flipped * step)
+
+    def _backbones(self) -> str:
+        return f"backbones {', '.join(sorted(self.backbones))}"
+
+    def finish(self) -> Matrix:
+        if len(self.backbones) > 1:
+            raise DataError(
+                f"features mixes rows of {self._backbones()}",
+                hint="make the features anew with one backbone: likewise extract STUDY --redo",
+            )
+        if self.rows is None or not self.seen.all():
+            raise DataError(
+                f"{int((~self.seen).sum())} views of labelled pictures have no features",
+                hint="run: likewise extract STUDY --redo",
+            )
+        if not np.ptp(self.rows, axis=0).any():
+            raise DataError(f"features.{self.layer}: all pictures have the same values")
+        n, n_train = len(self.labels.label), self.labels.n_train
+        backbone = self.backbones.pop()
+        return Matrix(self.layer, backbone, self.rows, n_train, n - n_train, self.views, self.path)

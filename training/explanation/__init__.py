@@ -1,0 +1,1 @@
+"""Why the ranking is as it is: heat maps and scenes."""

@@ -1,0 +1,1 @@
+"""Best and worst pictures, and pictures like a picture."""
