@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import importlib
+import json
 import os
+import select
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -84,30 +88,54 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process with a documented exit code."""
-    sys.exit(run(args))
+    code = run(args)
+    # From here on libraries close what they opened; a second Ctrl-C need not wait for them.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+    sys.exit(code)
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code; see ``likewise.errors``."""
-    return guarded(lambda: cli.main(args, prog_name="likewise", standalone_mode=False))
+    """Run the command line and return its exit code; see ``likewise.errors``.
+
+    With ``--json`` an error is JSON on standard output as well: code, message, hint, failures.
+    """
+    given = sys.argv[1:] if args is None else args
+    as_json = "--json" in given[: given.index("--") if "--" in given else None]
+    return guarded(
+        lambda: cli.main(args, prog_name="likewise", standalone_mode=False), as_json=as_json
+    )
 
 
-def guarded(work: Callable[[], object]) -> int:
+def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
     """Call ``work``; turn whatever it raises into a message and a documented exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = _unraisable
+    tell = _tell_machines if as_json else _tell_people
     try:
         answer = work()
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; what was finished is kept, run the same command to go on")
-        return ExitCode.INTERRUPTED
+        sys.stdout and sys.stdout.flush()
     except LikewiseError as error:
-        _show(error)
+        failures = error.failures if isinstance(error, PartialError) else ()
+        tell(error.exit_code, str(error), error.hint, failures, getattr(error, "result", None))
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last line of defence: exit codes are a contract
-        return _unplanned(error)
+    except click.Abort:
+        return _interrupted(tell)
+    except click.ClickException as error:
+        if not as_json:
+            error.show()
+        else:
+            tell(ExitCode.USAGE, error.format_message(), _usage_hint(error))
+        return ExitCode.USAGE
+    except BaseException as error:  # the last line of defence: exit codes are a contract
+        if _reader_left():
+            return ExitCode.DONE
+        if _has_interrupt(error):
+            return _interrupted(tell)
+        if not isinstance(error, Exception):
+            raise
+        return _unplanned(error, tell)
     # Click answers with the code of Context.exit, and with None after an ordinary end.
     return answer if isinstance(answer, int) else ExitCode.DONE
 
@@ -117,17 +145,95 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _say(message: str) -> None:
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    """An interrupt that came in a destructor or a callback of C is raised again outside of it."""
+    if isinstance(args.exc_value, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(args)
+
+
+def _has_interrupt(error: BaseException | None) -> bool:
+    """True for an interrupt, and for what a library made of one (an ImportError, say)."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, KeyboardInterrupt):
+            return True
+        waiting += [one.__cause__, one.__context__]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    return False
+
+
+def _interrupted(tell: Tell) -> int:
+    tell(
+        ExitCode.INTERRUPTED,
+        "interrupted; what was finished is kept, run the same command to go on",
+    )
+    return ExitCode.INTERRUPTED
+
+
+def _reader_left() -> bool:
+    """True when whoever read standard output (``head``, say) has enough; then all is well."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # no standard output, or one that is no file
+        return False
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    if not any(event & select.POLLERR for _, event in watch.poll(0)):
+        return False
+    # What is still buffered would fail once more when the interpreter ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    return True
+
+
+Tell = Callable[..., None]
+"""Says what went wrong: exit code, message, hint, failures (item, reason), and what was done."""
+
+
+def _tell_people(
+    code: int,  # noqa: ARG001
+    message: str,
+    hint: str | None = None,
+    failures: Sequence[tuple[str, str]] = (),
+    result: object = None,  # noqa: ARG001 - people have seen it already
+) -> None:
     click.echo(f"likewise: {message}", err=True)
+    for item, reason in failures:
+        click.echo(f"  {item}: {reason}", err=True)
+    if hint:
+        click.echo(f"  {hint}", err=True)
 
 
-def _show(error: LikewiseError) -> None:
-    _say(str(error))
-    if isinstance(error, PartialError):
-        for item, reason in error.failures:
-            click.echo(f"  {item}: {reason}", err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+def _tell_machines(
+    code: int,
+    message: str,
+    hint: str | None = None,
+    failures: Sequence[tuple[str, str]] = (),
+    result: object = None,
+) -> None:
+    """One JSON object on standard output, as the result would have been."""
+    error = {
+        "code": int(code),
+        "message": message,
+        "hint": hint,
+        "failures": [{"item": item, "reason": reason} for item, reason in failures],
+    }
+    if result is not None:
+        error["result"] = result
+    click.echo(json.dumps(error, default=str, ensure_ascii=False))
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return None if context is None else f"{context.command_path} --help"
 
 
 _SYSTEM = {
@@ -139,18 +245,24 @@ _SYSTEM = {
 }
 
 
-def _unplanned(error: Exception) -> int:
+def _unplanned(error: Exception, tell: Tell | None = None) -> int:
+    tell = tell or _tell_people
     code = error.errno if isinstance(error, OSError) else None
     if any(sign in str(error) for sign in ("No space left on device", "disk is full")):
         code = errno.ENOSPC
     hint = _SYSTEM.get(code or 0)
     if hint is None:
         traceback.print_exception(error)
-        _say("unexpected error: this is a bug; the traceback is above and in the study's logs/")
+        tell(
+            ExitCode.UNEXPECTED,
+            "unexpected error: this is a bug; the traceback is above and in the study's logs/"
+            if tell is _tell_people
+            else f"unexpected error: {type(error).__name__}: {error}",
+            "please report it, with the traceback on standard error",
+        )
         return ExitCode.UNEXPECTED
     place = getattr(error, "filename", None) or "the study's disk"
-    _say(f"{place}: {os.strerror(code or 0)}")
-    click.echo(f"  {hint}", err=True)
+    tell(ExitCode.USAGE, f"{place}: {os.strerror(code or 0)}", hint)
     return ExitCode.USAGE
 
 

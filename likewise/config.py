@@ -351,7 +351,7 @@ def load(path: Path) -> Config:
         ConfigError: with file, line, key path, what was expected and the nearest valid key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors begin with a BOM
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     return parse(text, str(path))

@@ -15,9 +15,10 @@ code  meaning
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CircuitOpenError",
@@ -100,7 +101,10 @@ class WeightsError(UsageError):
 
 
 class PartialError(LikewiseError):
-    """Some items failed. ``failures`` lists every one of them as (item, reason)."""
+    """Some items failed. ``failures`` lists every one of them as (item, reason).
+
+    ``result`` is what ``--json`` says of all the others, where a verb has such a thing to say.
+    """
 
     exit_code = ExitCode.PARTIAL
 
@@ -110,9 +114,11 @@ class PartialError(LikewiseError):
         failures: Sequence[tuple[str, str]] = (),
         *,
         hint: str | None = None,
+        result: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.failures = list(failures)
+        self.result = result
 
 
 class CircuitOpenError(PartialError):

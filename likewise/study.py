@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,34 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], source: Path) -> Manifest:
+        """A manifest as ``source`` holds it; keys that are not known here are left aside.
+
+        Raises:
+            StudyError: a later likewise has written it, or it is no manifest.
+        """
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        written_by = str(known.get("version", __version__))
+        # Patches keep the meaning of what is there (semver.org); anything larger need not.
+        if _release(written_by) > _release(__version__):
+            raise StudyError(
+                f"{source} was written by likewise {written_by}, newer than this {__version__}",
+                hint="install that version or a later one: pip install --upgrade likewise",
+            )
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise StudyError(
+                f"{source} is not a manifest: {error}", hint="delete it and run the stage"
+            ) from None
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Major and minor number; (0, 0) for what is no version."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
 def root_of(path: str | os.PathLike[str]) -> Path:
@@ -151,7 +180,7 @@ class Study:
             raise StudyError(
                 f"{path} is damaged: {error}", hint="delete it and run the stage"
             ) from error
-        return Manifest(**raw)
+        return Manifest.from_dict(raw if isinstance(raw, Mapping) else {}, path)
 
     def require(self, table: str, stage: str | None = None) -> Manifest:
         """Manifest of the table.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from likewise.errors import PartialError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 
 __all__ = [
     "emit",
+    "finish",
     "funnel_text",
     "json_option",
     "manifest_result",
@@ -64,6 +66,27 @@ def stage_command(
 def emit(result: Any, *, as_json: bool, text: str) -> None:
     """Print a verb's result on standard output: JSON for machines, ``text`` for people."""
     click.echo(json.dumps(result, default=str, ensure_ascii=False) if as_json else text)
+
+
+def finish(
+    result: Mapping[str, Any],
+    *,
+    as_json: bool,
+    text: str,
+    failed: Sequence[tuple[str, str]],
+    summary: str,
+) -> None:
+    """Print a result of which some items may have failed.
+
+    Standard output holds one JSON document, so that of a failure carries the result.
+
+    Raises:
+        PartialError: items failed.
+    """
+    if not (as_json and failed):
+        emit(result, as_json=as_json, text=text)
+    if failed:
+        raise PartialError(summary, failed, result=result)
 
 
 def manifest_result(manifest: Manifest, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from likewise.commands._common import emit, json_option
+from likewise.commands._common import finish, json_option
 
 
 @click.command(
@@ -73,12 +73,10 @@ def command(
     }
     good = done.pictures - len(done.failed)
     text = f"{output}: {done.rows:,} rows of {good:,} pictures by {plan.backbone}"
-    emit(result, as_json=as_json, text=text)
-    if done.failed:
-        _tell(done.failed)
-
-
-def _tell(failed: list[tuple[str, str]]) -> None:
-    from likewise.errors import PartialError
-
-    raise PartialError(f"{len(failed)} pictures could not be decoded", failed)
+    finish(
+        result,
+        as_json=as_json,
+        text=text,
+        failed=done.failed,
+        summary=f"{len(done.failed)} pictures could not be decoded",
+    )

@@ -34,7 +34,10 @@ def show(answer: Status) -> None:
     """Print the table of stages on standard output."""
     from rich.console import Console
 
-    Console().print(_table(answer))
+    console = Console()
+    with console.capture() as text:  # rich would end the process when the reader of a pipe leaves
+        console.print(_table(answer))
+    click.echo(text.get(), nl=False)
 
 
 def _table(answer: Status) -> Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from likewise.commands._common import emit, json_option
+from likewise.commands._common import emit, finish, json_option
 
 if TYPE_CHECKING:
     from backbones.weights import WeightsFile
@@ -74,7 +74,7 @@ def fetch(name: str, as_json: bool) -> None:
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check the hashes of the files that are here (or of NAMES)."""
     from backbones.weights import WEIGHTS, at_hand, find
-    from likewise.errors import PartialError, WeightsError
+    from likewise.errors import WeightsError
 
     checked: dict[str, str] = {}
     bad: list[tuple[str, str]] = []
@@ -84,9 +84,13 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         except WeightsError as error:
             bad.append((name, str(error)))
     text = "\n".join(f"{name}: right, {path}" for name, path in checked.items())
-    emit({"right": checked, "wrong": dict(bad)}, as_json=as_json, text=text or "no file is here")
-    if bad:
-        raise PartialError(f"{len(bad)} of {len(bad) + len(checked)} files are not right", bad)
+    finish(
+        {"right": checked, "wrong": dict(bad)},
+        as_json=as_json,
+        text=text or "no file is here",
+        failed=bad,
+        summary=f"{len(bad)} of {len(bad) + len(checked)} files are not right",
+    )
 
 
 @command.command("import", epilog="Example: likewise weights import alexnet-owt-7be5be79.pth")

@@ -6,6 +6,7 @@ so ``kill -9`` at any moment costs at most the pages in flight, and no row is st
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -125,8 +126,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(SCHEMA)
     except sqlite3.DatabaseError as error:
-        raise StudyError(
-            f"{path} cannot be used: {error}",
-            hint="move the file away to start the crawl anew; published tables stay",
-        ) from error
+        raise StudyError(f"{path} cannot be used: {error}", hint=_mend(path, error)) from error
     return db
+
+
+def _mend(path: Path, error: sqlite3.DatabaseError) -> str:
+    """What helps: only a file that is no journal is to be moved away."""
+    if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return "move the file away to start the crawl anew; published tables stay"
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        return "this study is read-only: change its rights, or work on a copy of it"
+    return "see that its disk is there and not full, and that no other program holds the file"

@@ -1,0 +1,142 @@
+"""What scripts rely on: errors as JSON, readers that leave early, files of other makers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from likewise import cli, errors
+from likewise.config import load
+from likewise.errors import ConfigError, PartialError, StudyError
+from likewise.study import Study, write_json
+
+PROGRAM = [sys.executable, "-m", "likewise"]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The one JSON document of standard output; nothing for people beside it."""
+    said = capsys.readouterr()
+    assert said.err == ""
+    answer: dict[str, Any] = json.loads(said.out)
+    assert {"code", "message", "hint", "failures"} <= set(answer)
+    return answer
+
+
+def raising(error: BaseException) -> Any:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+OURS = [
+    one
+    for one in vars(errors).values()
+    if isinstance(one, type)
+    and issubclass(one, errors.LikewiseError)
+    and one is not errors.StudyBusyError
+]
+
+
+@pytest.mark.parametrize("kind", OURS, ids=lambda kind: str(kind.__name__))
+def test_every_error_is_json_for_machines(
+    kind: type[errors.LikewiseError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.guarded(raising(kind("something é", hint="do this")), as_json=True)
+    answer = told(capsys)
+    assert answer == {"code": code, "message": "something é", "hint": "do this", "failures": []}
+    assert code == kind.exit_code
+
+
+def test_every_failed_item_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = [("one", "gone"), ("two\nlines", "refused")]
+    error = PartialError("2 failed", failed, result={"rows": 3})
+    assert cli.guarded(raising(error), as_json=True) == 3
+    answer = told(capsys)
+    assert [(f["item"], f["reason"]) for f in answer["failures"]] == failed
+    assert answer["result"] == {"rows": 3}
+
+
+def test_wrong_usage_and_interrupts_are_json_too(
+    study_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["status", str(study_folder), "--json", "--nonsense"]) == 2
+    answer = told(capsys)
+    assert answer["code"] == 2 and "--nonsense" in answer["message"]
+    assert answer["hint"] == "likewise status --help"
+    assert cli.run(["colect", "--json"]) == 2
+    assert "Did you mean 'collect'" in told(capsys)["message"]
+    assert cli.guarded(raising(KeyboardInterrupt()), as_json=True) == 130
+    assert told(capsys)["code"] == 130
+
+
+def test_a_bug_is_json_and_its_traceback_is_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.guarded(raising(ZeroDivisionError("half")), as_json=True) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["message"] == "unexpected error: ZeroDivisionError: half"
+    assert "Traceback" in said.err
+
+
+def test_what_a_library_makes_of_an_interrupt_is_still_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ImportError("half imported")  # noqa: B904 - as libraries do
+
+    assert cli.guarded(work) == 130
+    assert cli.guarded(raising(BaseExceptionGroup("", [KeyboardInterrupt()]))) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["status"], ["status", "--json"], ["tokens"]])
+def test_a_reader_that_leaves_is_no_bug(study_folder: Path, verb: list[str]) -> None:
+    text = '[[collect.sources]]\nplatform = "mastodon"\nhost = "https://a.example"\ntags = ["x"]\n'
+    (study_folder / "likewise.toml").write_text(text, encoding="utf-8")
+    with subprocess.Popen(
+        [*PROGRAM, *verb, str(study_folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_a_byte_order_mark_is_no_part_of_the_configuration(study_folder: Path) -> None:
+    path = study_folder / "likewise.toml"
+    path.write_text("[study]\nseed = 7\n", encoding="utf-8-sig")
+    assert load(path).study.seed == 7
+    path.write_text("[study]\nsed = 7\n", encoding="utf-8-sig")
+    with pytest.raises(ConfigError, match=r"toml:2: study\.sed is not a known key"):
+        load(path)
+
+
+def manifest(study: Study, **changes: Any) -> None:
+    content = {"table": "posts", "fingerprint": "00", "rows": 1, "made_from": {}, **changes}
+    write_json(study.root / "tables" / "posts" / "_table.json", content)
+
+
+def test_manifests_of_other_versions(study_folder: Path) -> None:
+    study = Study.open(study_folder)
+    manifest(study, version="0.1.9", colour="blue")
+    found = study.manifest("posts")
+    assert found is not None and found.rows == 1
+    manifest(study, version="0.2.0", colour="blue")
+    with pytest.raises(StudyError, match=r"_table.json was written by likewise 0\.2\.0") as error:
+        study.manifest("posts")
+    assert "pip install --upgrade likewise" in (error.value.hint or "")
+    write_json(study.root / "tables" / "posts" / "_table.json", {"rows": 1})
+    with pytest.raises(StudyError, match="is not a manifest"):
+        study.manifest("posts")
+    write_json(study.root / "tables" / "posts" / "_table.json", [1])
+    with pytest.raises(StudyError, match="is not a manifest"):
+        study.manifest("posts")
