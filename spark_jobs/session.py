@@ -187,6 +187,9 @@ def _interrupts_wait() -> Iterator[None]:
     ``spark_progress`` cancels jobs instead.
     """
     logging.getLogger().addFilter(_not_an_interrupted_call)
+    # Whatever py4j logs as an error it raises too; its tracebacks of calls that Ctrl-C broke off
+    # would only look like a bug.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
