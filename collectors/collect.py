@@ -11,19 +11,26 @@ from pathlib import Path
 
 from collectors import platforms as registry
 from collectors.budgets.pool import Pool, name_of
-from collectors.crawling.client import Client, Limits, open_session
+from collectors.crawling.client import CallError, Client, Limits, open_session
 from collectors.crawling.crawl import Crawl, partial
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import micros, publish, since_of
-from collectors.platforms.base import Chain, Platform
+from collectors.platforms.base import Answer, Chain, Platform
 from collectors.tokens.store import Token, TokenStore, from_environment
 from likewise.config import CollectSection
 from likewise.errors import ConfigError, CredentialsError, LikewiseError
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 
-__all__ = ["collect", "collect_from", "open_platforms", "tokens_for"]
+__all__ = [
+    "ask_server",
+    "collect",
+    "collect_from",
+    "first_error",
+    "open_platforms",
+    "tokens_for",
+]
 
 
 def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = None) -> Manifest:
@@ -151,7 +158,7 @@ async def _guarded(
     except LikewiseError as error:
         return error
     except BaseExceptionGroup as group:
-        leaf = _first(group)
+        leaf = first_error(group)
         if isinstance(leaf, LikewiseError):
             return leaf
         raise leaf from None
@@ -176,7 +183,7 @@ async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | Non
         await journal.run(journal.counters.add, *crawl.where, dict(client.counters))
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that tells most: one of likewise's own, else the first."""
     ours = group.subgroup(LikewiseError)
     leaf: BaseException = group if ours is None else ours
@@ -205,12 +212,24 @@ def _chains(platform: Platform, since: int | None) -> list[Chain]:
     )
 
 
+async def ask_server(client: Client) -> None:
+    """Let the adapter learn what the server is; old servers have no page that tells."""
+    probe = client.platform.probe()
+    if probe is None:
+        return
+    try:
+        answer = await client.call(probe)
+    except CallError as error:
+        if not error.reason.startswith("http_404"):
+            raise
+        answer = Answer(404, {})
+    client.platform.learn(answer)
+
+
 async def _learn(client: Client) -> None:
     """Ask what the server is; a server that asks for a login is told apart from one that fails."""
     platform = client.platform
-    probe = platform.probe()
-    if probe is not None:
-        platform.learn(await client.call(probe))
+    await ask_server(client)
     if platform.requires_token and client.pool.tokens == [None]:
         raise CredentialsError(
             f"{platform.host} shows what is asked for to logged-in users only",

@@ -63,6 +63,10 @@ def forget(
     with Journal(opened.journal_path) as journal:
         person = find(journal, author, host)
         erased = erase(opened, Doomed(person.platform, person.host, author_ids=[person.author_id]))
-        erased["journal"] = journal.forgotten.forget(person.platform, person.host, person.author_id)
+        with journal.transaction():
+            erased["journal"] = journal.forgotten.forget(
+                person.platform, person.host, person.author_id
+            )
+        journal.scrub()
         refresh_digests(opened, journal)
     return erased

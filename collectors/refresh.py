@@ -1,4 +1,9 @@
-"""``refresh``: read counts again, and drop everywhere what was deleted upstream."""
+"""``refresh``: read counts again, and drop everywhere what was deleted upstream.
+
+A post counts as deleted only when the platform itself says so: by its own error for this one post,
+or by leaving it out of an answer that holds others that were asked for with it. When more would
+vanish than an ordinary day explains, nothing is erased until somebody confirms it.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +12,106 @@ import os
 from typing import TYPE_CHECKING
 
 from collectors.budgets.pool import Pool
-from collectors.collect import open_platforms, tokens_for
-from collectors.crawling.client import CallError, Client, Limits, open_session
-from collectors.crawling.crawl import bounded, partial
+from collectors.collect import ask_server, first_error, open_platforms, tokens_for
+from collectors.crawling.again import Again
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.erase import Doomed, erase
 from collectors.crawling.journal import Journal
-from collectors.crawling.likes import ask_likes
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import publish
-from collectors.platforms.base import Outcome, Page, Platform
+from likewise.errors import CircuitOpenError, LikewiseError, PartialError
 from likewise.progress import note, progress
 from likewise.study import Manifest, Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from collectors.platforms.base import Platform
     from collectors.tokens.store import Token
-    from likewise.progress import Bar
 
 __all__ = ["refresh"]
 
 
-def refresh(study: Study | str | os.PathLike[str]) -> Manifest:
+def refresh(study: Study | str | os.PathLike[str], *, confirm_deletions: bool = False) -> Manifest:
     """Read the counts of every kept post again; returns the manifest of ``posts``.
 
     Counts that changed make another table, so later stages ask for ``--redo``. Posts that their
-    authors deleted leave every table of the study at once.
+    authors deleted, or whose authors opted out since, leave every table of the study at once.
 
     Raises:
         MissingTableError: nothing has been collected.
         PartialError: some posts could not be read; they keep their counts.
+        CircuitOpenError: more posts would vanish than ``[collect]`` allows in one run and
+            ``confirm_deletions`` is false: nothing was erased.
     """
     opened = Study.open(study)
     opened.require("posts", "collect")
-    return refresh_from(opened, open_platforms(opened))
+    return refresh_from(opened, open_platforms(opened), confirm_deletions=confirm_deletions)
 
 
-def refresh_from(opened: Study, adapters: Sequence[Platform]) -> Manifest:
+def refresh_from(
+    opened: Study, adapters: Sequence[Platform], *, confirm_deletions: bool = False
+) -> Manifest:
     """As ``refresh``, from these adapters."""
     for platform in adapters:
         check_permission(platform)
     with Journal(opened.journal_path) as journal:
         tokens = [tokens_for(platform) for platform in adapters]
-        failures = asyncio.run(_refresh(opened, journal, adapters, tokens))
+        known = {(p.name, p.host): journal.posts.count_kept(p.name, p.host) for p in adapters}
+        asked, stopped = asyncio.run(_refresh(opened, journal, adapters, tokens))
         journal.flush()
-        for platform in adapters:
-            gone = journal.posts.deleted(platform.name, platform.host)
-            if gone:
-                erase(opened, Doomed(platform.name, platform.host, post_ids=gone))
+        refusal = None if confirm_deletions else _too_many(opened, asked, known)
+        if refusal is None:
+            _let_go(opened, journal, asked, adapters)
         since = journal.meta("since")
         manifest = publish(opened, journal, adapters, int(since) if since else None)
+    failures = [failure for again in asked for failure in again.failures]
+    if refusal is not None:
+        refusal.failures = failures
+        raise refusal
+    if stopped:
+        raise stopped[0]
     if failures:
-        raise partial(failures)
+        raise PartialError(
+            f"{len(failures)} parts could not be read again; they keep their counts",
+            failures,
+            hint="nothing was erased of them; run likewise refresh again",
+        )
     return manifest
+
+
+def _too_many(
+    study: Study, asked: Sequence[Again], known: dict[tuple[str, str], int]
+) -> CircuitOpenError | None:
+    """Why what would vanish looks like a fault of a server; None when it does not."""
+    section = study.config.collect
+    parts = [(again.where[1], len(again.vanished), known[again.where]) for again in asked]
+    total = ("all servers", sum(gone for _, gone, _ in parts), sum(known.values()))
+    for name, gone, of in (*parts, total):
+        if gone > section.max_vanished_posts and gone > section.max_vanished_share * of:
+            return CircuitOpenError(
+                f"{name}: {gone:,} of {of:,} posts ({gone / of:.0%}) would vanish, more than "
+                f"{section.max_vanished_share:.0%} and more than {section.max_vanished_posts}: "
+                "nothing was erased",
+                hint="look at some of these posts at the server; if they are really gone: "
+                f"likewise refresh {study.root} --confirm-deletions",
+            )
+    return None
+
+
+def _let_go(
+    study: Study, journal: Journal, asked: Sequence[Again], adapters: Sequence[Platform]
+) -> None:
+    """Erase what vanished, and what an earlier run noted but was stopped from erasing."""
+    for again in asked:
+        if again.vanished:
+            journal.let_go(*again.where, again.vanished, again.opted_out)
+    for platform in adapters:
+        ids = journal.posts.gone(platform.name, platform.host)
+        if ids:
+            erase(study, Doomed(platform.name, platform.host, post_ids=ids))
+    if any(again.vanished for again in asked):
+        journal.scrub()
 
 
 async def _refresh(
@@ -67,12 +119,13 @@ async def _refresh(
     journal: Journal,
     adapters: Sequence[Platform],
     tokens: Sequence[Sequence[Token]],
-) -> list[tuple[str, str]]:
+) -> tuple[list[Again], list[LikewiseError]]:
     section = study.config.collect
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
     slots = asyncio.Semaphore(section.concurrency)
     await journal.run(journal.authors.next_pass)
-    failures: list[tuple[str, str]] = []
+    asked: list[Again] = []
+    stopped: list[LikewiseError] = []
     with progress("refresh", None) as bar:
         async with open_session(section.concurrency, limits, section.contact) as session:
             for platform, given in zip(adapters, tokens, strict=True):
@@ -81,47 +134,19 @@ async def _refresh(
                     continue
                 pool = Pool(platform, given)
                 pool.restore(await journal.run(journal.budgets.calls))
-                client = Client(session, pool, slots, journal, limits)
-                failures += await _Again(client, journal, bar).run(section.concurrency)
-    return failures
+                again = Again(Client(session, pool, slots, journal, limits), journal, bar)
+                asked.append(again)
+                try:
+                    await ask_server(again.client)
+                    await again.run(section.concurrency)
+                except (LikewiseError, BaseExceptionGroup) as error:
+                    stopped.append(_ours(error))
+    return asked, stopped
 
 
-class _Again:
-    """Reads the kept posts of one host again, in batches, at most some at once."""
-
-    def __init__(self, client: Client, journal: Journal, bar: Bar) -> None:
-        self.client = client
-        self.journal = journal
-        self.platform = client.platform
-        self.where = (self.platform.name, self.platform.host)
-        self.bar = bar
-        self.failures: list[tuple[str, str]] = []
-
-    async def run(self, concurrency: int) -> list[tuple[str, str]]:
-        probe = self.platform.probe()
-        if probe is not None:
-            self.platform.learn(await self.client.call(probe))
-        last = ""
-        async with bounded(concurrency) as start:
-            size = self.platform.counts_per_call
-            while ids := await self.journal.run(
-                self.journal.posts.kept_after, *self.where, last, size
-            ):
-                await start(self._batch(ids))
-                last = ids[-1]
-        return self.failures
-
-    async def _batch(self, ids: list[str]) -> None:
-        try:
-            answer = await self.client.call(self.platform.counts(ids))
-        except CallError as error:
-            self.failures.append((f"{self.platform.host} {len(ids)} posts", error.reason))
-            return
-        gone = self.client.verdict(answer).outcome is Outcome.GONE
-        page = Page() if gone else self.platform.read_counts(ids, answer)
-        counted = self.platform.counted
-        await self.journal.run(self.journal.read_again, *self.where, ids, page, counted)
-        if self.platform.most_likes_calls:
-            for post in page.posts:
-                self.failures += await ask_likes(self.client, self.journal, post.post_id)
-        self.bar.advance(len(ids))
+def _ours(error: BaseException) -> LikewiseError:
+    """What stopped a host, if it is one of likewise's own errors; anything else is raised."""
+    leaf = first_error(error) if isinstance(error, BaseExceptionGroup) else error
+    if isinstance(leaf, LikewiseError):
+        return leaf
+    raise leaf from None

@@ -82,6 +82,16 @@ class CollectSection(Section):
     )
     include_sensitive: bool = Field(False, description="Keep posts marked sensitive.")
     include_bots: bool = Field(False, description="Keep posts of declared bots.")
+    max_vanished_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="`refresh` erases nothing when more than this share of the posts would vanish "
+        "in one run, and more than `max_vanished_posts`.",
+    )
+    max_vanished_posts: int = Field(
+        20, ge=0, description="Posts that may vanish in one `refresh` whatever their share."
+    )
 
 
 class CleanSection(Section):

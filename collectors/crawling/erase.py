@@ -71,7 +71,7 @@ def _ids(table: pa.Table) -> set[str]:
 def _matches(table: pa.Table, doomed: Doomed, pictures: Collection[str]) -> pa.Array:
     """A boolean column: true for the rows that go."""
     names = set(table.column_names)
-    gone = pa.chunked_array([pa.array([False] * table.num_rows)])
+    gone = pa.chunked_array([pa.array([False] * table.num_rows, pa.bool_())])
     if {"platform", "host"} <= names:
         here = pc.and_(
             pc.equal(table["platform"], doomed.platform), pc.equal(table["host"], doomed.host)

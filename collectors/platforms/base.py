@@ -188,7 +188,7 @@ class Platform(ABC):
         raise NotImplementedError(self.name)
 
     def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
-        """The posts that still exist; those that are absent were deleted upstream."""
+        """The posts of the answer. Which of the others were deleted, ``refresh`` finds out."""
         raise NotImplementedError(self.name)
 
     def likes(self, post_id: str) -> Request:
@@ -254,6 +254,10 @@ class Platform(ABC):
         """Tell the platform that the token is withdrawn; False where it cannot be told."""
         return False
 
+    def own_error(self, answer: Answer) -> bool:
+        """Whether an error answer has the form of the platform's own, not of a proxy before it."""
+        return isinstance(answer.body, dict) and isinstance(answer.body.get("error"), str)
+
     def judge(self, answer: Answer) -> Verdict:
         """What an answer means. Adapters name their platform's own errors first."""
         if answer.status == 429:
@@ -265,7 +269,10 @@ class Platform(ABC):
         if answer.status == 401:
             return Verdict(Outcome.TOKEN, "http_401")
         if answer.status in {404, 410}:
-            return Verdict(Outcome.GONE, f"http_{answer.status}")
+            # A proxy's page says nothing about the record: only the platform's own error does.
+            own = self.own_error(answer)
+            outcome, of = (Outcome.GONE, "") if own else (Outcome.REFUSED, "_of_a_proxy")
+            return Verdict(outcome, f"http_{answer.status}{of}")
         if answer.status >= 300:
             return Verdict(Outcome.REFUSED, f"http_{answer.status}")
         if answer.problem is not None:

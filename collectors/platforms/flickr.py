@@ -184,6 +184,10 @@ class Flickr(Platform):
             problem = "html" if "html" in headers.get("content-type", "") else "broken_xml"
             return Answer(status, headers, problem=problem)
 
+    def own_error(self, answer: Answer) -> bool:
+        """Flickr's own errors come with status 200; every other 404 is somebody else's."""
+        return False
+
     def judge(self, answer: Answer) -> Verdict:
         root = answer.body
         if answer.status == 200 and root is not None and root.tag == "rsp":

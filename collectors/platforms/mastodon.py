@@ -159,7 +159,7 @@ class Mastodon(Platform):
         return [author for author in found if author is not None]
 
     def counts(self, ids: Sequence[str]) -> Request:
-        if self.counts_per_call == 1:
+        if len(ids) == 1:
             return Request(f"/api/v1/statuses/{ids[0]}")
         return Request("/api/v1/statuses", tuple(("id[]", one) for one in ids))
 

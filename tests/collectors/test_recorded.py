@@ -294,7 +294,7 @@ def test_flickr_failures(shared: Path) -> None:
         error = re.search(r'<err code="(\d+)" msg="([^"]*)"', recorded["response"]["body"] or "")
         status = recorded["response"]["status"]
         if error is None:
-            expected = {500: Outcome.RETRY, 404: Outcome.GONE}.get(status, Outcome.OK)
+            expected = {500: Outcome.RETRY, 404: Outcome.REFUSED}.get(status, Outcome.OK)
         else:
             gone = re.search("not found|deleted|private|nsid|unknown user", error[2], re.IGNORECASE)
             expected = by_code.get(error[1], Outcome.GONE if gone else Outcome.REFUSED)

@@ -48,6 +48,20 @@ class Authors:
             ],
         )
 
+    def let_go(self, platform: str, host: str, out: Iterable[Author]) -> None:
+        """Delete what was read of authors who opted out, and of those without a post left."""
+        out = list(out)
+        self._db.executemany(
+            "DELETE FROM authors WHERE platform = ? AND host = ? AND author_id = ?",
+            [(platform, host, a.author_id) for a in out],
+        )
+        self._db.execute(
+            "DELETE FROM authors WHERE platform = ?1 AND host = ?2 AND author_id NOT IN "
+            "(SELECT author_id FROM posts WHERE platform = ?1 AND host = ?2)",
+            (platform, host),
+        )
+        self.store(platform, host, out)
+
     # -- accounts to be asked -------------------------------------------------------------
 
     def want(self, platform: str, host: str, author_ids: Iterable[str]) -> None:

@@ -25,17 +25,16 @@ class Forgotten:
         return frozenset(one for one in ids if _digest(platform, host, one) in known)
 
     def forget(self, platform: str, host: str, author_id: str) -> int:
-        """Delete an author's rows; returns how many. Only a digest of the id is kept."""
+        """Delete an author's rows; returns how many. Only a digest of the id is kept.
+
+        To be called within a transaction, and followed by ``Journal.scrub``.
+        """
         where = (platform, host, author_id)
         same = "WHERE platform = ? AND host = ? AND author_id = ?"
         before = self._db.total_changes
-        self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (_digest(*where),))
         for statement in _DELETE:
             self._db.execute(statement + same, where)
-        self._db.execute("COMMIT")
-        self._db.execute("VACUUM")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._any = True
         return self._db.total_changes - before - 1
 

@@ -6,9 +6,10 @@ so ``kill -9`` at any moment costs at most the pages in flight, and no row is st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +23,8 @@ from collectors.crawling.journal.posts import Posts
 from collectors.crawling.journal.schema import SCHEMA
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
-from collectors.platforms.records import Post
-from likewise.errors import StudyError
+from collectors.platforms.records import Author, Post
+from likewise.errors import StudyBusyError, StudyError
 
 __all__ = ["Journal", "Progress"]
 
@@ -96,12 +97,44 @@ class Journal:
         outcome = "likes_unknown" if likes is None else "likes_told"
         self.counters.add(platform, host, {"likes_asked": 1, outcome: 1})
 
-    def read_again(
-        self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
-    ) -> None:
-        """Store what was read again of posts with these ids, and their authors."""
-        self.posts.read_again(platform, host, ids, page, counted)
+    def read_again(self, platform: str, host: str, page: Page, counted: Collection[str]) -> None:
+        """Store what was read again of posts, and their authors."""
+        self.posts.read_again(platform, host, page, counted)
         self.authors.store(platform, host, page.authors)
+
+    def let_go(
+        self, platform: str, host: str, reasons: Mapping[str, str], out: Mapping[str, Author]
+    ) -> None:
+        """Keep only the keys of posts (post -> why) and nothing of authors who opted out.
+
+        Authors of whom no post is left are deleted. To be called when nothing is being written.
+        """
+        with self.transaction():
+            self.posts.mark_gone(platform, host, reasons)
+            self.authors.let_go(platform, host, out.values())
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, from outside the event loop; the writing thread must be idle."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    def scrub(self) -> None:
+        """Overwrite what was deleted: free pages, and the log of earlier changes.
+
+        Raises:
+            StudyBusyError: another process reads the journal, so its log cannot be emptied.
+        """
+        self.db.execute("PRAGMA secure_delete=ON")
+        self.db.execute("VACUUM")
+        [busy, *_] = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StudyBusyError(self.path.parent, None)
 
     def unfinished(self, platform: str, host: str) -> bool:
         """Whether chains have not ended, or authors have not been asked."""

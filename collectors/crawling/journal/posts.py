@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from collectors.crawling.journal.schema import encode
-from collectors.crawling.manners import OPTED_OUT, UNKEPT
+from collectors.crawling.manners import UNKEPT
 from collectors.platforms.base import Page
 from collectors.platforms.records import Post
 
@@ -112,20 +112,17 @@ class Posts:
         )
         return [row[0] for row in rows]
 
-    def read_again(
-        self, platform: str, host: str, ids: Sequence[str], page: Page, counted: Collection[str]
-    ) -> None:
-        """Store the ``counted`` columns of posts that were read again; the others stay.
-
-        Of posts that did not come only the key stays.
-        """
+    def read_again(self, platform: str, host: str, page: Page, counted: Collection[str]) -> None:
+        """Store the ``counted`` columns of posts that were read again; the others stay."""
         for post in page.posts:
             self._update(platform, host, post, counted)
-        missing = set(ids) - {post.post_id for post in page.posts}
+
+    def mark_gone(self, platform: str, host: str, reasons: Mapping[str, str]) -> None:
+        """Keep nothing but the keys of posts, and the flags that say why."""
         self._db.executemany(
-            "UPDATE posts SET kept = 0, flags = 'deleted_upstream', record = '', author_id = '' "
+            "UPDATE posts SET kept = 0, flags = ?, record = '', author_id = '' "
             "WHERE platform = ? AND host = ? AND post_id = ?",
-            [(platform, host, one) for one in missing],
+            [(why, platform, host, one) for one, why in reasons.items()],
         )
 
     def _update(self, platform: str, host: str, post: Post, counted: Collection[str]) -> None:
@@ -139,18 +136,17 @@ class Posts:
         for name in counted:
             value = getattr(post, name)
             record.pop(name, None) if value is None else record.update({name: value})
-        text = "" if post.flags & OPTED_OUT else encode(record)
         self._db.execute(
             "UPDATE posts SET collected_at = ?, flags = ?, record = ? "
             "WHERE platform = ? AND host = ? AND post_id = ?",
-            (time.time_ns() // 1000, " ".join(sorted(post.flags)), text, *key),
+            (time.time_ns() // 1000, " ".join(sorted(post.flags)), encode(record), *key),
         )
 
-    def deleted(self, platform: str, host: str) -> list[str]:
-        """Posts that were deleted upstream."""
+    def gone(self, platform: str, host: str) -> list[str]:
+        """Posts of which only the key may be kept and no author is known any more."""
         rows = self._db.execute(
-            "SELECT post_id FROM posts WHERE platform = ? AND host = ? "
-            "AND flags = 'deleted_upstream'",
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND NOT kept "
+            "AND author_id = ''",
             (platform, host),
         )
         return [row[0] for row in rows]
