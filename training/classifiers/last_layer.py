@@ -1,0 +1,178 @@
+"""A softmax layer on stored features, trained by steps as the papers did, many runs in one pass.
+
+Papers 2 and 3 keep a network and train its last layer anew: batches of 32, a few thousand steps,
+SGD or Adagrad, and a search over rates and numbers of steps. Runs that differ in these only see the
+same batches, so their weights stand side by side in one matrix and each batch is read once for all
+of them; a run with fewer steps is the beginning of one with more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likewise.progress import Bar
+
+__all__ = ["CurveStep", "Run", "Trained", "train_runs"]
+
+BATCH = 32
+CURVE_POINTS = 20
+"""How often the learning curves are taken, evenly over the longest run."""
+ADAGRAD_START = 0.1
+"""Starting sum of squares, as in TensorFlow's Adagrad, which both papers used."""
+
+
+class Run(NamedTuple):
+    """One way to train: optimiser, learning rate, number of steps."""
+
+    optimiser: Literal["sgd", "adagrad"]
+    rate: float
+    steps: int
+
+
+class CurveStep(NamedTuple):
+    """Where a run stood after ``step`` steps, on all training and all validation rows."""
+
+    step: int
+    train_accuracy: float
+    train_cross_entropy: float
+    validation_accuracy: float
+    validation_cross_entropy: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights (d, k) and biases (k,) of a run after its last step, with its learning curve."""
+
+    run: Run
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    curve: tuple[CurveStep, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """True when a weight is not finite: the rate was too large."""
+        return not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all())
+
+
+def train_runs(
+    features: NDArray[np.float32],
+    label: NDArray[np.int64],
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]],
+    runs: Sequence[Run],
+    *,
+    n_classes: int,
+    seed: int,
+    batch: int = BATCH,
+    bar: Bar | None = None,
+) -> list[Trained]:
+    """Train every run on the same batches and answer in the order of ``runs``.
+
+    Args:
+        features: (n, d) training features; scale them to a mean square of about 1 per row.
+        label: (n,) classes 0 ... k-1.
+        validation: features (m, d) and labels (m,); they choose, they train nothing.
+        runs: at least one; equal optimiser and rate share one pass up to the most steps.
+        n_classes: k.
+        seed: of the order of the rows.
+        batch: rows a step.
+        bar: told of every step.
+
+    Raises:
+        ValueError: there is no run, no row, or a run without steps.
+    """
+    if not runs or len(features) == 0 or min(run.steps for run in runs) < 1:
+        raise ValueError("training needs runs with at least one step, and rows")
+    passes = sorted({run[:2] for run in runs}, key=lambda key: (key[0] != "sgd", key[1]))
+    column = {key: i for i, key in enumerate(passes)}
+    longest = max(run.steps for run in runs)
+    ends = {run.steps for run in runs}
+    curve_at = set(np.unique(np.linspace(1, longest, CURVE_POINTS).round().astype(int)).tolist())
+    n_sgd = sum(optimiser == "sgd" for optimiser, _ in passes) * n_classes
+    rate = np.repeat(np.array([rate for _, rate in passes], np.float32), n_classes)[:, None]
+    # The bias is one more column of the weights, fed by a feature that is always 1.
+    design = _with_ones(features)
+    held = _with_ones(validation[0])
+    # Classes lie along rows, so that the runs of one optimiser are one block of memory.
+    weight = np.zeros((len(passes) * n_classes, design.shape[1]), np.float32)
+    gradient = np.empty_like(weight)
+    squares = np.full_like(weight[n_sgd:], ADAGRAD_START)
+    scratch = np.empty_like(squares)
+    kept: dict[int, NDArray[np.float32]] = {}
+    curves: list[list[CurveStep]] = [[] for _ in passes]
+    order = _batches(len(design), batch, longest, seed)
+    each_row = np.arange(order.shape[1])
+    # Products of 32 rows are too small to share: a second BLAS thread only waits, 40 CPU-s for 1.
+    # A rate that is too large overflows; the run is told as diverged and the others go on.
+    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+        for step in range(1, longest + 1):
+            rows = order[step - 1]
+            drawn = design[rows]
+            error = _softmax(drawn @ weight.T, n_classes)
+            error[each_row, :, label[rows]] -= 1
+            error /= np.float32(len(rows))
+            np.matmul(error.reshape(len(rows), -1).T, drawn, out=gradient)
+            if n_sgd < len(weight):
+                slope = gradient[n_sgd:]
+                squares += np.multiply(slope, slope, out=scratch)
+                slope /= np.sqrt(squares, out=scratch)
+            gradient *= rate
+            weight -= gradient
+            if step in ends:
+                kept[step] = weight.copy()
+            if step in curve_at or step in ends:
+                train = _judge(design, label, weight, n_classes)
+                judged = _judge(held, validation[1], weight, n_classes)
+                for at, curve in enumerate(curves):
+                    curve.append(CurveStep(step, *train[at], *judged[at]))
+            if bar is not None:
+                bar.advance(1)
+    answer = []
+    for run in runs:
+        at = column[run[:2]]
+        own = kept[run.steps][at * n_classes : (at + 1) * n_classes].T
+        seen = tuple(point for point in curves[at] if point.step <= run.steps)
+        answer.append(Trained(run, np.ascontiguousarray(own[:-1]), own[-1].copy(), seen))
+    return answer
+
+
+def _with_ones(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1, dtype=np.float32)
+
+
+def _batches(n: int, batch: int, steps: int, seed: int) -> NDArray[np.int64]:
+    """(steps, min(batch, n)) row numbers: whole passes over shuffled rows, the rest dropped."""
+    rng = np.random.default_rng(seed)
+    size = min(batch, n)
+    each = n // size
+    passes = -(-steps // each)
+    order = np.stack([rng.permutation(n)[: each * size] for _ in range(passes)])
+    return order.reshape(-1, size)[:steps]
+
+
+def _softmax(logits: NDArray[np.float32], n_classes: int) -> NDArray[np.float32]:
+    """(n, r k) logits to (n, r, k) probabilities."""
+    split = logits.reshape(len(logits), -1, n_classes)
+    share: NDArray[np.float32] = np.exp(split - split.max(axis=2, keepdims=True))
+    share /= share.sum(axis=2, keepdims=True)
+    return share
+
+
+def _judge(
+    design: NDArray[np.float32], label: NDArray[np.int64], weight: NDArray[np.float32], k: int
+) -> list[tuple[float, float]]:
+    """Accuracy and mean cross-entropy (nats) of each pass; NaN without rows."""
+    if len(design) == 0:
+        return [(float("nan"), float("nan"))] * (len(weight) // k)
+    share = _softmax(design @ weight.T, k)
+    true = share[np.arange(len(label)), :, label]
+    loss = -np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean(axis=0, dtype=np.float64)
+    right = (share.argmax(axis=2) == label[:, None]).mean(axis=0)
+    return list(zip(right.tolist(), loss.tolist(), strict=True))

@@ -1,0 +1,1 @@
+"""Doubtful labels: which are probably wrong, and whether dropping them helps."""

@@ -1,0 +1,106 @@
+"""How much each label is to be believed: four rankings, the lowest score is the most doubtful.
+
+All take class probabilities of a model that has not seen the picture (out of fold): a model that
+has learned a wrong label by heart believes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import hypergeom
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "RANKINGS",
+    "expected_precision",
+    "neighbour_agreement",
+    "normalised_margin",
+    "output_deviation",
+    "self_confidence",
+]
+
+NEIGHBOURS = 10
+ROWS_AT_ONCE = 1024
+
+
+def self_confidence(share: NDArray[np.float64], label: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, k) probabilities and (n,) labels to the (n,) probabilities of the given labels.
+
+    Source: Northcutt, Jiang and Chuang, "Confident learning", JAIR 70 (2021), section 3.
+    """
+    answer: NDArray[np.float64] = share[np.arange(len(label)), label]
+    return answer
+
+
+def normalised_margin(share: NDArray[np.float64], label: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) in 0 ... 1: the given label's probability less the best other one's, moved and halved.
+
+    Source: the same; cleanlab calls it ``normalized_margin``.
+    """
+    others = share.copy()
+    others[np.arange(len(label)), label] = -np.inf
+    best_other: NDArray[np.float64] = others.max(axis=1)
+    return (self_confidence(share, label) - best_other + 1) / 2
+
+
+def output_deviation(share: NDArray[np.float64], label: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: ARG001
+    """(n,) standard deviations of each picture's output, whatever its label.
+
+    Paper 4's proposal ("An Evolutionary Approach to Cleaning Labels"): a low deviation is an unsure
+    network. It finds hard pictures; a wrong label on an easy picture has a high deviation.
+    """
+    answer: NDArray[np.float64] = share.std(axis=1)
+    return answer
+
+
+RANKINGS: dict[str, Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]] = {
+    "self-confidence": self_confidence,
+    "margin": normalised_margin,
+    "output deviation (paper 4)": output_deviation,
+}
+"""Rankings that need nothing but probabilities, by the name that people see."""
+
+
+def neighbour_agreement(
+    features: NDArray[np.float32], label: NDArray[np.int64], *, neighbours: int = NEIGHBOURS
+) -> NDArray[np.float64]:
+    """(n,) similarity-weighted shares of the nearest other pictures that have the same label.
+
+    Args:
+        features: (n, d); cosine similarity is used, so their lengths do not matter.
+        label: (n,) classes.
+        neighbours: how many nearest pictures are asked; fewer where there are fewer.
+    """
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(norm, np.finfo(np.float32).tiny)
+    k = min(neighbours, len(unit) - 1)
+    if k < 1:
+        return np.ones(len(unit))
+    answer = np.empty(len(unit))
+    for start in range(0, len(unit), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(unit)))
+        similar = unit[rows] @ unit.T
+        similar[np.arange(len(rows)), rows] = -np.inf  # a picture is no neighbour of itself
+        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        weight = np.maximum(np.take_along_axis(similar, near, axis=1), 0) + 1e-6
+        same = label[near] == label[rows, None]
+        answer[rows] = (weight * same).sum(axis=1) / weight.sum(axis=1)
+    return answer
+
+
+def expected_precision(wrong: int, total: int, recall: float) -> tuple[float, float, float]:
+    """Precision of a ranking by chance at a recall: mean and a 95 % interval.
+
+    Drawing at random, the number of draws until ``ceil(recall wrong)`` wrong labels are found is
+    negative hypergeometric with mean ``r (total + 1) / (wrong + 1)``; the interval is that of the
+    hypergeometric count of wrong labels among the mean number of draws.
+    """
+    r = int(np.ceil(recall * wrong))
+    draws = min(total, max(r, round(r * (total + 1) / (wrong + 1))))
+    low, high = hypergeom(total, wrong, draws).interval(0.95)
+    return r / draws, float(low) / draws, float(high) / draws
