@@ -74,11 +74,16 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "posts": options.posts,
         "strength": options.strength,
         "pictures": pictures,
-        "epoch": dt.datetime.now(dt.UTC).date().isoformat(),
+        "epoch": _monday(dt.datetime.now(dt.UTC).date()).isoformat(),
         "port": _free_port(),
     }
     write_json(path, settings)
     return settings
+
+
+def _monday(day: dt.date) -> dt.date:
+    """The last Monday: weekdays are features, so that worlds may differ by whole weeks only."""
+    return day - dt.timedelta(days=day.weekday())
 
 
 def _free_port() -> int:

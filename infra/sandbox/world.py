@@ -23,6 +23,12 @@ from likewise.errors import UsageError
 __all__ = ["SIZES", "TAGS", "Account", "Hidden", "Kind", "Picture", "Shares", "World", "WorldSpec"]
 
 DAY_MS = 86_400_000
+OLDEST_MS = 3800 * DAY_MS
+"""Age of the oldest accounts."""
+
+IDS_END_MS = 1_767_225_600_000
+"""Milliseconds that the ids of accounts opened at the epoch hold (2026-01-01)."""
+
 TAGS = ("photo", "portrait", "selfie", "people", "friends", "street", "weekend", "été")
 """Hashtags of the world; every post carries the first, and up to two more."""
 
@@ -225,10 +231,11 @@ class World:
                 rng.choice(spec.authors, max(0, n - spec.authors), p=self._zeal / self._zeal.sum()),
             ]
         )
-        # Nothing lies near the age of 30 days, so that no row changes sides during a day.
+        # Nothing lies within a week below the age of 30 days: a world that began on Monday has the
+        # same young posts until Sunday.
         young = rng.random(n) < shares.young
         age = np.where(
-            young, rng.uniform(0.05, 28.5, n), 30.5 + np.minimum(rng.exponential(150, n), 1000)
+            young, rng.uniform(0.05, 22.5, n), 30.5 + np.minimum(rng.exponential(150, n), 1000)
         )
         created = self.epoch_ms - (age * DAY_MS).astype(np.int64)
         order = np.argsort(created, kind="stable")
@@ -256,8 +263,10 @@ class World:
         np.minimum.at(first, self.author, self.created_ms)
         opened = first - (self._account_gap_days * DAY_MS).astype(np.int64)
         low = np.arange(self.spec.authors) & 0xFFFF
-        self.account_created_ms = np.maximum(opened, 1_460_000_000_000)
-        self.account_id = (self.account_created_ms << 16) | low
+        self.account_created_ms = np.maximum(opened, self.epoch_ms - OLDEST_MS)
+        # The same on every day, unlike the ids of posts, which hold their time: authors' keys, and
+        # so their folds, must not move with the day on which the world is made.
+        self.account_id = ((self.account_created_ms - self.epoch_ms + IDS_END_MS) << 16) | low
         self._account_order = np.argsort(self.account_id)
         self.posts_count = np.bincount(self.author, minlength=self.spec.authors)
 
