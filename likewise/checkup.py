@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likewise.errors import LikewiseError
 from likewise.study import Study
 
+if TYPE_CHECKING:
+    from collectors.platforms.base import Platform
+
 __all__ = ["Check", "doctor"]
 
 LEAST_FREE_GB = 5.0
+ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ def doctor(
     ]
     if study is not None:
         checks.append(_guard("study", lambda: _study(study)))
+        checks += _servers(study)
     return checks
 
 
@@ -188,3 +193,53 @@ def _study(study: Any) -> Check:
             "add a [[collect.sources]] section",
         )
     return Check("study", "ok", f"{opened.root}: {len(sources)} sources")
+
+
+def _servers(study: Study | str | os.PathLike[str]) -> list[Check]:
+    """One check a source: whether its server answers, and else why not."""
+    import asyncio
+
+    from collectors import platforms
+
+    try:
+        sources = Study.open(study).config.collect.sources
+    except LikewiseError:
+        return []  # the check of the study itself tells what is wrong with it
+    return [
+        _guard("server", lambda: asyncio.run(_server(platforms.get(source.platform)(source))))  # noqa: B023 - called at once
+        for source in sources
+    ]
+
+
+async def _server(platform: Platform) -> Check:
+    """Ask the server once what it is, without any token and outside of any budget."""
+    import aiohttp
+
+    from collectors.crawling.unreachable import trouble
+
+    if platform.offline:
+        return Check("server", "ok", f"{platform.source.host}: files, no server")
+    probe = platform.probe()
+    address = platform.base + (probe.path if probe else "/")
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session,
+            session.get(address, allow_redirects=False) as response,
+        ):
+            return _answered(platform, response.status, response.headers.get("Location", ""))
+    except (aiohttp.ClientError, OSError) as error:
+        why = trouble(error)
+        return Check("server", "broken", f"{platform.host}: {why.what}", why.mend)
+
+
+def _answered(platform: Platform, status: int, location: str) -> Check:
+    host = platform.host
+    if status in {301, 302, 307, 308}:
+        mend = f"write the address that it names as host: {location}"
+        return Check("server", "warning", f"{host} has moved (HTTP {status})", mend)
+    if status in {401, 403} and platform.probe() is not None:
+        mend = f"likewise auth add {platform.name} --host {platform.base}"
+        return Check("server", "warning", f"{host} wants a login (HTTP {status})", mend)
+    if status >= 500:
+        return Check("server", "warning", f"{host} has trouble (HTTP {status})", "try again later")
+    return Check("server", "ok", f"{host} answers")

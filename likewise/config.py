@@ -456,6 +456,7 @@ def _render_section(name: str, model: type[BaseModel], values: dict[str, Any]) -
     tables: list[str] = []
     for key, field in model.model_fields.items():
         if key == "sources":
+            tables += _EXAMPLE
             for source in values.get(key, []):
                 tables += [
                     "",
@@ -470,6 +471,19 @@ def _render_section(name: str, model: type[BaseModel], values: dict[str, Any]) -
             default = "" if field.default is None else f" {_toml(field.default)}"
             lines.append(f"# {key} ={default}{comment}")
     return lines + tables
+
+
+_EXAMPLE = [
+    "",
+    "## A place to collect from: one such section for each, without the '##'.",
+    "## [[collect.sources]]",
+    '## platform = "mastodon"',
+    '## host = "https://pixelfed.example"',
+    '## tags = ["portrait"]',
+    '## accounts = ["someone"]',
+    '## permission = "admin@pixelfed.example, mail of 2 May 2026"',
+    "## since = 2026-01-01",
+]
 
 
 def _toml(value: Any) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from likewise.config import parse, render
-from likewise.errors import StudyError
+from likewise.config import Source, parse, render
+from likewise.errors import ConfigError, StudyError
 from likewise.study import Study, root_of
 
 __all__ = ["init"]
@@ -20,7 +22,8 @@ def init(
 
     Raises:
         StudyError: the path is a file or an address, or holds a study already.
-        ConfigError: a value is not valid.
+        ConfigError: a value is not valid, or a source names no platform, server, tag or account
+            that can be.
     """
     root = root_of(path)
     config_file = root / "likewise.toml"
@@ -34,7 +37,32 @@ def init(
     settings = {name: dict(section) for name, section in (values or {}).items()}
     settings["study"] = {"name": root.name, **settings.get("study", {})}
     text = render(settings)
-    parse(text, str(config_file))
+    for source in parse(text, str(config_file)).collect.sources:
+        _check(source)
     root.mkdir(parents=True, exist_ok=True)
     config_file.write_text(text, encoding="utf-8")
     return Study.open(root)
+
+
+def _check(source: Source) -> None:
+    """What collecting would refuse is refused before a folder is made."""
+    from collectors import platforms
+    from collectors.crawling.manners import check_permission
+
+    platform = platforms.get(source.platform)(source)
+    address = urlsplit(platform.base)
+    odd = address.username or address.path or address.query
+    if not platform.offline and (odd or not re.fullmatch(r"[\w.:-]+", address.hostname or "")):
+        raise ConfigError(
+            f"collect.sources: host {source.host!r}, expected a server's name alone",
+            hint=f'for example --host "{address.scheme}://{platform.host}"',
+        )
+    if source.permission.strip():
+        check_permission(platform)
+    for kind, names in (("tag", source.tags), ("account", source.accounts)):
+        for name in names:
+            if not re.fullmatch(r"#?[^\s#/?&]+", name.strip()):
+                raise ConfigError(
+                    f"collect.sources: {kind} {name!r}, expected one word",
+                    hint=f"give --{kind} once for each: --{kind} one --{kind} two",
+                )

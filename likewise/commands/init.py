@@ -28,9 +28,22 @@ def command(
     permission: str,
     as_json: bool,
 ) -> None:
-    """Make a study folder with a commented likewise.toml."""
-    import likewise
+    """Make a study folder with a commented likewise.toml.
 
+    Without --host the source is left to you: the file shows an example.
+    """
+    import likewise
+    from collectors import platforms
+    from likewise.errors import UsageError
+
+    usual = platforms.get(platform).usual_host
+    host = host or (usual if tags or accounts else None)
+    given = [name for name, value in (("--tag", tags), ("--account", accounts)) if value]
+    if not host and (given or permission):
+        raise UsageError(
+            f"{', '.join(given) or '--permission'} without --host: of which server?",
+            hint="add --host https://your.server",
+        )
     values = {}
     if host:
         source = {"platform": platform, "host": host, "permission": permission}
