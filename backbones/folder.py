@@ -21,11 +21,14 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif",
 
 
 class Embedded(NamedTuple):
-    """What was written: pictures, rows, and the files that failed as (path, error class)."""
+    """What was written: pictures, rows, the files that failed as (path, error class), by what."""
 
     pictures: int
     rows: int
     failed: list[tuple[str, str]]
+    backbone: str
+    layers: tuple[str, ...]
+    weights: str
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -74,7 +77,7 @@ def embed_folder(
         os.replace(staged, output)
     finally:
         staged.unlink(missing_ok=True)
-    return Embedded(len(paths), rows, failed)
+    return Embedded(len(paths), rows, failed, plan.backbone, plan.layers, plan.weights_id)
 
 
 def _schema(plan: Plan) -> pa.Schema:

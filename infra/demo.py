@@ -135,7 +135,7 @@ def _study(folder: Path, url: str) -> Study:
         "tags": [TAG],
         "permission": "synthetic world on this machine: nobody real is described",
     }
-    return likewise.init(  # type: ignore[no-any-return]
+    return likewise.init(
         root,
         values={
             "study": {"name": "Demo: a synthetic world"},

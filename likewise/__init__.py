@@ -1,7 +1,8 @@
 """likewise: what makes a picture liked.
 
-Every verb of the command line is a function of the same name here: ``likewise.clean(study)``.
-They are imported on first use, so that ``import likewise`` stays cheap.
+Every verb of the command line that works on a study or on pictures is a function of the same name
+here: ``likewise.clean(study)``. They are imported on first use, so that ``import likewise`` stays
+cheap; editors and type checkers read their signatures from ``__init__.pyi``.
 """
 
 from __future__ import annotations
@@ -13,27 +14,35 @@ __version__ = "0.1.0"
 
 VERBS = {
     "init": "likewise.initialise",
+    "tokens": "collectors.overview:budgets",
     "collect": "collectors.collect",
+    "refresh": "collectors.refresh",
+    "forget": "collectors.forget",
     "clean": "spark_jobs.clean",
     "download": "collectors.download",
     "faces": "spark_jobs.faces",
     "label": "spark_jobs.label",
     "extract": "spark_jobs.extract",
+    "embed": "backbones.embed",
     "compare": "training.compare",
     "finetune": "training.finetune",
     "rank": "training.rank",
+    "explain": "training.explain",
     "report": "training.report",
     "run": "likewise.runner",
     "status": "likewise.overview",
     "doctor": "likewise.checkup",
 }
-"""Verb -> module that holds the function of the same name."""
+"""Verb -> module that holds the function of the same name, or module:function."""
+
+__all__ = ["VERBS", "__version__", *VERBS]  # noqa: PLE0604 - names, all of them
 
 
 def __getattr__(name: str) -> Any:
     if name not in VERBS:
         raise AttributeError(f"module 'likewise' has no attribute {name!r}")
-    return getattr(importlib.import_module(VERBS[name]), name)
+    module, _, function = VERBS[name].partition(":")
+    return getattr(importlib.import_module(module), function or name)
 
 
 def __dir__() -> list[str]:

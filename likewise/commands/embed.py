@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -35,48 +35,20 @@ from likewise.commands._common import finish, json_option
 @click.option("--weights", type=click.Path(path_type=Path), help="A weights file of your own.")
 @click.option("--random-weights", is_flag=True, help="Untrained network, for tests.")
 @json_option
-def command(
-    folder: Path,
-    output: Path,
-    layers: tuple[str, ...],
-    as_json: bool,
-    threads: int,
-    weights: Path | None,
-    engine: Literal["auto", "onnx", "torch"],
-    **options: Any,
-) -> None:
+def command(folder: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Compute features of a folder of pictures, without Spark: FOLDER -> one Parquet file.
 
     `picture_id` is the path below FOLDER. Broken pictures are rows with an error class; the exit
     code is then 3.
     """
-    import os
+    import likewise
 
-    from backbones.folder import embed_folder, find_pictures
-    from backbones.plan import make_plan
-    from likewise.progress import progress
-
-    paths = find_pictures(folder)
-    cores = threads or len(os.sched_getaffinity(0))
-    plan = make_plan(
-        options.pop("backbone"), layers, engine=engine, weights=weights, threads=cores, **options
-    )
-    root = folder if folder.is_dir() else folder.parent
-    with progress(f"embed {plan.backbone}", len(paths)) as bar:
-        done = embed_folder(paths, output, plan, root=root, advance=bar.advance)
-    result = {
-        "output": str(output),
-        "backbone": plan.backbone,
-        "layers": list(plan.layers),
-        "weights": plan.weights_id,
-        **done._asdict(),
-    }
+    done = likewise.embed(folder, output, **options)
     good = done.pictures - len(done.failed)
-    text = f"{output}: {done.rows:,} rows of {good:,} pictures by {plan.backbone}"
     finish(
-        result,
+        {"output": str(output), **done._asdict()},
         as_json=as_json,
-        text=text,
+        text=f"{output}: {done.rows:,} rows of {good:,} pictures by {done.backbone}",
         failed=done.failed,
         summary=f"{len(done.failed)} pictures could not be decoded",
     )

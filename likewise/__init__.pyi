@@ -1,0 +1,47 @@
+# What editors and type checkers see: the verbs with their signatures. A test keeps it complete.
+from backbones.embed import embed as embed
+from collectors.collect import collect as collect
+from collectors.download import download as download
+from collectors.forget import forget as forget
+from collectors.overview import budgets as tokens
+from collectors.refresh import refresh as refresh
+from likewise.checkup import doctor as doctor
+from likewise.initialise import init as init
+from likewise.overview import status as status
+from likewise.runner import run as run
+from spark_jobs.clean import clean as clean
+from spark_jobs.extract import extract as extract
+from spark_jobs.faces import faces as faces
+from spark_jobs.label import label as label
+from training.compare import compare as compare
+from training.explain import explain as explain
+from training.finetune import finetune as finetune
+from training.rank import rank as rank
+from training.report import report as report
+
+__version__: str
+VERBS: dict[str, str]
+
+__all__ = [
+    "VERBS",
+    "__version__",
+    "clean",
+    "collect",
+    "compare",
+    "doctor",
+    "download",
+    "embed",
+    "explain",
+    "extract",
+    "faces",
+    "finetune",
+    "forget",
+    "init",
+    "label",
+    "rank",
+    "refresh",
+    "report",
+    "run",
+    "status",
+    "tokens",
+]
