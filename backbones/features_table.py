@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from backbones.inference import Batch, Picture, embed, record_batch
 from backbones.plan import Plan
+from likewise.store import filesystem_of, open_part
+from likewise.study import Study
 from likewise.tables import features_schema
 
 __all__ = [
@@ -43,11 +45,11 @@ class BucketResult(NamedTuple):
 
 
 def extract_bucket(
-    pictures: Path, labels: Path, bucket: int, target: Path, plan: Plan
+    pictures: Sequence[str], labels: Sequence[str], bucket: int, target: Path, plan: Plan
 ) -> BucketResult:
     """Features of the labelled pictures of one bucket as one Parquet file in ``target``.
 
-    ``pictures`` and ``labels`` are the directories of the published tables. Every label gives
+    ``pictures`` are the bucket's parts, ``labels`` all parts of that table. Every label gives
     ``plan.views`` rows; one whose picture is missing or broken has the status ``failed``.
     """
     wanted = _wanted(labels, bucket)
@@ -55,7 +57,7 @@ def extract_bucket(
     rows = 0
     schema = features_schema(plan.layers)
     with features_writer(target / "part-0000.parquet", schema, plan) as write:
-        for batch in embed(_with_missing(pictures, bucket, wanted), plan):
+        for batch in embed(_with_missing(pictures, wanted), plan):
             rows += write(record_batch(batch, plan, schema, bucket=bucket))
             _count(batch, failed)
     return BucketResult(bucket, len(wanted), rows, failed)
@@ -67,29 +69,29 @@ def _count(batch: Batch, failed: dict[str, int]) -> None:
             failed[error] = failed.get(error, 0) + 1
 
 
-def _wanted(labels: Path, bucket: int) -> dict[tuple[Any, ...], str]:
+def _wanted(labels: Sequence[str], bucket: int) -> dict[tuple[Any, ...], str]:
     """Key of the picture -> picture_id of the labels of one bucket."""
-    table = ds.dataset(labels, format="parquet", partitioning=None).to_table(
-        columns=[*KEY, "picture_id"], filter=ds.field("bucket") == bucket
-    )
+    filesystem, paths = filesystem_of(labels)
+    found = ds.dataset(paths, format="parquet", partitioning=None, filesystem=filesystem)
+    table = found.to_table(columns=[*KEY, "picture_id"], filter=ds.field("bucket") == bucket)
     keys = zip(*(table[name].to_pylist() for name in KEY), strict=True)
     return dict(zip(keys, table["picture_id"].to_pylist(), strict=True))
 
 
-def _with_missing(
-    pictures: Path, bucket: int, wanted: dict[tuple[Any, ...], str]
-) -> Iterator[Picture]:
+def _with_missing(pictures: Sequence[str], wanted: dict[tuple[Any, ...], str]) -> Iterator[Picture]:
     left = dict(wanted)
     if left:
-        yield from read_pictures(pictures, bucket, left)
+        yield from read_pictures(pictures, left)
     yield from ((picture_id, None) for picture_id in left.values())
 
 
-def labelled_pictures(pictures: Path, labels: Path, n: int) -> list[tuple[str, bytes]]:
+def labelled_pictures(study: Study, n: int) -> list[tuple[str, bytes]]:
     """(picture_id, bytes) of up to ``n`` labelled pictures, bucket by bucket."""
     found: list[tuple[str, bytes]] = []
-    for bucket in range(len(list(pictures.glob("bucket=*")))):
-        for picture_id, data in read_pictures(pictures, bucket, _wanted(labels, bucket)):
+    labels = study.parts("labels")
+    for bucket in range(int(study.require("pictures").made_from["n_buckets"])):
+        parts = study.parts("pictures", bucket)
+        for picture_id, data in read_pictures(parts, _wanted(labels, bucket)):
             if data is not None:
                 found.append((picture_id, data))
             if len(found) == n:
@@ -97,22 +99,16 @@ def labelled_pictures(pictures: Path, labels: Path, n: int) -> list[tuple[str, b
     return found
 
 
-def read_pictures(
-    pictures: Path, bucket: int, wanted: dict[tuple[Any, ...], str]
-) -> Iterator[Picture]:
-    """(picture_id, bytes) of the wanted rows, in the order of the files; empties ``wanted``.
+def read_pictures(pictures: Sequence[str], wanted: dict[tuple[Any, ...], str]) -> Iterator[Picture]:
+    """(picture_id, bytes) of the wanted rows, in the order of the parts; empties ``wanted``.
 
     Row groups are streamed a few pictures at a time.
     """
-    for part in _parts(pictures, bucket):
-        file = pq.ParquetFile(part, buffer_size=READ_BUFFER, pre_buffer=False)
+    for part in pictures:
+        file = pq.ParquetFile(open_part(part), buffer_size=READ_BUFFER, pre_buffer=False)
         with file:
             for batch in file.iter_batches(READ_BATCH, columns=[*KEY, "bytes"], use_threads=False):
                 yield from _pick(batch, wanted)
-
-
-def _parts(pictures: Path, bucket: int) -> Sequence[Path]:
-    return sorted((pictures / f"bucket={bucket:04d}").glob("*.parquet"))
 
 
 def _pick(batch: pa.RecordBatch, wanted: dict[tuple[Any, ...], str]) -> Iterator[Picture]:
@@ -141,6 +137,7 @@ class features_writer:  # noqa: N801 - used as a function
             use_dictionary=["backbone", "status", "error_class"],
             column_encoding=dict.fromkeys(layers, "BYTE_STREAM_SPLIT"),
             write_statistics=["picture_id"],
+            write_page_checksum=True,
         )
         self._held: list[pa.RecordBatch] = []
         self._schema = schema

@@ -159,7 +159,7 @@ def run_spark(root: Path) -> dict[str, float]:
     times["clean"] = time.perf_counter()
     for name in ("labels", "candidates", "scratch"):
         (root / name).mkdir()
-    items = items_of(study.table_path("kept_posts"))
+    items = items_of(study.parts("kept_posts"))
     spread(spark, Candidates(root / "candidates"), items)
     target = Target("labels", root / "labels", root / "scratch")
     counts, _ = labelled(spark, root / "candidates", target, LabelSection(), seed=1)
@@ -216,8 +216,8 @@ def run_duckdb(root: Path) -> dict[str, float]:
     times = {"start": time.perf_counter()}
     (root / "duckdb-kept").mkdir()
     places = {
-        "posts": study.table_path("posts") / "*.parquet",
-        "authors": study.table_path("authors") / "*.parquet",
+        "posts": study.parts("posts")[0],
+        "authors": study.parts("authors")[0],
         "kept": root / "duckdb-kept",
         "labels": root / "duckdb-labels",
     }

@@ -106,7 +106,7 @@ def plan_of(folder: Path, backbone: str, **options: Any) -> Any:
 def all_pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
     from likewise.study import Study
 
-    for part in sorted(Study.open(folder).table_path("pictures").rglob("*.parquet")):
+    for part in Study.open(folder).parts("pictures"):
         for batch in pq.ParquetFile(part).iter_batches(64, columns=["picture_id", "bytes"]):
             yield from zip(batch[0].to_pylist(), batch[1].to_pylist(), strict=True)
 
@@ -187,7 +187,7 @@ def rows(spark: Any, folder: Path, backbone: str) -> None:
 
     names = "picture_id string, backbone string, flipped boolean, status string, error_class string"
     result = names + "".join(f", {layer} array<float>" for layer in LAYERS)
-    table = spark.read.parquet(str(Study.open(folder).table_path("pictures")))
+    table = spark.read.parquet(*Study.open(folder).parts("pictures"))
     frame = table.select("picture_id", "bytes").mapInArrow(work, result)
     frame.write.mode("overwrite").parquet(str(folder / "rows"))
 
@@ -222,7 +222,7 @@ def udf(spark: Any, folder: Path, backbone: str) -> None:
     names = [f"{layer}_{view}" for layer in LAYERS for view in (0, 1)]
     kind = StructType([StructField(name, ArrayType(FloatType())) for name in names])
     predict = predict_batch_udf(make, return_type=kind, batch_size=BATCH)
-    table = spark.read.parquet(str(Study.open(folder).table_path("pictures")))
+    table = spark.read.parquet(*Study.open(folder).parts("pictures"))
     frame = table.select("picture_id", predict("bytes").alias("features"))
     frame.write.mode("overwrite").parquet(str(folder / "udf"))
 

@@ -42,7 +42,6 @@ def download(
     study: Study | str | os.PathLike[str],
     *,
     retry: Retry | None = None,
-    redo: bool = False,
     engine: Engine | None = None,
 ) -> Manifest:
     """Fetch the pictures of the kept posts; publish ``pictures``.
@@ -54,12 +53,10 @@ def download(
         study: The study or its folder.
         retry: Ask again for rows that ``failed``, that ran into ``timeouts``, or for ``all``
             without a picture. None takes up an unfinished run and fetches new posts only.
-        redo: Apply changed hygiene rules to the pictures that are there.
         engine: What fetches; None is asyncio in this process. ``spark_jobs.download`` has another.
 
     Raises:
         MissingTableError: there are no kept posts.
-        FingerprintError: hygiene has changed and ``redo`` is false.
         PartialError: some pictures failed in this run; the table is published.
         CircuitOpenError: nearly all failed for one reason; nothing is published.
     """
@@ -69,7 +66,7 @@ def download(
     store.finish_publication()
     if retry is None and store.is_current(kept):
         return study.require("pictures")
-    store.adopt(redo=redo)
+    store.adopt()
     with progress("download: planning"):
         plan = make_plan(study, store.open())
         todo = Todo(plan, store, retry)

@@ -35,7 +35,7 @@ __all__ = ["refresh"]
 def refresh(study: Study | str | os.PathLike[str], *, confirm_deletions: bool = False) -> Manifest:
     """Read the counts of every kept post again; returns the manifest of ``posts``.
 
-    Counts that changed make another table, so later stages ask for ``--redo``. Posts that their
+    Counts that changed make another version, which ``likewise run`` takes up. Posts that their
     authors deleted, or whose authors opted out since, leave every table of the study at once.
 
     Raises:

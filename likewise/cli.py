@@ -42,6 +42,8 @@ COMMANDS: dict[str, str] = {
     "report": "Write one HTML file that shows everything.",
     "run": "Do all stages in order, skipping what is done.",
     "status": "Show where a study stands: the funnel of every stage.",
+    "prune": "Delete earlier versions of the tables, but for the last nights.",
+    "upgrade": "Convert a study of an older likewise.",
     "doctor": "Check this machine and say how to mend it.",
     "sandbox": "Serve a synthetic world to collect from.",
 }

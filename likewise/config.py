@@ -35,6 +35,12 @@ class StudySection(Section):
 
     name: str = Field("my study", description="Title of the report.")
     seed: int = Field(1, ge=0, description="Seed of folds, samples and classifiers.")
+    store: str = Field(
+        "",
+        pattern=r"^$|^(s3|gs|abfs)://[^/]+",
+        description="Where the tables lie: s3://BUCKET/PREFIX, gs:// or abfs://; empty is the "
+        "study's own folder. Journal and models stay in the folder.",
+    )
 
 
 class SparkSection(Section):

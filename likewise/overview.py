@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from likewise.study import MADE_BY, Study
+from likewise.study import MADE_BY, Manifest, Study
 
 __all__ = ["StageStatus", "Status", "status"]
 
@@ -19,7 +19,8 @@ OPTIONAL = ("finetune",)
 class StageStatus:
     """One table: ``missing``, ``unfinished`` (some buckets), ``done`` or ``stale``.
 
-    A table is stale when a table it was made from has been published anew since.
+    A table is stale when a table it was made from holds other rows now, or is stale itself;
+    ``stale_because`` names these tables.
     """
 
     stage: str
@@ -50,19 +51,21 @@ def status(study: Study | str | os.PathLike[str]) -> Status:
     """Where the study stands. Reads manifests only, so it may run beside a running stage."""
     opened = Study.open(study)
     made_by = {**MADE_BY, **{name: name for name in OPTIONAL if opened.manifest(name)}}
-    stages = [_stage(opened, table, verb) for table, verb in made_by.items()]
+    manifests = {table: opened.manifest(table) for table in made_by}
+    stages = [_stage(opened, table, verb, manifests) for table, verb in made_by.items()]
     report = opened.root / "reports" / "report.html"
     return Status(str(opened.root), stages, str(report) if report.is_file() else None)
 
 
-def _stage(study: Study, table: str, verb: str) -> StageStatus:
-    manifest = study.manifest(table)
+def _stage(
+    study: Study, table: str, verb: str, manifests: Mapping[str, Manifest | None]
+) -> StageStatus:
+    manifest = manifests[table]
     if manifest is None:
-        buckets = sum(1 for _ in (study.root / "tables" / table).glob("*/bucket=*"))
+        buckets = sum(1 for _ in (study.root / ".unfinished" / table).glob("*/bucket=*"))
         state = "unfinished" if buckets else "missing"
         return StageStatus(verb, table, state, buckets=str(buckets) if buckets else None)
-    inputs: Mapping[str, str] = manifest.made_from.get("inputs", {})
-    changed = tuple(name for name, was in inputs.items() if _fingerprint(study, name) != was)
+    changed = _changed(manifest, manifests)
     return StageStatus(
         stage=verb,
         table=table,
@@ -75,6 +78,11 @@ def _stage(study: Study, table: str, verb: str) -> StageStatus:
     )
 
 
-def _fingerprint(study: Study, table: str) -> str | None:
-    manifest = study.manifest(table)
-    return manifest.fingerprint if manifest else None
+def _changed(manifest: Manifest, manifests: Mapping[str, Manifest | None]) -> tuple[str, ...]:
+    """Inputs that hold other rows than those the table was made from, or will once made anew."""
+    changed = []
+    for name, was in manifest.made_from.get("inputs", {}).items():
+        now = manifests.get(name)
+        if now is None or now.fingerprint != was or _changed(now, manifests):
+            changed.append(name)
+    return tuple(changed)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import likewise
-from likewise.errors import FingerprintError, PartialError, UsageError
+from likewise.errors import PartialError, UsageError
+from likewise.nights import end_night
 from likewise.progress import note
 from likewise.study import MADE_BY, Study
 
@@ -34,13 +34,12 @@ def run(
     study: Study | str | os.PathLike[str],
     *,
     until: str = "report",
-    redo: bool = False,
     master: str | None = None,
 ) -> Path | None:
     """Do the stages up to ``until``; return the report's path when it was made.
 
-    ``redo`` makes those tables anew that were made from other inputs or parameters; what is
-    current is skipped all the same.
+    A stage whose inputs and parameters have not changed is skipped; another makes the next version
+    of its table, and the last one stays readable: ``Study.open(path, at=NIGHT)``.
 
     A stage whose items failed in part (pictures that are gone, say) does not stop the run: the
     failures are in the funnel, and PartialError is raised at the end so that the exit code tells.
@@ -48,7 +47,6 @@ def run(
     Raises:
         UsageError: ``until`` is not a stage.
         PartialError: some items failed in some stage.
-        FingerprintError: a table was made from something else and ``redo`` is false.
     """
     if until not in STAGES:
         raise UsageError(f"there is no stage {until!r}; stages are {', '.join(STAGES)}")
@@ -58,32 +56,21 @@ def run(
     for stage in STAGES[: STAGES.index(until) + 1]:
         started = time.monotonic()
         try:
-            answer = _call(stage, opened, redo=redo, master=master)
+            options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
+            answer = getattr(likewise, stage)(opened, **options)
         except PartialError as error:
             if opened.manifest(_TABLES.get(stage, stage)) is None:
                 raise
             failures += [(f"{stage}: {item}", reason) for item, reason in error.failures]
         note(f"{stage:<9} {_summary(stage, opened)} ({time.monotonic() - started:.1f} s)")
+    end_night(opened)
     if failures:
         raise PartialError(
             f"{opened.root}: {len(failures)} items failed, everything else is done",
             failures,
-            hint="ask again with: likewise download --retry failed; if that brings pictures, "
-            "the later stages want: likewise run --redo",
+            hint="ask again with: likewise download --retry failed, then likewise run",
         )
     return answer if isinstance(answer, Path) else None
-
-
-def _call(stage: str, study: Study, *, redo: bool, master: str | None) -> Any:
-    """Do one stage; with ``redo``, a table that was made from something else is made anew."""
-    function: Callable[..., Any] = getattr(likewise, stage)
-    options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
-    try:
-        return function(study, **options)
-    except FingerprintError:
-        if not redo:
-            raise
-        return function(study, redo=True, **options)
 
 
 _TABLES = {verb: table for table, verb in reversed(MADE_BY.items())}

@@ -20,6 +20,7 @@ __all__ = [
     "FACES",
     "KEPT_POSTS",
     "LABELS",
+    "MADE_BY",
     "PICTURES",
     "POSTS",
     "SCORES",
@@ -307,6 +308,19 @@ TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (POSTS, AUTHORS, KEPT_POSTS, PICTURES, FACES, LABELS, FEATURES, COMPARISON, SCORES)
 }
+
+MADE_BY = {
+    "posts": "collect",
+    "authors": "collect",
+    "kept_posts": "clean",
+    "pictures": "download",
+    "faces": "faces",
+    "labels": "label",
+    "features": "extract",
+    "comparison": "compare",
+    "scores": "rank",
+}
+"""Table -> the verb that makes it."""
 
 
 def media_key(platform: str, host: str, post_id: str, media_index: int) -> str:

@@ -55,7 +55,6 @@ def clean(
 
     Raises:
         MissingTableError: posts or authors have not been collected.
-        FingerprintError: kept_posts was made from something else and ``redo`` is false.
         DataError: no author has a known, positive follower count.
     """
     study = Study.open(study)
@@ -77,7 +76,7 @@ def clean(
     with scratch as name, spark_progress(spark, "clean"), stage.staging() as directory:
         folder, rule = Path(name), None
         facts: dict[str, Any] = {}
-        posts = items_of(study.table_path("posts"), partitions(spark))
+        posts = items_of(study.parts("posts"), partitions(spark))
         if audience != "none":
             _gather_readings(spark, study, posts, audience, folder)
             rule, facts = _rule(Readings.load(folder / "readings").latest(), settings)
@@ -100,7 +99,7 @@ def _gather_readings(
 ) -> None:
     """Sort the readings of all authors into ``folder / "readings"``."""
     table = "posts" if audience == "views" else "authors"
-    items = posts if audience == "views" else items_of(study.table_path(table), partitions(spark))
+    items = posts if audience == "views" else items_of(study.parts(table), partitions(spark))
     pieces = folder / "pieces"
     pieces.mkdir()
     spread(spark, _Scatter(pieces, audience), items)

@@ -49,7 +49,6 @@ def download(
     study: Study | str | os.PathLike[str],
     *,
     retry: Retry | None = None,
-    redo: bool = False,
     master: str | None = None,
 ) -> Manifest:
     """Fetch the pictures of the kept posts on Spark's executors; publish ``pictures``.
@@ -67,7 +66,7 @@ def download(
             with progress("download: addresses that had ended", len(rest)) as second:
                 in_this_process(rest, settings, store, second)
 
-    return download_here(study, retry=retry, redo=redo, engine=engine)
+    return download_here(study, retry=retry, engine=engine)
 
 
 def lane_of(url: str, key: str, lanes: int, per_host: int) -> int:

@@ -37,7 +37,7 @@ def main(module: str, verb: str) -> NoReturn:
             if is_submitted():
                 spark_session(study.config)
             run = getattr(importlib.import_module(module), verb)
-            manifest: Manifest = run(study, redo=options.redo)
+            manifest: Manifest = run(study, **({"redo": True} if options.redo else {}))
     except LikewiseError as error:
         print(
             f"likewise: {error}",

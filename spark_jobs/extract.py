@@ -42,7 +42,6 @@ def extract(
     Raises:
         MissingTableError: pictures or labels have not been published.
         WeightsError: the backbone's weights are missing or damaged.
-        FingerprintError: the table was made from something else and ``redo`` is false.
         DataError: not one picture could be decoded.
     """
     opened = Study.open(study)
@@ -93,8 +92,7 @@ def _quantised(study: Study, plan: Plan) -> Plan:
 
     if plan.onnx is None:
         raise UsageError("precision = 'int8' needs engine = 'onnx'")
-    tables = study.table_path("pictures"), study.table_path("labels")
-    return quantise(plan, [data for _, data in labelled_pictures(*tables, CALIBRATION)])
+    return quantise(plan, [data for _, data in labelled_pictures(study, CALIBRATION)])
 
 
 def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect:
@@ -109,7 +107,7 @@ def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect
 
     opened = Study.open(study)
     plan = replace(_plan(opened)[0], precision="fp32")
-    sample = labelled_pictures(opened.table_path("pictures"), opened.table_path("labels"), n)
+    sample = labelled_pictures(opened, n)
     wanted = opened.read("labels", columns=["picture_id", "label", "split"]).to_pylist()
     known = {row["picture_id"]: row for row in wanted}
     rows = [known[picture_id] for picture_id, _ in sample]
@@ -133,8 +131,8 @@ def run_buckets(
     spark: SparkSession, stage: Stage, plan: Plan, buckets: list[int], partitions: int = 0
 ) -> list[Any]:
     """Compute ``buckets`` on Spark; ``partitions`` 0 makes each of them a task of its own."""
-    pictures = stage.study.table_path("pictures")
-    labels = stage.study.table_path("labels")
+    pictures = {bucket: stage.study.parts("pictures", bucket) for bucket in buckets}
+    labels = stage.study.parts("labels")
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from backbones.features_table import extract_bucket
@@ -146,7 +144,7 @@ def run_buckets(
             for place in batch.column(0).to_pylist():
                 bucket = buckets[place]
                 with stage.bucket(bucket) as target:
-                    result = extract_bucket(pictures, labels, bucket, target, here)
+                    result = extract_bucket(pictures[bucket], labels, bucket, target, here)
                 yield _result_row(result)
 
     # A range has as many partitions as it is asked for, without a shuffle.
@@ -183,7 +181,7 @@ def _publish(stage: Stage, plan: Plan, reason: str) -> Manifest:
     if pictures and not good:
         raise DataError(
             f"none of {pictures:,} pictures could be turned into features: {dict(failed)}",
-            hint="look at the pictures table: likewise status, then likewise download --redo",
+            hint="look at the pictures table: likewise status",
         )
     funnel = Funnel("extract", "pictures", pictures, good, dict(failed))
     return stage.publish(

@@ -43,7 +43,6 @@ def faces(
 
     Raises:
         MissingTableError: pictures have not been downloaded.
-        FingerprintError: faces was made from something else and ``redo`` is false.
         WeightsError: the chosen detector's model is missing or damaged.
     """
     study = Study.open(study)
@@ -133,18 +132,18 @@ def _look(
     from pyspark.sql.pandas.types import from_arrow_schema
 
     spark = SparkSession.active()
-    folders = [study.table_path("pictures") / f"bucket={bucket:04d}" for bucket in wave]
-    pictures = read_parts(spark, "pictures", folders).where("status = 'ok'")
+    parts = [part for bucket in wave for part in study.parts("pictures", bucket)]
+    pictures = read_parts(spark, "pictures", parts).where("status = 'ok'")
     if copies is not None:
         pictures = pictures.join(F.broadcast(copies), list(PICTURE_KEY), "left_anti")
     narrow = pictures.select("picture_id", "bucket", "bytes")
     found = narrow.mapInArrow(_detector(looking, model), from_arrow_schema(FACES.schema))
     with tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="faces-") as scratch:
-        parts = Path(scratch) / "parts"
-        found.withColumn("part", F.col("bucket")).write.partitionBy("part").parquet(str(parts))
+        made = Path(scratch) / "parts"
+        found.withColumn("part", F.col("bucket")).write.partitionBy("part").parquet(str(made))
         for bucket in wave:
             with stage.bucket(bucket) as directory:
-                _move(parts / f"part={bucket}", directory)
+                _move(made / f"part={bucket}", directory)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.study import Study
@@ -33,16 +32,17 @@ PICTURE_KEY = (*POST_KEY, "media_index")
 
 def read_table(spark: SparkSession, study: Study, name: str) -> DataFrame:
     """The published table, with the schema of ``likewise.tables``; buckets are read too."""
-    return read_parts(spark, name, [study.table_path(name)])
+    return read_parts(spark, name, study.parts(name))
 
 
-def read_parts(spark: SparkSession, name: str, folders: Sequence[Path]) -> DataFrame:
-    """Parquet parts of table ``name`` in ``folders`` and below them."""
+def read_parts(spark: SparkSession, name: str, parts: Sequence[str]) -> DataFrame:
+    """Parquet ``parts`` of table ``name``."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    # Without recursiveFileLookup Spark would take ``bucket=0001`` folders for a column's values.
-    reader = spark.read.schema(from_arrow_schema(TABLES[name].schema))
-    return reader.option("recursiveFileLookup", "true").parquet(*map(str, folders))
+    schema = from_arrow_schema(TABLES[name].schema)
+    if not parts:
+        return spark.createDataFrame([], schema)
+    return spark.read.schema(schema).parquet(*parts)
 
 
 def hashed(columns: Sequence[str]) -> tuple[Column, Column]:

@@ -45,7 +45,6 @@ def label(
 
     Raises:
         MissingTableError: an earlier stage has not run.
-        FingerprintError: labels was made from something else and ``redo`` is false.
         DataError: no picture is left, all are of one class, or authors are too few for the folds.
     """
     study = Study.open(study)

@@ -7,7 +7,6 @@ score a view, so Spark moves a few bytes for each picture and not its 16 KiB of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_jobs.session import spark_progress, spark_session
@@ -23,7 +22,7 @@ __all__ = ["score_parts"]
 
 
 def score_parts(
-    config: Config, parts: Sequence[Path], scorer: Scorer, *, master: str | None = None
+    config: Config, parts: Sequence[str], scorer: Scorer, *, master: str | None = None
 ) -> pa.Table:
     """Scores of all views in ``parts``, in the parts' order; see ``training.rank.score_part``."""
     spark = spark_session(config, master=master)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from likewise.errors import DataError
+from likewise.store import open_part
 from likewise.tables import TABLES
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Item:
             DataError: a part lacks a key column, or has a column of another type.
         """
         for path, groups in self.groups:
-            with pq.ParquetFile(path, pre_buffer=False) as file:
+            with pq.ParquetFile(open_part(path), pre_buffer=False) as file:
                 here = [name for name in schema.names if name in file.schema_arrow.names]
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=list(groups), columns=here, use_threads=False
@@ -92,17 +93,19 @@ class Item:
                     yield _conformed(batch, schema, path)
 
 
-def items_of(folder: Path, at_least: int = 1) -> list[Item]:
-    """The parts in ``folder`` and below as items of similar size, by whole row groups.
+def items_of(parts: Path | Sequence[str], at_least: int = 1) -> list[Item]:
+    """Parquet parts, or those in a folder, as items of similar size, by whole row groups.
 
     There are ``at_least`` so many, or as many as there are row groups.
     """
-    parts = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    if isinstance(parts, Path):
+        found = sorted(parts.rglob("*.parquet"))
+        parts = [str(path) for path in found if not path.name.startswith(".")]
     groups: list[_Group] = []
     for part in parts:
-        footer = pq.read_metadata(part)
+        footer = pq.read_metadata(open_part(part))
         sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
-        groups += [_Group(str(part), at, rows) for at, rows in enumerate(sizes) if rows]
+        groups += [_Group(part, at, rows) for at, rows in enumerate(sizes) if rows]
     total = sum(group.rows for group in groups)
     n = max(at_least, -(-total // ITEM_ROWS))
     dealt: dict[int, list[_Group]] = {}

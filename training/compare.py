@@ -55,7 +55,6 @@ def compare(
     Raises:
         MissingTableError: features or labels have not been published.
         DataError: the data cannot carry a comparison (one class, too few authors, NaN, ...).
-        FingerprintError: the table was made from something else and ``redo`` is false.
     """
     opened = Study.open(study)
     settings = opened.config.compare

@@ -76,7 +76,7 @@ def finetune(
         UsageError: the batch cannot be shared evenly among the workers, or early stopping is
             wanted without validation.
         WeightsError: the backbone's weights are missing or damaged.
-        FingerprintError: another recipe's network stands there and ``redo`` is false.
+        FingerprintError: the checkpoint of an unfinished run was made by another recipe.
     """
     opened = Study.open(study)
     recipe = _recipe(opened, workers)

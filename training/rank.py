@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
-from likewise.study import Study
+from likewise.study import Study, open_part
 from likewise.tables import SCORES
 from training.galleries import gallery
 from training.models import saved as models
@@ -74,7 +74,6 @@ def rank(
     Raises:
         MissingTableError: there are no features, labels or models yet.
         DataError: the model reads another backbone or layer, or a score is not finite.
-        FingerprintError: other scores stand there and ``redo`` is false.
     """
     opened = Study.open(study)
     scorer = saved_model(opened, model)
@@ -139,7 +138,7 @@ def _score(
     if hasattr(scorer, "score_pictures"):
         return _score_pictures(study, cast("FinetunedScorer", scorer), labels)
     _check_features(study, scorer)
-    parts = sorted(study.table_path("features").rglob("*.parquet"))
+    parts = study.parts("features")
     if _wants_spark(study, master):
         from spark_jobs.rank import score_parts
 
@@ -150,10 +149,10 @@ def _score(
     return views
 
 
-def _score_here(parts: Sequence[Path], scorer: Scorer) -> pa.Table:
+def _score_here(parts: Sequence[str], scorer: Scorer) -> pa.Table:
     answers: list[pa.RecordBatch] = []
 
-    def whole(part: Path) -> list[pa.RecordBatch]:
+    def whole(part: str) -> list[pa.RecordBatch]:
         return list(score_part(part, scorer))
 
     workers = min(os.cpu_count() or 1, MOST_THREADS)
@@ -226,7 +225,7 @@ def score_part(path: Path | str, scorer: Scorer) -> Iterator[pa.RecordBatch]:
     Views of other backbones are passed over; a score that is not finite is left for the caller.
     """
     columns = ["picture_id", "backbone", "status", scorer.layer]
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH, columns=columns):
+    for batch in pq.ParquetFile(open_part(path)).iter_batches(batch_size=BATCH, columns=columns):
         mine = batch.filter(pc.equal(batch["backbone"], scorer.backbone))
         ok = pc.equal(mine["status"], "ok")
         scores = np.zeros(len(mine))

@@ -1,24 +1,27 @@
-"""Take rows out of every table of a study, in place: each file is the old one or the new one.
+"""Take rows out of every table of a study, and out of its earlier versions.
 
-The fingerprints stay, so what was computed from the other rows stays valid; the funnel of each
-table names the rows that left as ``erased``. Thumbnails, galleries, kept raw pages and unfinished
-downloads are deleted as a whole: they are made again on demand.
+Parts that hold a row are written anew without it; one commit a table exchanges them, and then
+every file that the new version does not name is deleted. So nights before an erasure cannot be
+read any more: they would show the rows. The fingerprints stay, so what was computed from the other
+rows stays valid; the funnel of each table names the rows that left as ``erased``. Thumbnails,
+galleries, kept raw pages and unfinished downloads are deleted: they are made again on demand.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
+import uuid
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from likewise.study import Study, write_json
+from likewise.nights import forget_nights
+from likewise.store import Manifest, open_input, open_part, unique
+from likewise.study import Study
 
 __all__ = ["Doomed", "erase"]
 
@@ -43,10 +46,10 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
     """
     pictures = _pictures(study, doomed)
     erased: dict[str, int] = {}
-    for folder in sorted((study.root / "tables").glob("*")):
-        if folder.is_dir():
-            erased[folder.name] = _erase_table(folder, doomed, pictures)
+    for name in study.tables():
+        erased[name] = _erase_table(study, name, doomed, pictures)
     if any(erased.values()):
+        forget_nights(study)
         _delete_derived(study)
     return {name: count for name, count in erased.items() if count}
 
@@ -56,8 +59,9 @@ def _pictures(study: Study, doomed: Doomed) -> set[str]:
     theirs: set[str] = set()
     others: set[str] = set()
     columns = [*KEY, "author_id", "picture_id"]
-    for part in sorted((study.root / "tables" / "pictures").rglob("*.parquet")):
-        table = pq.read_table(part, columns=columns, partitioning=None)
+    for part in study.store.every_part("pictures"):
+        with pq.ParquetFile(open_part(part)) as file:
+            table = file.read(columns=columns)
         gone = _matches(table, doomed, set())
         theirs |= _ids(table.filter(gone))
         others |= _ids(table.filter(pc.invert(gone)))
@@ -90,47 +94,63 @@ def _among(column: pa.ChunkedArray, values: Collection[str]) -> pa.ChunkedArray:
     return pc.is_in(column, value_set=pa.array(sorted(values), pa.string()))
 
 
-def _erase_table(folder: Path, doomed: Doomed, pictures: set[str]) -> int:
-    total = 0
-    by_print: dict[str, int] = {}
-    for part in sorted(folder.rglob("*.parquet")):
-        count = _erase_part(part, doomed, pictures)
-        fingerprint = part.relative_to(folder).parts[0]
-        by_print[fingerprint] = by_print.get(fingerprint, 0) + count
-        total += count
-    manifest = folder / "_table.json"
-    if total and manifest.is_file():
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        _amend(content, by_print.get(content["fingerprint"], 0))
-        write_json(manifest, content)
-    return total
+def _erase_table(study: Study, name: str, doomed: Doomed, pictures: set[str]) -> int:
+    """Take the rows out of the newest version, and older versions that hold them off the store."""
+    store, manifest = study.store, study.require(name)
+    current = study.parts(name)
+    held = [part for part in store.every_part(name) if _holds(part, doomed, pictures)]
+    if not held:
+        return 0
+    adds, removes, count, schema = [], {}, 0, None
+    for part in (part for part in current if part in held):
+        relative = part.removeprefix(store.place(name)).lstrip("/")
+        staged = study.folder(".staging") / f"erasing-{uuid.uuid4().hex[:12]}.parquet"
+        gone, left, schema, size = _without(part, staged, doomed, pictures)
+        if left:
+            stem, _, _ = relative.removesuffix(".parquet").rpartition("-")
+            adds.append(store.put(staged, name, unique(stem), left))
+        staged.unlink()
+        removes[relative] = size
+        count += gone
+    if schema is not None:
+        manifest = _amended(manifest, count)
+        key = f"erase {uuid.uuid4().hex}"
+        store.commit(manifest, adds, schema, key=key, mode="append", removes=removes)
+    store.vacuum(name, keep=())
+    return count
 
 
-def _amend(content: dict[str, object], count: int) -> None:
-    """Bring a manifest's figures in line with the rows that are left."""
-    content["rows"] = int(str(content["rows"])) - count
-    funnel = content.get("funnel")
-    if isinstance(funnel, dict) and funnel["rows_out"] >= count:
-        funnel["rows_out"] -= count
-        funnel["dropped"]["erased"] = funnel["dropped"].get("erased", 0) + count
+def _amended(manifest: Manifest, count: int) -> Manifest:
+    """The manifest with its figures in line with the rows that are left."""
+    funnel = manifest.funnel
+    if funnel is not None and funnel["rows_out"] >= count:
+        dropped = {**funnel["dropped"], "erased": funnel["dropped"].get("erased", 0) + count}
+        funnel = {**funnel, "rows_out": funnel["rows_out"] - count, "dropped": dropped}
+    return replace(manifest, rows=manifest.rows - count, funnel=funnel)
 
 
-def _erase_part(part: Path, doomed: Doomed, pictures: set[str]) -> int:
-    """Rewrite a file without the rows that go; a file without any of them is not touched."""
-    with pq.ParquetFile(part) as file:
+def _holds(part: str, doomed: Doomed, pictures: set[str]) -> bool:
+    with pq.ParquetFile(open_part(part)) as file:
         names = [n for n in (*KEY, "author_id", "picture_id") if n in file.schema_arrow.names]
-        if not names or not _any(file, names, doomed, pictures):
-            return 0
-        staged = part.with_name(f".{part.name}.erasing")
-        count = 0
-        with pq.ParquetWriter(staged, file.schema_arrow, compression="zstd") as writer:
+        return bool(names) and _any(file, names, doomed, pictures)
+
+
+def _without(
+    part: str, staged: Path, doomed: Doomed, pictures: set[str]
+) -> tuple[int, int, pa.Schema, int]:
+    """Write a part without the rows that go: rows gone, rows left, schema, bytes before."""
+    gone = left = 0
+    with open_input(part) as source, pq.ParquetFile(source) as file:
+        schema, size = file.schema_arrow, int(source.size())
+        with pq.ParquetWriter(
+            staged, schema, compression="zstd", write_page_checksum=True
+        ) as writer:
             for table in _groups(file):
                 keep = table.filter(pc.invert(_matches(table, doomed, pictures)))
-                count += table.num_rows - keep.num_rows
+                gone += table.num_rows - keep.num_rows
+                left += keep.num_rows
                 writer.write_table(keep)
-    os.replace(staged, part)
-    part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
-    return count
+    return gone, left, schema, size
 
 
 def _any(file: pq.ParquetFile, names: list[str], doomed: Doomed, pictures: set[str]) -> bool:

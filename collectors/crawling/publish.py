@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from collectors.crawling.manners import reason_to_drop
 from likewise.funnel import Funnel
-from likewise.study import Manifest, Study, write_json
+from likewise.study import Manifest, Study
 from likewise.tables import AUTHORS, POSTS
 
 if TYPE_CHECKING:
@@ -204,7 +205,9 @@ def _write(
     stage = study.begin(name, params={"rows": digest}, code=CODE, redo=True)
     with (
         stage.staging() as folder,
-        pq.ParquetWriter(folder / "part-0000.parquet", schema, compression="zstd") as writer,
+        pq.ParquetWriter(
+            folder / "part-0000.parquet", schema, compression="zstd", write_page_checksum=True
+        ) as writer,
     ):
         time_column = "collected_at" if name == "posts" else "fetched_at"
         tables = _tables(rows(), schema, time_column)
@@ -229,9 +232,9 @@ def refresh_digests(study: Study, journal: Journal) -> None:
         if name == "posts":
             db.executemany("INSERT INTO out VALUES (:platform, :host, :post_id, :author_id)", rows)
         digest = _digest(_posts(db) if name == "posts" else _authors(db))
-        content = manifest.to_dict()
-        content["extra"] = {**manifest.extra, "digest": digest}
-        write_json(study.root / "tables" / name / "_table.json", content)
+        said = replace(manifest, extra={**manifest.extra, "digest": digest})
+        schema = {"posts": POSTS, "authors": AUTHORS}[name].schema
+        study.store.commit(said, [], schema, key=f"digest {uuid.uuid4().hex}", mode="append")
 
 
 _OUT = """

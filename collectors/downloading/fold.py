@@ -18,6 +18,7 @@ from collectors.downloading.plan import KEY, Key, Plan
 from collectors.downloading.store import Store
 from likewise.errors import LikewiseError
 from likewise.progress import Bar
+from likewise.store import local_path
 from likewise.tables import PICTURES
 
 __all__ = ["Facts", "fold"]
@@ -121,10 +122,10 @@ def _write_bucket(store: Store, bucket: int, rows: list[tuple[Key, _Row]], n_kno
     staged = target.with_name(f".{target.name}")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    old = store.published_part(bucket)
+    old = [local_path(part) for part in store.published_parts(bucket)]
     unchanged = len(rows) == n_known and all(row.batch < 0 for _, row in rows)
-    if old is not None and unchanged:
-        _link_or_copy(old, staged / old.name)
+    if len(old) == 1 and old[0] is not None and unchanged:
+        _link_or_copy(old[0], staged / "part-0000.parquet")
     else:
         _write_part(store, bucket, [row for _, row in rows], staged / "part-0000.parquet")
     os.replace(staged, target)
@@ -146,6 +147,7 @@ def _write_part(store: Store, bucket: int, rows: list[_Row], path: Path) -> None
         compression={**dict.fromkeys(plain, "zstd"), "bytes": "none"},
         use_dictionary=["platform", "host", "format", "status", "error_class"],
         write_statistics=plain,
+        write_page_checksum=True,
     ) as writer:
         for group in _groups(store, bucket, rows):
             writer.write_table(group)

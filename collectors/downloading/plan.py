@@ -20,7 +20,7 @@ from collectors.downloading.expiry import expires_at
 from collectors.downloading.fetch import RETRYABLE, TIMEOUTS
 from collectors.downloading.spool import Parts
 from likewise.errors import UsageError
-from likewise.study import Study
+from likewise.study import Study, open_part
 from likewise.tables import PICTURES, bucket_of, media_key
 
 __all__ = ["ITEMS", "KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
@@ -186,7 +186,7 @@ def _table(rows: list[tuple[object, ...]]) -> pa.Table:
 
 def _media(study: Study, plan: Plan) -> Iterator[Item]:
     columns = ["platform", "host", "post_id", "author_id", "media"]
-    for batch in _batches(study.table_path("kept_posts"), columns):
+    for batch in _batches(study.parts("kept_posts"), columns):
         for platform, host, post_id, author_id, media in zip(
             *(column.to_pylist() for column in batch.columns), strict=True
         ):
@@ -202,9 +202,9 @@ def _media(study: Study, plan: Plan) -> Iterator[Item]:
                 yield Item(platform, host, post_id, index, author_id, bucket, url, expires)
 
 
-def _batches(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in sorted(folder.rglob("*.parquet")):
-        with pq.ParquetFile(part) as file:
+def _batches(parts: Sequence[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        with pq.ParquetFile(open_part(part)) as file:
             yield from file.iter_batches(batch_size=1024, columns=columns)
 
 

@@ -22,10 +22,9 @@ import pyarrow.parquet as pq
 from collectors.downloading.inspectors import open_inspectors
 from collectors.downloading.spool import Parts
 from filters.pictures.decode import Hygiene
-from likewise.errors import FingerprintError
 from likewise.funnel import Funnel
 from likewise.progress import progress
-from likewise.study import Manifest, Study, fingerprint, write_json
+from likewise.study import Manifest, Study, fingerprint, open_part, write_json
 from likewise.tables import PICTURES, bucket_of, media_key
 
 __all__ = ["CODE", "Store"]
@@ -82,17 +81,15 @@ class Store:
         self, bucket: int, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Rows of one bucket of the published table, in the order of their keys."""
-        part = self.published_part(bucket)
-        if part is not None:
+        for part in self.published_parts(bucket):
             yield from _rows_of(part, columns)
 
-    def published_part(self, bucket: int) -> Path | None:
-        """File of one bucket of the published table, when its rows can be taken as they are."""
+    def published_parts(self, bucket: int) -> list[str]:
+        """Parts of one bucket of the published table, when its rows can be taken as they are."""
         manifest = self.study.manifest("pictures")
         if manifest is None or not self._fits(manifest):
-            return None
-        part = self.study.table_path("pictures") / f"bucket={bucket:04d}" / "part-0000.parquet"
-        return part if part.is_file() else None
+            return []
+        return self.study.parts("pictures", bucket)
 
     def known(self, bucket: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Given columns of all rows of one bucket, published and spooled."""
@@ -102,21 +99,9 @@ class Store:
 
     # -- other rules, other buckets -------------------------------------------------------
 
-    def adopt(self, *, redo: bool) -> None:
-        """Bring rows that were made under other hygiene or another bucket count under these.
-
-        Raises:
-            FingerprintError: hygiene differs and ``redo`` is false.
-        """
+    def adopt(self) -> None:
+        """Bring rows that were made under other hygiene or another bucket count under these."""
         sources = list(self._foreign())
-        for hygiene, _ in sources:
-            if hygiene != self.hygiene and not redo:
-                changed = _difference(hygiene, self.hygiene)
-                raise FingerprintError(
-                    f"the pictures were chosen by other rules: {changed}",
-                    hint="apply the new rules to the stored pictures with --redo, "
-                    "or bring the old ones back",
-                )
         if not sources:
             return
         with progress("download: applying rules to stored pictures") as bar:
@@ -139,7 +124,7 @@ class Store:
         manifest = self.study.manifest("pictures")
         adopted = _read(self.rows.folder / "adopted.json").get("table")
         if manifest is not None and not self._fits(manifest) and manifest.fingerprint != adopted:
-            parts = sorted(self.study.table_path("pictures").rglob("*.parquet"))
+            parts = self.study.parts("pictures")
             hygiene = manifest.made_from["params"].get("hygiene", {})
             yield hygiene, lambda: itertools.chain.from_iterable(map(_rows_of, parts))
         for folder in self._other_rows():
@@ -197,9 +182,9 @@ class Store:
         return self._publish(note)
 
     def finish_publication(self) -> None:
-        """Publish what a killed run had folded, when it has taken the old table away already."""
+        """Publish what a killed run had folded."""
         note = _read(self.folded / "complete.json")
-        if note and self.study.manifest("pictures") is None:
+        if note:
             self._publish(note)
 
     def _publish(self, note: Mapping[str, Any]) -> Manifest:
@@ -210,15 +195,11 @@ class Store:
             "code": CODE,
             "n_buckets": self.n_buckets,
         }
-        try:
-            stage = self.study.begin("pictures", **how)
-        except FingerprintError:
-            stage = self.study.begin("pictures", **how, redo=True)
-        if not stage.done:
-            for bucket in stage.missing_buckets():
-                with stage.bucket(bucket) as target:
-                    for part in (self.folded / f"bucket={bucket:04d}").iterdir():
-                        _link(part, target / part.name)
+        stage = self.study.begin("pictures", **how, redo=True)
+        for bucket in stage.missing_buckets():
+            with stage.bucket(bucket) as target:
+                for part in (self.folded / f"bucket={bucket:04d}").iterdir():
+                    _link(part, target / part.name)
         funnel = Funnel.from_dict(note["funnel"])
         manifest = stage.publish(funnel=funnel, kept_posts=note["kept_posts"])
         shutil.rmtree(self.folder)
@@ -255,17 +236,12 @@ def _still_rejected(row: Mapping[str, Any], rules: Hygiene) -> bool:
     return reasons.get(str(row["error_class"]), True)
 
 
-def _rows_of(part: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _rows_of(part: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Rows of one Parquet part, few at a time when their pictures are read with them."""
-    with pq.ParquetFile(part) as file:
+    with pq.ParquetFile(open_part(part)) as file:
         size = BATCH if columns is None else 16_384
         names = None if columns is None else list(columns)
         yield from file.iter_batches(batch_size=size, columns=names, use_threads=False)
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    changed = [name for name in new if old.get(name) != new[name]]
-    return ", ".join(f"{name} was {old.get(name)!r}, is {new[name]!r}" for name in changed)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 study_argument = click.argument("study", type=click.Path(), metavar="STUDY")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 redo_option = click.option(
-    "--redo", is_flag=True, help="Make the table anew although another fingerprint stands there."
+    "--redo", is_flag=True, help="Make the table anew although nothing it is made from has changed."
 )
 master_option = click.option(
     "--master", metavar="URL", help="Spark master; default is [spark] master of likewise.toml."

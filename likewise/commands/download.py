@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from likewise.commands._common import json_option, manifest_result, redo_option, study_argument
+from likewise.commands._common import json_option, manifest_result, study_argument
 
 
 @click.command("download", epilog="Example: likewise download --retry failed my-study")
@@ -23,9 +23,8 @@ from likewise.commands._common import json_option, manifest_result, redo_option,
     show_default=True,
     help="Fetch from this process, or from the executors of a Spark cluster.",
 )
-@redo_option
 @json_option
-def command(study: str, retry: Any, engine: Any, redo: bool, as_json: bool) -> None:
+def command(study: str, retry: Any, engine: Any, as_json: bool) -> None:
     """Fetch the pictures of the kept posts: kept_posts -> pictures.
 
     Exit code 3 tells that some pictures failed; they are listed, and everything else is published.
@@ -37,9 +36,9 @@ def command(study: str, retry: Any, engine: Any, redo: bool, as_json: bool) -> N
         if engine == "spark":
             from spark_jobs.download import download as download_on_spark
 
-            manifest = download_on_spark(opened, retry=retry, redo=redo)
+            manifest = download_on_spark(opened, retry=retry)
         else:
             from collectors.download import download
 
-            manifest = download(opened, retry=retry, redo=redo)
+            manifest = download(opened, retry=retry)
     manifest_result(manifest, as_json=as_json)

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from likewise import cli, errors
 from likewise.config import load
 from likewise.errors import ConfigError, PartialError, StudyError
-from likewise.study import Study, write_json
+from likewise.study import Study
 
 PROGRAM = [sys.executable, "-m", "likewise"]
 
@@ -120,23 +121,33 @@ def test_a_byte_order_mark_is_no_part_of_the_configuration(study_folder: Path) -
         load(path)
 
 
+def say(study: Study, content: object) -> None:
+    """Put ``content`` in the place of what the newest commit says."""
+    log = study.root / "tables" / "posts" / "_delta_log" / f"{0:020d}.json"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if "commitInfo" in line:
+            line["commitInfo"]["likewise"] = json.dumps(content)
+    log.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+
+
 def manifest(study: Study, **changes: Any) -> None:
-    content = {"table": "posts", "fingerprint": "00", "rows": 1, "made_from": {}, **changes}
-    write_json(study.root / "tables" / "posts" / "_table.json", content)
+    say(study, {"table": "posts", "fingerprint": "00", "rows": 1, "made_from": {}, **changes})
 
 
 def test_manifests_of_other_versions(study_folder: Path) -> None:
     study = Study.open(study_folder)
+    stage = study.begin("posts")
+    stage.write(pa.table({"n": [1]}))
+    stage.publish()
     manifest(study, version="0.1.9", colour="blue")
     found = study.manifest("posts")
     assert found is not None and found.rows == 1
     manifest(study, version="0.2.0", colour="blue")
-    with pytest.raises(StudyError, match=r"_table.json was written by likewise 0\.2\.0") as error:
+    with pytest.raises(StudyError, match=r"posts was written by likewise 0\.2\.0") as error:
         study.manifest("posts")
     assert "pip install --upgrade likewise" in (error.value.hint or "")
-    write_json(study.root / "tables" / "posts" / "_table.json", {"rows": 1})
-    with pytest.raises(StudyError, match="is not a manifest"):
-        study.manifest("posts")
-    write_json(study.root / "tables" / "posts" / "_table.json", [1])
-    with pytest.raises(StudyError, match="is not a manifest"):
-        study.manifest("posts")
+    for wrong in ({"rows": 1}, [1]):
+        say(study, wrong)
+        with pytest.raises(StudyError, match="is not a manifest"):
+            study.manifest("posts")

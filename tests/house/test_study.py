@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import multiprocessing
 import os
 import subprocess
@@ -11,16 +13,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from likewise.errors import (
-    FingerprintError,
     MissingTableError,
     StudyBusyError,
     StudyError,
 )
 from likewise.funnel import Funnel
 from likewise.initialise import init
+from likewise.nights import end_night, nights, prune
+from likewise.store import Store
 from likewise.study import Study, fingerprint
+from likewise.upgrade import upgrade
 
 
 @pytest.fixture
@@ -56,29 +61,119 @@ def test_a_failed_writer_leaves_nothing(study: Study) -> None:
     assert list((study.root / ".staging").iterdir()) == []
 
 
-def test_the_same_fingerprint_is_done_and_another_is_refused(study: Study) -> None:
-    publish(study, [1], k=3.5)
+def test_the_same_parameters_are_done_and_others_make_the_next_version(study: Study) -> None:
+    publish(study, [1, 2], k=3.5)
     assert study.begin("posts", params={"k": 3.5}).done
-    with pytest.raises(FingerprintError, match=r"params\.k was 3\.5, is 2"):
-        study.begin("posts", params={"k": 2})
-
-
-def test_redo_replaces_and_never_mixes(study: Study) -> None:
-    publish(study, [1, 2], k=1)
-    stage = study.begin("posts", params={"k": 2}, redo=True)
-    stage.write(pa.table({"n": [9]}))
-    stage.publish()
+    assert not study.begin("posts", params={"k": 3.5}, redo=True).done
+    before = Study.open(study.root, at="now")
+    publish(study, [9], k=2)
     assert study.read("posts").to_pydict() == {"n": [9]}
-    assert len([p for p in (study.root / "tables" / "posts").iterdir() if p.is_dir()]) == 1
+    assert before.read("posts").to_pydict() == {"n": [1, 2]}
+    publish(study, [1, 2], k=3.5)
+    assert study.read("posts").to_pydict() == {"n": [1, 2]}
 
 
-def test_a_change_upstream_changes_the_fingerprint_downstream(study: Study) -> None:
+def test_other_rows_upstream_start_the_stage_below_and_the_same_rows_do_not(study: Study) -> None:
     publish(study, [1], k=1)
     before = study.begin("kept_posts", inputs=["posts"]).fingerprint
-    stage = study.begin("posts", params={"k": 2}, redo=True)
-    stage.write(pa.table({"n": [1]}))
-    stage.publish()
+    publish(study, [1], k=2)
+    assert study.begin("kept_posts", inputs=["posts"]).fingerprint == before
+    publish(study, [2], k=2)
     assert study.begin("kept_posts", inputs=["posts"]).fingerprint != before
+
+
+def test_a_snapshot_refuses_to_be_written(study: Study) -> None:
+    publish(study, [1])
+    with pytest.raises(StudyError, match="snapshot"):
+        Study.open(study, at="now").begin("posts")
+
+
+def test_a_night_is_read_by_number_and_by_moment_until_it_is_pruned(study: Study) -> None:
+    for night in range(1, 4):
+        publish(study, [night])
+        assert end_night(study) == night
+        assert end_night(study) == night, "nothing has changed"
+    times = [one["ended_at"] for one in nights(study)]
+    assert Study.open(study, at=1).read("posts").to_pydict() == {"n": [1]}
+    assert Study.open(study, at="2").read("posts").to_pydict() == {"n": [2]}
+    for moment in (times[1], times[1].isoformat()):
+        assert Study.open(study, at=moment).read("posts").to_pydict() == {"n": [2]}
+    for wrong in (4, times[0] - dt.timedelta(seconds=1)):
+        with pytest.raises(StudyError, match="no run had ended"):
+            Study.open(study, at=wrong)
+    assert prune(study, keep=2) == {"nights": 2, "posts": 1}
+    with pytest.raises(StudyError, match="no run had ended"):
+        Study.open(study, at=1)
+    for night in (2, 3):
+        assert Study.open(study, at=night).read("posts").to_pydict() == {"n": [night]}
+
+
+def test_a_study_of_the_older_layout_is_refused_and_converted(study: Study) -> None:
+    import pyarrow.parquet as pq
+
+    table = study.root / "tables" / "pictures"
+    for bucket in range(2):
+        folder = table / "0123456789abcdef" / f"bucket={bucket:04d}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"n": [bucket]}), folder / "part-0000.parquet")
+    said = {"table": "pictures", "fingerprint": "0123456789abcdef", "rows": 2, "made_from": {}}
+    (table / "_table.json").write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(StudyError, match="older likewise") as refused:
+        study.read("pictures")
+    assert "likewise upgrade" in str(refused.value.hint)
+    assert upgrade(study) == ["pictures"]
+    assert study.read("pictures").to_pydict() == {"n": [0, 1]}
+    assert study.read("pictures").num_rows == study.require("pictures").rows == 2
+    assert [pq.read_table(p).to_pydict() for p in study.parts("pictures", 1)] == [{"n": [1]}]
+    assert sorted(p.suffix for p in table.iterdir()) == ["", ".parquet", ".parquet"]
+    # Killed after the commit: the old names are still there.
+    (table / "0123456789abcdef").mkdir()
+    (table / "_table.json").write_text(json.dumps(said), encoding="utf-8")
+    assert upgrade(study) == ["pictures"]
+    assert study.read("pictures").num_rows == 2
+    assert upgrade(study) == []
+
+
+def test_two_writers_of_one_version_one_wins_and_the_other_is_told(study: Study) -> None:
+    publish(study, [0])
+    stages = [study.begin("posts", params={"k": k}) for k in (1, 2)]
+    for k, stage in enumerate(stages, start=1):
+        stage.write(pa.table({"n": [k]}))
+    opened = [study.store.open("posts"), study.store.open("posts")]
+    stages[0].publish()
+
+    class Behind(Store):
+        def open(self, name: str, version: int | None = None) -> DeltaTable | None:
+            return opened.pop() if opened else super().open(name, version)
+
+    study.store = Behind(study.store.address)
+    with pytest.raises(StudyBusyError):
+        stages[1].publish()
+    assert study.read("posts").to_pydict() == {"n": [1]}
+
+
+def test_links_are_not_followed_for_the_lock_nor_for_deletion(study: Study, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x", encoding="utf-8")
+    (study.root / ".staging").symlink_to(outside)
+    with study.lock():
+        pass
+    assert (outside / "precious").exists()
+    (study.root / ".lock").unlink()
+    (study.root / ".lock").symlink_to(outside / "precious")
+    with pytest.raises(StudyError), study.lock():
+        pass
+    assert (outside / "precious").read_text(encoding="utf-8") == "x"
+
+
+def test_a_table_of_a_newer_reader_version_is_refused(study: Study) -> None:
+    publish(study, [1])
+    log = study.root / "tables" / "posts" / "_delta_log" / f"{1:020d}.json"
+    protocol = {"minReaderVersion": 9, "minWriterVersion": 9}
+    log.write_text(json.dumps({"protocol": protocol}) + "\n", encoding="utf-8")
+    with pytest.raises(StudyError, match="newer program"):
+        study.read("posts")
 
 
 def test_buckets_go_on_at_the_first_missing_one(study: Study) -> None:
@@ -113,23 +208,25 @@ def test_a_half_written_part_is_named(study: Study) -> None:
 @pytest.mark.parametrize("left", [0, 3, 100])
 def test_a_damaged_input_is_named_before_a_stage_starts(study: Study, left: int) -> None:
     publish(study, list(range(1000)))
-    part = next(study.table_path("posts").glob("*.parquet"))
+    part = Path(study.parts("posts")[0])
     part.write_bytes(part.read_bytes()[:left])
-    with pytest.raises(StudyError, match=r"part-0000\.parquet is not a whole Parquet file"):
+    with pytest.raises(StudyError, match=rf"{part.name} is not a whole Parquet file"):
         study.begin("kept_posts", inputs=["posts"])
 
 
 def test_a_table_whose_parts_were_deleted_is_named(study: Study) -> None:
     publish(study, [1])
-    next(study.table_path("posts").glob("*.parquet")).unlink()
-    with pytest.raises(StudyError, match="holds no Parquet file, expected posts"):
+    part = Path(study.parts("posts")[0])
+    part.unlink()
+    with pytest.raises(StudyError, match=rf"{part.name}, a part of posts, is not there"):
         study.begin("kept_posts", inputs=["posts"])
 
 
 def test_a_damaged_manifest_is_named(study: Study) -> None:
     publish(study, [1])
-    (study.root / "tables" / "posts" / "_table.json").write_text("{", encoding="utf-8")
-    with pytest.raises(StudyError, match=r"_table\.json is damaged"):
+    log = study.root / "tables" / "posts" / "_delta_log" / f"{0:020d}.json"
+    log.write_text("{", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"posts cannot be opened"):
         study.read("posts")
 
 

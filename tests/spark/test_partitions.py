@@ -57,7 +57,7 @@ def answers(study_folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> 
         for name in ("posts", "kept_posts", "labels"):
             shutil.rmtree(study_folder / "tables" / name, ignore_errors=True)
         publish_in_parts(study_folder, posts, partitions)
-        assert len(items_of(Study.open(study_folder).table_path("posts"), partitions)) == partitions
+        assert len(items_of(Study.open(study_folder).parts("posts"), partitions)) == partitions
         # Authors are sorted in as many ranges of their keys as posts have parts, and more.
         monkeypatch.setattr("spark_jobs.work.RANGE_ROWS", 640 // partitions)
         before = spark.conf.get("spark.sql.shuffle.partitions")

@@ -216,7 +216,7 @@ def test_an_empty_study_and_each_stage_after_it_make_a_page(tmp_path: Path) -> N
 def test_missing_and_broken_pictures_are_counted_and_shown_as_gaps(tmp_path: Path) -> None:
     study = make(tmp_path / "study", n_authors=12)
     rank(study)
-    for path in sorted(study.table_path("pictures").rglob("*.parquet")):
+    for path in study.parts("pictures"):
         rows = pq.read_table(path).to_pylist()
         for number, row in enumerate(rows):
             row["bytes"] = b"no picture" if number % 2 else None
@@ -229,7 +229,7 @@ def test_missing_and_broken_pictures_are_counted_and_shown_as_gaps(tmp_path: Pat
 def test_labels_of_one_class_and_no_likes_at_all(tmp_path: Path) -> None:
     study = make(tmp_path / "study", n_authors=12)
     rank(study)
-    (path,) = study.table_path("labels").rglob("*.parquet")
+    (path,) = study.parts("labels")
     rows = pq.read_table(path).to_pylist()
     for row in rows:
         row |= {"label": 0, "likes": 0, "ratio": 0.0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filters.pictures.decode import PictureError, decode_rgb
-from likewise.study import Study
+from likewise.study import Study, open_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,13 +29,13 @@ def picture_bytes(study: Study, picture_ids: Collection[str]) -> Iterator[tuple[
     wanted = set(picture_ids)
     if not wanted or study.manifest("pictures") is None:
         return
-    for path in sorted(study.table_path("pictures").rglob("*.parquet")):
+    for path in study.parts("pictures"):
         yield from _from_part(path, wanted)
 
 
-def _from_part(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+def _from_part(path: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     """Takes what it gives out of ``wanted``: exact copies stand in several rows."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(open_part(path)) as file:
         for group in range(file.num_row_groups):
             if not wanted:
                 return

@@ -26,7 +26,7 @@ from filters.pictures.decode import decode_rgb
 from filters.pictures.headers import PictureError
 from likewise.errors import StudyError
 from likewise.progress import progress
-from likewise.study import write_json
+from likewise.study import open_part, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ class Canvases:
 
 
 def decode_all(
-    parts: Sequence[Path], wanted: Set[str], spec: Preprocess, folder: Path
+    parts: Sequence[str], wanted: Set[str], spec: Preprocess, folder: Path
 ) -> dict[str, str]:
     """Decode the ``wanted`` pictures of the Parquet ``parts`` into ``folder``.
 
@@ -125,7 +125,7 @@ def _check_room(pictures: int, side: int, folder: Path) -> None:
 
 
 def _decode_part(
-    part: Path,
+    part: str,
     wanted: Set[str],
     spec: Preprocess,
     file: Path,
@@ -162,15 +162,15 @@ def _tried(spec: Preprocess) -> Callable[[bytes], NDArray[np.uint8] | str]:
     return decode
 
 
-def _count(part: Path, wanted: Set[str]) -> int:
-    ids = pq.read_table(part, columns=["picture_id"], partitioning=None)["picture_id"]
+def _count(part: str, wanted: Set[str]) -> int:
+    ids = pq.ParquetFile(open_part(part)).read(columns=["picture_id"])["picture_id"]
     return len(wanted & set(ids.to_pylist()))
 
 
-def _read(part: Path, wanted: Set[str]) -> Iterator[tuple[list[str], list[bytes]]]:
+def _read(part: str, wanted: Set[str]) -> Iterator[tuple[list[str], list[bytes]]]:
     """(ids, files) of the wanted rows that have bytes, a few at a time."""
     among = pa.array(sorted(wanted), pa.string())
-    with pq.ParquetFile(part) as file:
+    with pq.ParquetFile(open_part(part)) as file:
         for batch in file.iter_batches(READ_AT_ONCE, columns=["picture_id", "bytes"]):
             chosen = pc.and_(
                 pc.is_in(batch["picture_id"], value_set=among), pc.is_valid(batch["bytes"])

@@ -75,7 +75,7 @@ class Job:
     def decode(self) -> dict[str, str]:
         """Decode what is labelled; picture_id -> reason for each that cannot be used."""
         study = self.study
-        parts = sorted(study.table_path("pictures").rglob("*.parquet"))
+        parts = study.parts("pictures")
         wanted = set(read_samples(study).picture_ids)
         failed = decode_all(parts, wanted, self.spec, self.canvases)
         if len(failed) == len(wanted):

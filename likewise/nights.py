@@ -1,0 +1,122 @@
+"""Nights: what every table was when a run had ended, so that yesterday can be read today.
+
+The table ``nights`` holds one row a run: its number, when it ended, and the version of each table.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from likewise.errors import StudyError
+
+if TYPE_CHECKING:
+    from likewise.study import At, Study
+
+__all__ = ["end_night", "forget_nights", "nights", "prune", "versions_at"]
+
+TABLE = "nights"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("night", pa.int64(), nullable=False),
+        pa.field("ended_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("versions", pa.string(), nullable=False),
+    ]
+)
+
+
+def nights(study: Study) -> list[dict[str, Any]]:
+    """Runs that have ended, oldest first: ``night``, ``ended_at`` and ``versions`` by table."""
+    if study.store.open(TABLE) is None:
+        return []
+    rows = study.read(TABLE).to_pylist()
+    return [{**row, "versions": json.loads(row["versions"])} for row in rows]
+
+
+def end_night(study: Study) -> int:
+    """Note that a run has ended; returns its number. Nothing is noted where nothing changed."""
+    before = nights(study)
+    versions = {name: number for name, number in study.current().items() if name != TABLE}
+    if before and before[-1]["versions"] == versions:
+        return int(before[-1]["night"])
+    number = _last(study) + 1
+    row = {"night": number, "ended_at": dt.datetime.now(dt.UTC), "versions": versions}
+    rows = [{**one, "versions": json.dumps(one["versions"])} for one in [*before, row]]
+    _write(study, rows, number)
+    return number
+
+
+def _last(study: Study) -> int:
+    """Number of the last night, also of one that cannot be read any more."""
+    manifest = study.manifest(TABLE)
+    return 0 if manifest is None else int(manifest.extra["last"])
+
+
+def _write(study: Study, rows: list[dict[str, Any]], last: int) -> None:
+    stage = study.begin(TABLE, params={"last": last}, redo=True)
+    stage.write(pa.Table.from_pylist(rows, schema=SCHEMA))
+    stage.publish(last=last)
+
+
+def versions_at(study: Study, at: At) -> dict[str, int]:
+    """Version of every table at a night or at a moment; see ``Study.open``.
+
+    Raises:
+        StudyError: there was no such night, or no run had ended at that moment.
+    """
+    known = nights(study)
+    if isinstance(at, str):
+        at = int(at) if at.isdigit() else _moment(at)
+    if isinstance(at, int):
+        found = [one for one in known if one["night"] == at]
+    else:
+        moment = at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
+        found = [one for one in known if one["ended_at"] <= moment]
+    if not found:
+        there = f"1 to {known[-1]['night']}" if known else "none"
+        raise StudyError(
+            f"{study.root}: no run had ended at {at}",
+            hint=f"nights that can be read: {there}; a night is one likewise run",
+        )
+    return dict(found[-1]["versions"])
+
+
+def _moment(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise StudyError(f"{text!r} is neither a night's number nor a moment: {error}") from error
+
+
+def prune(study: Study, keep: int = 14) -> dict[str, int]:
+    """Delete versions that neither the newest state nor the last ``keep`` nights need.
+
+    Returns files deleted by table; parts that killed runs left are among them. Hold the lock.
+    """
+    known = nights(study)
+    kept = known[-keep:] if keep else []
+    gone: dict[str, int] = {}
+    for name in study.store.names():
+        wanted = [one["versions"][name] for one in kept if name in one["versions"]]
+        files = study.store.vacuum(name, wanted)
+        if files:
+            gone[name] = files
+    if len(kept) < len(known):
+        _rewrite(study, kept)
+    return gone
+
+
+def forget_nights(study: Study) -> None:
+    """Note that no earlier night can be read any more: an erasure has gone through them."""
+    if nights(study):
+        _rewrite(study, [])
+        study.store.vacuum(TABLE, ())
+
+
+def _rewrite(study: Study, kept: list[dict[str, Any]]) -> None:
+    rows = [{**one, "versions": json.dumps(one["versions"])} for one in kept]
+    _write(study, rows, _last(study))

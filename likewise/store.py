@@ -1,0 +1,344 @@
+"""Where a study's tables lie: Delta tables in a folder or at an address of an object store.
+
+Workers write Parquet parts under unique names; one commit to the table's log makes them rows. So a
+part that no commit names is not there for any reader, and a reader that has opened a version keeps
+it whatever is committed afterwards. What made the rows stands in the commit's metadata under the
+key ``likewise``, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likewise import __version__
+from likewise.errors import StudyBusyError, StudyError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
+    from pyarrow.fs import FileSystem
+
+__all__ = ["Manifest", "Store", "filesystem_of", "local_path", "open_input", "open_part", "unique"]
+
+KEY = "likewise"
+OLD = "_table.json"
+"""Manifest of the layout before Delta tables; ``likewise upgrade`` converts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a commit says about its table: the rows, what they were made from, and the funnel.
+
+    ``fingerprint`` names the rows: two tables of the same bytes have the same one. ``made`` names
+    inputs, parameters and code: a stage that would have the same one has nothing to do.
+    """
+
+    table: str
+    fingerprint: str
+    rows: int
+    made_from: Mapping[str, Any]
+    made: str = ""
+    funnel: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    version: str = __version__
+    published_at: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], source: str) -> Manifest:
+        """A manifest as ``source`` holds it; keys that are not known here are left aside.
+
+        Raises:
+            StudyError: a later likewise has written it, or it is no manifest.
+        """
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        written_by = str(known.get("version", __version__))
+        # Patches keep the meaning of what is there (semver.org); anything larger need not.
+        if _release(written_by) > _release(__version__):
+            raise StudyError(
+                f"{source} was written by likewise {written_by}, newer than this {__version__}",
+                hint="install that version or a later one: pip install --upgrade likewise",
+            )
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise StudyError(
+                f"{source} is not a manifest: {error}", hint="delete it and run the stage"
+            ) from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError:
+        raw = None
+    return raw if isinstance(raw, dict) else {}
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Major and minor number; (0, 0) for what is no version."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
+def local_path(part: str) -> Path | None:
+    """The part as a file of this machine; None when it lies in an object store."""
+    return None if "://" in part else Path(part)
+
+
+def open_part(part: str | os.PathLike[str]) -> Any:
+    """A part's bytes for ``pyarrow.parquet``: its path, or a random-access file of the store."""
+    text = os.fspath(part)
+    if "://" not in text:
+        return text
+    filesystem, path = _filesystem(text)
+    return filesystem.open_input_file(path)
+
+
+def open_input(part: str) -> Any:
+    """A part as a random-access file, wherever it lies."""
+    filesystem, path = _filesystem(part)
+    return filesystem.open_input_file(path)
+
+
+def filesystem_of(parts: Sequence[str]) -> tuple[FileSystem, list[str]]:
+    """The file system of a table's parts, and their paths in it, for ``pyarrow.dataset``."""
+    filesystem, first = _filesystem(parts[0])
+    head = len(parts[0]) - len(first)
+    return filesystem, [part[head:] for part in parts]
+
+
+def _filesystem(address: str) -> tuple[FileSystem, str]:
+    from pyarrow import fs
+
+    if "://" not in address:
+        return fs.LocalFileSystem(), address
+    if address.startswith("s3://"):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint:
+            scheme, _, host = endpoint.partition("://")
+            store = fs.S3FileSystem(endpoint_override=host, scheme=scheme)
+            return store, address.removeprefix("s3://")
+    filesystem, path = fs.FileSystem.from_uri(address)
+    return filesystem, path
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The place of the tables: ``address`` is an absolute folder, or ``s3://``, ``gs://``, ..."""
+
+    address: str
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is an object store."""
+        return "://" in self.address
+
+    def place(self, name: str) -> str:
+        """Address of one table."""
+        return f"{self.address}/{name}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What delta-rs is told beside the environment's variables."""
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+        return {"allow_http": "true"} if endpoint.startswith("http://") else {}
+
+    # -- reading --------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Tables that are there, in order of their names."""
+        from pyarrow import fs
+
+        filesystem, path = _filesystem(self.address)
+        listing = fs.FileSelector(path, allow_not_found=True)
+        found = filesystem.get_file_info(listing)
+        names = [info.base_name for info in found if info.type == fs.FileType.Directory]
+        return sorted(name for name in names if self.open(name) is not None)
+
+    def open(self, name: str, version: int | None = None) -> DeltaTable | None:
+        """The table at a version (None: the latest); None when there is no such table.
+
+        Raises:
+            StudyError: it is of the older layout, damaged, or of a newer format.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
+
+        place = self.place(name)
+        if not self.remote and not Path(place, "_delta_log").is_dir():
+            if Path(place, OLD).is_file():
+                raise StudyError(
+                    f"{place} is a table of an older likewise",
+                    hint="convert the study with: likewise upgrade STUDY",
+                )
+            return None
+        try:
+            return DeltaTable(place, version=version, storage_options=self.options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            if isinstance(error, DeltaProtocolError) or "Unsupported" in str(error):
+                raise StudyError(
+                    f"{place} was written by a newer program: {error}",
+                    hint="install the newer likewise, or read the table with what wrote it",
+                ) from error
+            raise StudyError(
+                f"{place} cannot be opened: {str(error).splitlines()[0]}",
+                hint="is the store reachable? If the log is damaged, delete the table's folder "
+                "and run the stage again",
+            ) from error
+
+    def manifest(self, name: str, version: int | None = None) -> Manifest | None:
+        """What the newest commit up to ``version`` says."""
+        table = self.open(name, version)
+        if table is None:
+            return None
+        said = table.history(1)[0].get(KEY)
+        for commit in () if said else table.history():
+            said = commit.get(KEY)
+            if said:
+                break
+        if not said:
+            raise StudyError(f"{self.place(name)} was not written by likewise")
+        return Manifest.from_dict(_object(said), self.place(name))
+
+    def parts(self, name: str, version: int | None = None) -> list[str]:
+        """Paths or addresses of the table's parts, in the order of their names."""
+        table = self.open(name, version)
+        return [] if table is None else sorted(table.file_uris())
+
+    def every_part(self, name: str) -> list[str]:
+        """Every Parquet part that lies there, of all versions and of none."""
+        from pyarrow import fs
+
+        filesystem, path = _filesystem(self.place(name))
+        listing = fs.FileSelector(path, allow_not_found=True, recursive=True)
+        head = self.place(name).removesuffix(path)
+        found = [info.path for info in filesystem.get_file_info(listing)]
+        log = f"{path}/_delta_log/"
+        return sorted(head + p for p in found if p.endswith(".parquet") and not p.startswith(log))
+
+    # -- writing --------------------------------------------------------------------------
+
+    def put(self, source: Path, name: str, part: str, rows: int) -> AddAction:
+        """Give a finished local file to the table under a name of its own; no reader sees it yet.
+
+        Only whole files are put: a stream that is dropped half-way would leave half an object.
+        """
+        from deltalake.transaction import AddAction
+
+        size = source.stat().st_size
+        if self.remote:
+            filesystem, path = _filesystem(self.place(name))
+            with source.open("rb") as file, filesystem.open_output_stream(f"{path}/{part}") as out:
+                shutil.copyfileobj(file, out, 1 << 24)
+        else:
+            target = Path(self.place(name), part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+        stats = json.dumps({"numRecords": rows})
+        return AddAction(part, size, {}, int(time.time() * 1000), True, stats)
+
+    def commit(
+        self,
+        manifest: Manifest,
+        adds: Sequence[AddAction],
+        schema: pa.Schema,
+        *,
+        key: str,
+        mode: str = "overwrite",
+        removes: Mapping[str, int] | None = None,
+        new: bool = False,
+    ) -> int:
+        """Make parts rows, in one commit; returns the table's version.
+
+        Args:
+            manifest: Goes into the commit's metadata.
+            adds: Parts from ``put``.
+            schema: Of the parts.
+            key: A commit of the same key that is there already is not made again.
+            mode: ``overwrite`` replaces the rows, ``append`` adds to them.
+            removes: With ``append``: parts (relative name -> bytes) that go in the same commit.
+            new: The table is not there yet; what else lies at its place is not looked at.
+
+        Raises:
+            StudyBusyError: another run has committed meanwhile.
+        """
+        from deltalake import CommitProperties, Schema, Transaction
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import RemoveAction, create_table_with_add_actions
+
+        said = CommitProperties(
+            custom_metadata={KEY: json.dumps(manifest.to_dict(), default=str)},
+            app_transactions=[Transaction(key, 1)],
+        )
+        table = None if new else self.open(manifest.table)
+        now = int(time.time() * 1000)
+        gone = [
+            RemoveAction(path, True, now, size=size, partition_values={})
+            for path, size in (removes or {}).items()
+        ]
+        try:
+            if table is None:
+                create_table_with_add_actions(
+                    self.place(manifest.table),
+                    Schema.from_arrow(schema),
+                    list(adds),
+                    mode="error",
+                    storage_options=self.options,
+                    commit_properties=said,
+                )
+            elif table.transaction_version(key) is None:
+                table.create_write_transaction([*gone, *adds], mode, schema, commit_properties=said)
+        except (CommitFailedError, DeltaError) as error:
+            after = self.open(manifest.table)
+            if after is None or after.transaction_version(key) is None:
+                raise StudyBusyError(Path(self.place(manifest.table)), None) from error
+        after = self.open(manifest.table)
+        assert after is not None
+        return int(after.version())
+
+    def vacuum(self, name: str, keep: Sequence[int]) -> int:
+        """Delete what neither the latest version nor those of ``keep`` name; returns files gone.
+
+        Parts that a killed writer left are among them. Nobody may be writing: hold the lock.
+        """
+        from deltalake import CommitProperties
+
+        table = self.open(name)
+        manifest = self.manifest(name)
+        if table is None or manifest is None:
+            return 0
+        said = CommitProperties(custom_metadata={KEY: json.dumps(manifest.to_dict(), default=str)})
+        gone = table.vacuum(
+            0,
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=True,
+            keep_versions=sorted({*keep, table.version()}),
+            commit_properties=said,
+        )
+        return len(gone)
+
+
+def unique(stem: str, bucket: int | None = None) -> str:
+    """A part's name that nobody else has: parts are ordered by bucket, then by ``stem``."""
+    head = "" if bucket is None else f"b{bucket:04d}-"
+    return f"{head}{stem}-{uuid.uuid4().hex[:12]}.parquet"
