@@ -1,0 +1,149 @@
+"""How well k classes are told apart: top-1 and top-k, per class, against another model, open world.
+
+Shares of pictures get Wilson's interval; where pictures come in groups (authors, originals of
+crops) the bootstrap draws groups, since pictures of one group are no independent witnesses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from training.statistics.bootstrap import author_weights, interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ClassRow", "Paired", "Rate", "in_top", "mcnemar", "open_world", "per_class", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``right`` of ``of`` pictures, with a 95 % interval."""
+
+    right: int
+    of: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share; NaN of no pictures."""
+        return self.right / self.of if self.of else float("nan")
+
+    def __str__(self) -> str:
+        if not self.of:
+            return "no pictures"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.right} of {self.of})"
+
+
+def in_top(share: NDArray[np.float64], label: NDArray[np.int64], k: int = 1) -> NDArray[np.bool_]:
+    """(n,) whether the true class is among the k most probable; ties go to the lower class.
+
+    Args:
+        share: (n, c) probabilities or scores.
+        label: (n,) true classes; -1 stands for a class that no column has, and is never found.
+        k: 1 ... c.
+    """
+    best = np.argsort(-share, axis=1, kind="stable")[:, :k]
+    found: NDArray[np.bool_] = (best == label[:, None]).any(axis=1)
+    return found
+
+
+def rate(
+    right: NDArray[np.bool_],
+    group: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Rate:
+    """The share of ``right`` with Wilson's interval, or by drawing groups where there are any.
+
+    Groups of one picture each are no groups: Wilson's interval is used. Where every group is right
+    (or wrong) a bootstrap has no width, so Wilson's interval over the number of groups is taken.
+    """
+    n, good = len(right), int(right.sum())
+    if n == 0:
+        return Rate(0, 0, float("nan"), float("nan"))
+    n_groups = n if group is None else len(np.unique(group))
+    if group is None or n_groups == n or good in (0, n):
+        test = binomtest(round(good / n * n_groups), n_groups)
+        found = test.proportion_ci(0.95, method="wilson")
+        return Rate(good, n, float(found.low), float(found.high))
+    weight = author_weights(group, resamples, seed)
+    low, high = interval(weight @ right / weight.sum(axis=1))
+    return Rate(good, n, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class: recall and precision with intervals, and the class it is most taken for."""
+
+    name: str
+    recall: Rate
+    precision: Rate
+    taken_for: str | None
+
+
+def per_class(
+    said: NDArray[np.int64], label: NDArray[np.int64], names: tuple[str, ...]
+) -> tuple[list[ClassRow], NDArray[np.int64]]:
+    """Rows of the table of classes, and the (c, c) confusion counts, true classes along rows."""
+    counts: NDArray[np.int64] = confusion_matrix(label, said, labels=np.arange(len(names)))
+    rows = []
+    for at, name in enumerate(names):
+        wrong = counts[at].copy()
+        wrong[at] = 0
+        taken = names[int(wrong.argmax())] if wrong.any() else None
+        recall, precision = said[label == at] == at, label[said == at] == at
+        rows.append(ClassRow(name, rate(recall), rate(precision), taken))
+    return rows, counts
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two models on the same pictures: who alone was right, and McNemar's exact p."""
+
+    first_only: int
+    second_only: int
+    p: float
+
+    @property
+    def sentence(self) -> str:
+        """What may be said; no difference is never claimed, only left open."""
+        counts = f"{self.first_only} only by the first, {self.second_only} only by the second"
+        if self.p >= 0.05:
+            return f"which of the two is better stays open (right {counts}; p = {self.p:.2g})"
+        better = "first" if self.first_only > self.second_only else "second"
+        return f"the {better} is better (right {counts}; p = {self.p:.2g})"
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
+    """Exact McNemar test on (n,) right answers of two models to the same pictures.
+
+    Source: McNemar (1947), with the binomial distribution in the place of chi-squared.
+    """
+    a, b = int((first & ~second).sum()), int((second & ~first).sum())
+    return Paired(a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0)
+
+
+def open_world(known: NDArray[np.float64], unseen: NDArray[np.float64]) -> tuple[float, float]:
+    """(AUROC, share of unseen pictures that pass where 95 % of the known ones do).
+
+    Args:
+        known: (n,) certainty about pictures of trained classes.
+        unseen: (m,) certainty about pictures of classes that were held out whole.
+
+    Both are NaN where either side has no picture.
+    """
+    if not len(known) or not len(unseen):
+        return float("nan"), float("nan")
+    side = np.concatenate([np.ones(len(known), int), np.zeros(len(unseen), int)])
+    area = float(roc_auc_score(side, np.concatenate([known, unseen])))
+    # The largest threshold that at least 95 % of the known pictures reach.
+    threshold = np.sort(known)[int(np.floor(0.05 * len(known)))]
+    return area, float((unseen >= threshold).mean())
