@@ -18,8 +18,7 @@ from collectors.downloading.fetch import Limits
 from collectors.downloading.fold import Facts, fold
 from collectors.downloading.plan import Plan, Todo, make_plan
 from collectors.downloading.renew import open_renewer
-from collectors.downloading.store import Store
-from filters.pictures.decode import Hygiene
+from collectors.downloading.store import Store, hygiene_of
 from likewise import __version__
 from likewise.config import DownloadSection
 from likewise.errors import PartialError
@@ -132,12 +131,7 @@ def settings_of(config: DownloadSection, contact: str = "") -> Settings:
             per_host=config.per_host,
             user_agent=f"likewise/{__version__}" + (f" (+{contact})" if contact else ""),
         ),
-        hygiene=Hygiene(
-            min_side=config.min_side,
-            max_aspect=config.max_aspect,
-            max_pixels=config.max_pixels,
-            min_contrast=config.min_contrast,
-        ),
+        hygiene=hygiene_of(config),
         max_attempts=config.max_attempts,
         allow_hosts=tuple(config.allow_hosts),
         breaker=config.breaker,

@@ -143,6 +143,10 @@ class DownloadSection(Section):
     min_contrast: float = Field(
         3.0, ge=0, description="Uniform pictures are rejected: standard deviation, levels of 255."
     )
+    keep_near_white: bool = Field(
+        False,
+        description="Keep pages of text and drawings: below `min_contrast`, but marks on white.",
+    )
     max_attempts: Positive = Field(4, description="Tries of one address.")
     breaker: float = Field(
         0.95,

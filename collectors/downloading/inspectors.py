@@ -25,6 +25,15 @@ PIPE_BYTES = 2**20
 
 _READ_LIMIT = 2**16
 
+_PROGRAM = """
+import json, os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+sys.path[:] = json.loads(sys.argv[1])
+from filters.pictures.decode import Hygiene
+from filters.pictures.inspect_worker import main
+main(Hygiene(**json.loads(sys.argv[2])))
+"""
+
 
 class Inspected:
     """An inspection with the sha256 of the bytes (None when the worker was lost)."""
@@ -42,16 +51,16 @@ class _Worker:
 
     @classmethod
     async def start(cls, rules: Hygiene) -> _Worker:
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
-        environment["OPENBLAS_NUM_THREADS"] = "1"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "filters.pictures.inspect_worker",
+            "-I",  # nothing of the user's: neither variables nor the working folder
+            "-c",
+            _PROGRAM,
+            json.dumps([path for path in sys.path if path]),
             json.dumps(asdict(rules)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environment,
+            env={},  # whoever took over a decoder finds no token and no password in it
             limit=_READ_LIMIT,
         )
         _widen(process.stdin)
@@ -63,8 +72,13 @@ class _Worker:
         assert stdin is not None and stdout is not None
         try:
             async with asyncio.timeout(WALL_SECONDS):
-                # In one piece: two writes would wake the worker twice.
-                stdin.write(struct.pack("<I", len(data)) + data)
+                head = struct.pack("<I", len(data))
+                if len(data) < PIPE_BYTES:
+                    # In one piece: two writes would wake the worker twice.
+                    stdin.write(head + data)
+                else:
+                    stdin.write(head)
+                    stdin.write(data)
                 await stdin.drain()
                 line = await stdout.readline()
         except (TimeoutError, ConnectionError):
@@ -116,20 +130,24 @@ class Inspectors:
         self._idle.put_nowait(worker)
 
     async def inspect(self, data: bytes) -> Inspected:
-        """Inspect one file. A lost worker gives ``decode_timeout`` or ``decoder_crashed``."""
-        worker = await self._idle.get()
-        answer = await worker.ask(data)
-        if answer is not None:
-            self._idle.put_nowait(worker)
-            sha256 = answer.pop("sha256")
-            return Inspected(Inspection(**answer), sha256)
-        self._all.discard(worker)
-        status = await worker.stop()
-        await self._add()
-        late = status is None or status == -signal.SIGPROF
-        return Inspected(
-            Inspection("failed", "decode_timeout" if late else "decoder_crashed"), None
-        )
+        """Inspect one file. A lost worker gives ``decode_timeout`` or ``decoder_crashed``.
+
+        A worker may also be killed from outside, most often for memory that others took: the
+        picture then gets a second, fresh worker, and only if that is lost too it is to blame.
+        """
+        for _ in range(2):
+            worker = await self._idle.get()
+            answer = await worker.ask(data)
+            if answer is not None:
+                self._idle.put_nowait(worker)
+                sha256 = answer.pop("sha256")
+                return Inspected(Inspection(**answer), sha256)
+            self._all.discard(worker)
+            status = await worker.stop()
+            await self._add()
+            if status is None or status == -signal.SIGPROF:
+                return Inspected(Inspection("failed", "decode_timeout"), None)
+        return Inspected(Inspection("failed", "decoder_crashed"), None)
 
     async def stop(self) -> None:
         """End all workers."""

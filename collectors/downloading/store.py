@@ -8,11 +8,13 @@ buckets. Publishing links them into the table; only then the spool is deleted.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,29 @@ import pyarrow.parquet as pq
 from collectors.downloading.inspectors import open_inspectors
 from collectors.downloading.spool import Parts
 from filters.pictures.decode import Hygiene
+from likewise.config import DownloadSection
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Manifest, Study, fingerprint, open_part, write_json
 from likewise.tables import PICTURES, bucket_of, media_key
 
-__all__ = ["CODE", "Store"]
+__all__ = ["CODE", "Store", "hygiene_of"]
 
-CODE = 1
+CODE = 2
 """Raised whenever the rows that the same bytes give would change."""
+
+DECODERS_WORD = frozenset(
+    {"corrupt", "decode_timeout", "decoder_crashed", "not_a_picture", "too_costly", "truncated"}
+)
+"""Reasons that another version of the decoder may see otherwise."""
 
 BATCH = 64
 """Rows read at once: with their pictures they take some megabytes."""
+
+
+def hygiene_of(settings: DownloadSection) -> Hygiene:
+    """The rules of hygiene as ``likewise.toml`` gives them."""
+    return Hygiene(**{field.name: getattr(settings, field.name) for field in fields(Hygiene)})
 
 
 class Store:
@@ -43,20 +56,8 @@ class Store:
         self.study = study
         self.folder = study.root / "spool" / "pictures"
         self.n_buckets = study.config.download.buckets
-        settings = study.config.download
-        self.rules = Hygiene(
-            min_side=settings.min_side,
-            max_aspect=settings.max_aspect,
-            max_pixels=settings.max_pixels,
-            min_contrast=settings.min_contrast,
-        )
-        self.hygiene: dict[str, Any] = {
-            "min_side": settings.min_side,
-            "max_aspect": settings.max_aspect,
-            "max_pixels": settings.max_pixels,
-            "min_contrast": settings.min_contrast,
-            "code": CODE,
-        }
+        self.rules = hygiene_of(study.config.download)
+        self.hygiene: dict[str, Any] = {**asdict(self.rules), "code": CODE}
         self._state = {"hygiene": self.hygiene, "n_buckets": self.n_buckets}
         self.rows = Parts(self.folder / f"rows-{fingerprint(self._state)}", PICTURES.schema)
         self.folded = self.folder / "folded"
@@ -107,7 +108,9 @@ class Store:
         with progress("download: applying rules to stored pictures") as bar:
             for number, (hygiene, batches) in enumerate(sources):
                 again = hygiene != self.hygiene
-                asyncio.run(self._convert(batches(), f"adopted-{number}", again, bar.advance))
+                anew = hygiene.get("code") != CODE
+                work = self._convert(batches(), f"adopted-{number}", again, anew, bar.advance)
+                asyncio.run(work)
         manifest = self.study.manifest("pictures")
         if manifest is not None and not self._fits(manifest):
             write_json(self.rows.folder / "adopted.json", {"table": manifest.fingerprint})
@@ -136,6 +139,7 @@ class Store:
         batches: Iterator[pa.RecordBatch],
         name: str,
         again: bool,
+        anew: bool,
         advance: Callable[[int], None],
     ) -> None:
         workers = self.study.config.download.workers or None
@@ -143,9 +147,8 @@ class Store:
             for number, batch in enumerate(batches):
                 rows = batch.to_pylist()
                 if again:
-                    looked = await asyncio.gather(
-                        *(_judge_again(row, self.rules, inspectors.inspect) for row in rows)
-                    )
+                    judge = functools.partial(_judge_again, rules=self.rules, anew=anew)
+                    looked = await asyncio.gather(*(judge(row, inspectors.inspect) for row in rows))
                     rows = [row for row in looked if row is not None]
                 for row in rows:
                     key = media_key(*(row[name] for name in PICTURES.key))
@@ -207,9 +210,14 @@ class Store:
 
 
 async def _judge_again(
-    row: dict[str, Any], rules: Hygiene, inspect: Callable[[bytes], Any]
+    row: dict[str, Any], inspect: Callable[[bytes], Any], *, rules: Hygiene, anew: bool
 ) -> dict[str, Any] | None:
-    """The row under new rules; None when its picture has to be fetched again to tell."""
+    """The row under new rules; None when its picture has to be fetched again to tell.
+
+    ``anew`` tells that an older decoder refused files which this one may take.
+    """
+    if anew and row["error_class"] in DECODERS_WORD:
+        return None
     if row["status"] == "failed":
         return row
     if row["status"] == "rejected":
@@ -232,6 +240,7 @@ def _still_rejected(row: Mapping[str, Any], rules: Hygiene) -> bool:
         "too_long": long > rules.max_aspect * short,
         "too_many_pixels": short * long > rules.max_pixels,
         "uniform": False,
+        "near_white": False,
     }
     return reasons.get(str(row["error_class"]), True)
 

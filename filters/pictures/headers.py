@@ -11,26 +11,14 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from likewise.errors import DataError
+from filters.pictures.errors import PictureError
+from filters.pictures.exif import orientation_of
+from filters.pictures.jpeg import MAX_SEGMENTS, Jpeg, read_jpeg
 
 __all__ = ["Header", "PictureError", "read_header", "sniff"]
-
-MAX_SEGMENTS = 4096
-"""More markers or chunks than this before the picture data are an attack, not a picture."""
-
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_ORIENTATION = 0x0112
-
-
-class PictureError(DataError):
-    """A picture cannot be used; ``error_class`` is the named reason that funnels count."""
-
-    def __init__(self, error_class: str, detail: str = "") -> None:
-        super().__init__(f"{error_class}: {detail}" if detail else error_class)
-        self.error_class = error_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +26,9 @@ class Header:
     """A picture's own account of itself; nothing of it has been decoded yet.
 
     ``width`` and ``height`` are pixels as stored, before ``orientation`` (EXIF, 1-8) is applied.
-    ``scans`` counts the passes over the whole picture (progressive JPEG, interlaced PNG);
-    ``components`` is the number of colour channels; ``buffered`` tells that the decoder keeps all
-    coefficients in memory.
+    ``components`` is the number of colour channels, each of them twice with 16 bits; ``jpeg`` is
+    the walk through a JPEG file, None for the other formats; ``kept`` are the byte ranges of a PNG
+    file that pixels depend on.
     """
 
     format: str
@@ -49,8 +37,15 @@ class Header:
     orientation: int = 1
     animated: bool = False
     components: int = 3
-    scans: int = 1
-    buffered: bool = False
+    jpeg: Jpeg | None = field(default=None, repr=False)
+    kept: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+    def lean(self, data: bytes) -> bytes:
+        """The file without what no pixel depends on: what a decoder is given."""
+        if self.jpeg is not None:
+            return self.jpeg.lean(data)
+        view = memoryview(data)
+        return b"".join(view[start:end] for start, end in self.kept) if self.kept else data
 
     @property
     def pixels(self) -> int:
@@ -89,7 +84,7 @@ def sniff(data: bytes) -> str:
 
 
 _SIGNATURES = (
-    (b"\xff\xd8\xff", "jpeg"),
+    (b"\xff\xd8", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
@@ -135,95 +130,56 @@ def read_header(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    orientation, position = 1, 2
-    for _ in range(MAX_SEGMENTS):
-        position = _next_marker(data, position)
-        marker = data[position]
-        if marker in _FRAME_MARKERS:
-            return _jpeg_frame(data, position, orientation)
-        if marker in {0xD9, 0xDA}:
-            raise PictureError("corrupt", "jpeg: picture data before the frame header")
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            position += 1
-            continue
-        length = struct.unpack_from(">H", data, position + 1)[0]
-        if marker == 0xE1 and data[position + 3 : position + 9] == b"Exif\0\0":
-            orientation = _exif_orientation(data[position + 9 : position + 1 + length])
-        position += 1 + max(length, 2)
-    raise PictureError("corrupt", f"jpeg: more than {MAX_SEGMENTS} segments before the picture")
-
-
-def _next_marker(data: bytes, position: int) -> int:
-    """Index of the next marker's code; fill bytes and stray bytes are passed over."""
-    position = data.find(b"\xff", position)
-    if position < 0:
-        raise PictureError("truncated", "jpeg: it ends before the frame header")
-    while data[position] == 0xFF:
-        position += 1
-    return position
-
-
-def _jpeg_frame(data: bytes, position: int, orientation: int) -> Header:
-    marker = data[position]
-    precision, height, width, components = struct.unpack_from(">BHHB", data, position + 3)
-    if precision != 8:
-        raise PictureError("unsupported_format", f"jpeg of {precision} bits a sample")
-    if components not in {1, 3, 4}:
-        raise PictureError("corrupt", f"jpeg: {components} components")
-    # In coded data 0xFF is always followed by 0, so that each FFDA is the start of a scan.
-    scans = data.count(b"\xff\xda", position)
-    progressive = marker in _PROGRESSIVE
+    found = read_jpeg(data)
     return Header(
         "jpeg",
-        width,
-        height,
-        orientation,
-        components=components,
-        scans=max(scans, 1),
-        buffered=progressive or scans > 1,
+        found.width,
+        found.height,
+        found.orientation,
+        components=len(found.components),
+        jpeg=found,
     )
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """EXIF orientation 1-8 of a TIFF block; 1 when there is none or it is broken."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    try:
-        if order is None:
-            return 1
-        start = struct.unpack_from(f"{order}I", tiff, 4)[0]
-        count = struct.unpack_from(f"{order}H", tiff, start)[0]
-        for entry in range(start + 2, start + 2 + 12 * min(count, 512), 12):
-            tag, kind, _n, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
-            if tag == _ORIENTATION and kind == 3:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
 
 
 # -- PNG ----------------------------------------------------------------------------------
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
+_PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+"""Chunks that pixels depend on; texts and profiles, broken or enormous, are not looked at."""
+
 
 def _png(data: bytes) -> Header:
-    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     if data[12:16] != b"IHDR" or colour not in _PNG_CHANNELS or depth not in {1, 2, 4, 8, 16}:
         raise PictureError("corrupt", "png: its header is broken")
-    orientation, animated, position = 1, False, 8
-    for _ in range(MAX_SEGMENTS):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"acTL":
-            animated = struct.unpack_from(">I", data, position + 8)[0] > 1
+    orientation, animated = 1, False
+    kept: list[tuple[int, int]] = [(0, 8)]
+    for kind, start, end in _png_chunks(data):
+        if kind in _PNG_KEPT:
+            whole = kept[-1][1] == start
+            kept[-1:] = [(kept[-1][0], end)] if whole else [kept[-1], (start, end)]
+        elif kind == b"acTL" and end - start >= 20:
+            animated = struct.unpack_from(">I", data, start + 8)[0] > 1
         elif kind == b"eXIf":
-            orientation = _exif_orientation(data[position + 8 : position + 8 + length])
-        elif kind in {b"IDAT", b"IEND"}:
-            break
-        position += 12 + length
-    else:
-        raise PictureError("corrupt", f"png: more than {MAX_SEGMENTS} chunks before the picture")
+            orientation = orientation_of(data[start + 8 : end - 4])
     components = _PNG_CHANNELS[colour] * (2 if depth == 16 else 1)
-    return Header("png", width, height, orientation, animated, components, 1 + 6 * bool(interlaced))
+    return Header("png", width, height, orientation, animated, components, kept=tuple(kept))
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each chunk up to IEND; the last one may be cut short."""
+    position, others = 8, 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = min(position + 12 + length, len(data))
+        yield kind, position, end
+        others += kind != b"IDAT"
+        if others > MAX_SEGMENTS:
+            raise PictureError("corrupt", f"png: more than {MAX_SEGMENTS} chunks beside the pixels")
+        if kind == b"IEND":
+            return
+        position = end
 
 
 # -- GIF, WebP, AVIF ----------------------------------------------------------------------
@@ -282,7 +238,7 @@ def _webp_orientation(data: bytes) -> int:
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind == b"EXIF":
             block = data[position + 8 : position + 8 + length]
-            return _exif_orientation(block.removeprefix(b"Exif\0\0"))
+            return orientation_of(block.removeprefix(b"Exif\0\0"))
         position += 8 + length + (length & 1)
     return 1
 
@@ -293,7 +249,7 @@ def _avif(data: bytes) -> Header:
     try:
         with AvifImagePlugin.AvifImageFile(io.BytesIO(data)) as image:
             block = image.info.get("exif", b"")
-            orientation = _exif_orientation(bytes(block).removeprefix(b"Exif\0\0"))
+            orientation = orientation_of(bytes(block).removeprefix(b"Exif\0\0"))
             animated = bool(getattr(image, "is_animated", False))
             return Header("avif", image.width, image.height, orientation, animated, 4)
     except (OSError, SyntaxError, ValueError, RuntimeError, MemoryError) as error:

@@ -1,9 +1,9 @@
-"""The process that decodes unknown bytes: ``python -m filters.pictures.inspect_worker RULES``.
+"""The process that decodes unknown bytes; ``collectors.downloading.inspectors`` starts it.
 
 It reads pictures from standard input (4-byte little-endian length, then the bytes) and answers
-each with one line of JSON on standard output. It is made to be lost: memory is limited by the
-kernel, and a picture that needs more than ``CPU_SECONDS`` ends the process by SIGPROF, even in the
-middle of a decoder that never comes back. The parent starts another one.
+each with one line of JSON on standard output. It is made to be lost: it has no environment, memory
+is limited by the kernel, and a picture that needs more than ``CPU_SECONDS`` ends the process by
+SIGPROF, even in the middle of a decoder that never comes back. The parent starts another one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from filters.pictures.decode import Hygiene, Inspection, inspect
 
 __all__ = ["CPU_SECONDS", "MEMORY", "answer", "main"]
 
-CPU_SECONDS = 2.0
-"""Processor seconds that one picture may take."""
+CPU_SECONDS = 4.0
+"""Processor seconds that one picture may take: more than three times what the estimate before
+decoding allows, so that a slower machine refuses no picture that a faster one takes."""
 
 MEMORY = 600_000_000
 """Bytes that the process may grow by after its start."""
@@ -48,9 +49,8 @@ def vars_of(found: Inspection) -> dict[str, object]:
     return {field.name: getattr(found, field.name) for field in fields(found)}
 
 
-def main() -> None:
+def main(rules: Hygiene) -> None:
     """Answer pictures until standard input ends."""
-    rules = Hygiene(**json.loads(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -73,7 +73,3 @@ def _limit_memory() -> None:
         limit = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-if __name__ == "__main__":
-    main()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from filters.pictures.decode import PictureError, decode_rgb
 from likewise.errors import UsageError
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 Image = NDArray[np.uint8]
 """Pixels, shape (height, width, 3), BGR."""
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"}
 
 _BACKDROPS = (
     ("sklearn", "datasets/images/china.jpg"),
@@ -141,7 +142,7 @@ def _folder(package: str) -> Path:
 @lru_cache(maxsize=32)
 def _read(package: str, path: str) -> Image:
     place = _folder(package) / path
-    with Pillow.open(place) as opened:
+    with Pillow.open(place) as opened:  # noqa: TID251 - a file of an installed package
         rgb = np.asarray(opened.convert("RGB"), dtype=np.uint8)
     return np.ascontiguousarray(rgb[..., ::-1])
 
@@ -193,11 +194,10 @@ def folder_files(folder: Path) -> list[Path]:
 def read_photo(path: Path) -> Image | None:
     """A user's photograph, upright, at most 1280 pixels long; None when it cannot be read."""
     try:
-        raw = np.fromfile(path, dtype=np.uint8)
-        found: Any = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
-    except (OSError, cv2.error):
+        found: Any = np.ascontiguousarray(decode_rgb(path.read_bytes())[..., ::-1])
+    except (OSError, PictureError):
         return None
-    if found is None or min(found.shape[:2]) < 8:
+    if min(found.shape[:2]) < 8:
         return None
     factor = min(1.0, 1280 / max(found.shape[:2]))
     if factor < 1:

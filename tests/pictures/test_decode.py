@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from filters.pictures.decode import Hygiene, PictureError, decode_rgb, inspect
 from filters.pictures.headers import read_header
@@ -284,3 +286,68 @@ def test_equal_brightness_is_not_uniform() -> None:
     picture.paste((0, 102, 0), (0, 0, 200, 300))
     assert np.asarray(picture.convert("L")).std() < 1.0
     assert inspect(encoded(picture, "png")).status == "ok"
+
+
+def page(lines: int) -> Image.Image:
+    """A white page with lines of small print."""
+    image = Image.new("RGB", (600, 800), (253, 253, 250))
+    draw = ImageDraw.Draw(image)
+    for number in range(lines):
+        draw.text((60, 100 + 40 * number), "of pictures and words", fill=(40, 40, 40))
+    return image
+
+
+def test_near_white_pages_are_a_rule_of_the_study() -> None:
+    data = encoded(page(1), "png")
+    found = inspect(data)
+    assert (found.status, found.error_class) == ("rejected", "near_white")
+    kept = inspect(data, Hygiene(keep_near_white=True))
+    assert kept.status == "ok" and kept.phash is not None
+    empty = encoded(page(0), "png")
+    assert inspect(empty, Hygiene(keep_near_white=True)).error_class == "uniform"
+
+
+# -- what no pixel depends on -------------------------------------------------------------
+
+
+def with_chunk(kind: bytes, body: bytes, *, crc: int | None = None) -> bytes:
+    """A PNG file with one more chunk behind its header."""
+    data = encoded(scene(14), "png")
+    check = zlib.crc32(kind + body) if crc is None else crc
+    more = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+    return data[:33] + more + data[33:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"a" * 3_000_000)),
+        with_chunk(b"iTXt", b"xmp\0\1\0\0\0" + zlib.compress(b"a" * 3_000_000)),
+        with_chunk(b"iCCP", b"broken\0\0not deflated"),
+        with_chunk(b"tEXt", b"damaged\0text", crc=1),
+        with_chunk(b"acTL", b""),
+    ],
+    ids=["long text", "long xmp", "broken profile", "wrong checksum", "cut animation"],
+)
+def test_png_metadata_refuses_no_picture(data: bytes) -> None:
+    good = encoded(scene(14), "png")
+    assert (decode_rgb(data + b"a tail") == decode_rgb(good)).all()
+    assert inspect(data).status == "ok"
+
+
+def test_many_small_pieces_of_a_png_are_one_picture() -> None:
+    """Writers cut the pixels into pieces of any size: they are not counted as headers."""
+    data = encoded(scene(15), "png")
+    start = data.index(b"IDAT") - 4
+    length = struct.unpack_from(">I", data, start)[0]
+    body = data[start + 8 : start + 8 + length]
+    pieces = b"".join(
+        struct.pack(">I", len(body[i : i + 9]))
+        + b"IDAT"
+        + body[i : i + 9]
+        + struct.pack(">I", zlib.crc32(b"IDAT" + body[i : i + 9]))
+        for i in range(0, len(body), 9)
+    )
+    assert len(pieces) > 12 * 4096
+    cut = data[:start] + pieces + data[start + 12 + length :]
+    assert (decode_rgb(cut) == decode_rgb(data)).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ import psutil
 import pytest
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
 
+import collectors.downloading.inspectors as inspectors_module
 from collectors.downloading.inspectors import Inspectors, open_inspectors
 from filters.pictures.decode import Hygiene
 
@@ -116,11 +119,37 @@ async def test_a_decoder_that_never_ends_is_stopped(tmp_path: Path) -> None:
         assert time.monotonic() - started < 20
 
 
-async def test_a_decoder_that_crashes_takes_nothing_with_it() -> None:
+async def test_a_worker_killed_from_outside_costs_no_picture() -> None:
     async with one_worker(LOOSE) as (inspectors, others):
         (child,) = workers(others)
-        child.send_signal(11)
+        child.send_signal(signal.SIGKILL)
         child.wait(10)
-        lost = await inspectors.inspect(encoded(scene(3)))
-        assert lost.found.error_class == "decoder_crashed"
+        good = encoded(scene(3))
+        found = await inspectors.inspect(good)
+        assert (found.found.status, found.sha256) == ("ok", hashlib.sha256(good).hexdigest())
+
+
+async def test_a_decoder_that_crashes_takes_nothing_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = inspectors_module._PROGRAM.replace(
+        "main(",
+        "import filters.pictures.inspect_worker as w, signal\n"
+        "answer = w.answer\n"
+        "def crash(data, rules):\n"
+        "    if data == b'crash': os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return answer(data, rules)\n"
+        "w.answer = crash\nmain(",
+    )
+    monkeypatch.setattr(inspectors_module, "_PROGRAM", program)
+    async with one_worker(LOOSE) as (inspectors, _others):
+        assert (await inspectors.inspect(b"crash")).found.error_class == "decoder_crashed"
         assert (await inspectors.inspect(encoded(scene(3)))).found.status == "ok"
+
+
+async def test_workers_have_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKEWISE_SECRET", "a token")
+    async with one_worker(LOOSE) as (inspectors, others):
+        (child,) = workers(others)
+        assert (await inspectors.inspect(encoded(scene(4)))).found.status == "ok"
+        assert child.environ() == {}
