@@ -15,6 +15,7 @@ from yarl import URL
 from collectors.budgets.pool import Lease, Pool
 from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
 from collectors.platforms.fields import plain
+from collectors.tokens.sentences import quiet, said
 from collectors.tokens.store import Token, TokenStore
 from likewise import __version__
 from likewise.errors import CircuitOpenError, CredentialsError, LikewiseError
@@ -144,19 +145,27 @@ class Client:
                 continue
             if verdict.outcome is Outcome.TOKEN and lease.token is not None:
                 renewals[lease.token.id] += 1
-                await self._renew(lease.token, verdict.reason, last=renewals[lease.token.id] > 2)
+                why = self._in_its_words(verdict, answer, lease.token)
+                await self._renew(lease.token, why, last=renewals[lease.token.id] > 2)
                 continue
             failures += 1
             if verdict.outcome is not Outcome.RETRY or failures >= self.limits.attempts:
                 self.breaker.note(verdict.reason)
-                raise self._failed(request, verdict)
+                raise self._failed(request, verdict, self._in_its_words(verdict, answer, None))
             await asyncio.sleep(self._pause(failures, verdict))
 
-    def _failed(self, request: Request, verdict: Verdict) -> LikewiseError:
+    @staticmethod
+    def _in_its_words(verdict: Verdict, answer: Answer, token: Token | None) -> str:
+        """The name of a failure and the server's own sentence, without the token."""
+        secrets = () if token is None else token.secret.values()
+        sentence = quiet(said(answer.body, answer.text), *secrets)
+        return f"{verdict.reason}: {sentence}" if sentence else verdict.reason
+
+    def _failed(self, request: Request, verdict: Verdict, why: str) -> LikewiseError:
         what = f"{self.platform.host} {request.path}"
         if verdict.outcome is Outcome.TOKEN:
             return CredentialsError(
-                f"{what}: a token is needed ({verdict.reason})",
+                f"{what}: a token is needed ({why})",
                 hint=f"likewise auth add {self.platform.name} --host {self.platform.base}",
             )
         return CallError(verdict.reason, what)
@@ -263,39 +272,70 @@ class Client:
         """
         now = self.pool.clock()
         for token in [t for t in self.pool.tokens if t is not None]:
-            due = token.expires_at is not None and token.expires_at - now < RENEW_BEFORE_S
-            renewal = self.platform.renewal(token) if due else None
-            if renewal is None:
+            if token.expires_at is None or token.expires_at - now >= RENEW_BEFORE_S:
                 continue
-            fresh = self.platform.renewed(token, await self._send(renewal, None))
-            if fresh is None:
-                self.counters["token_renewal_refused"] += 1
+            if self.platform.renewal(token) is None:
                 continue
-            await self._keep(token, fresh, now + LIFE_S)
-
-    async def _keep(
-        self, token: Token, fresh: dict[str, str], expires_at: float | None = None
-    ) -> None:
-        self.counters["token_renewed"] += 1
-        keep = asyncio.to_thread(TokenStore().update, token, fresh, expires_at)
-        self.pool.replace(token, await keep)
+            try:
+                refused = await self._replace(token)
+            except CallError:
+                refused = True
+            self.counters["token_renewal_refused"] += int(refused)
 
     async def _renew(self, token: Token, reason: str, *, last: bool = False) -> None:
-        """Renew a token once, whoever notices first; retire it when that does not help."""
+        """Renew a token once, whoever notices first; retire it when that does not help.
+
+        Raises:
+            CallError: the server is busy or down, which says nothing about the token.
+        """
         async with self._renewing.setdefault(token.id, asyncio.Lock()):
             current = [t for t in self.pool.tokens if t is not None and t.id == token.id]
             if not current or current[0].secret != token.secret:
                 return
-            renewal = self.platform.renewal(token)
-            fresh = None
-            if renewal is not None and not last:
-                answer = await self._send(renewal, None)
-                fresh = self.platform.renewed(token, answer)
-            if fresh is None:
+            if await self._replace(token, ask=not last):
                 self.counters["token_retired"] += 1
                 self.pool.retire(token, reason)
-                return
-            await self._keep(token, fresh)
+
+    async def _replace(self, token: Token, *, ask: bool = True) -> bool:
+        """Put what another process or the platform gives in a token's place; True if refused.
+
+        Without ``ask`` only what another process was given counts. Nobody else renews meanwhile:
+        a refresh token that is used twice revokes the whole grant.
+        """
+        store = TokenStore()
+        async with store.renewing(token.id) as stored:
+            if await asyncio.to_thread(store.withdrawn, token.id):
+                return True
+            if stored is not None and stored.secret != token.secret:
+                self.counters["token_renewed_elsewhere"] += 1
+                self.pool.replace(token, stored)
+                return False
+            fresh = await self._ask_renewal(token) if ask else None
+            if fresh is None:
+                return True
+            expires_at = None if token.expires_at is None else self.pool.clock() + LIFE_S
+            self.counters["token_renewed"] += 1
+            keep = asyncio.to_thread(store.update, token, fresh, expires_at)
+            self.pool.replace(token, await keep)
+            return False
+
+    async def _ask_renewal(self, token: Token) -> dict[str, str] | None:
+        """Fresh secrets, None when they are refused; a busy server is waited for."""
+        renewal = self.platform.renewal(token)
+        failures = 0
+        while renewal is not None:
+            answer = await self._send(renewal, None)
+            answer.received = self.pool.clock()
+            verdict = self.verdict(answer)
+            if verdict.outcome not in {Outcome.THROTTLED, Outcome.RETRY}:
+                return self.platform.renewed(token, answer)
+            self.counters[f"renewal_{verdict.reason}"] += 1
+            failures += 1
+            if failures >= self.limits.attempts:
+                self.breaker.note(verdict.reason)
+                raise CallError(verdict.reason, f"{self.platform.host}: renewing token {token.id}")
+            await asyncio.sleep(self._pause(failures, verdict))
+        return None
 
 
 async def read_answer(

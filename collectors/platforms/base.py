@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from collectors.budgets.buckets import BucketSpec, Correction
 from collectors.platforms.records import Author, Oddities, Post
+from collectors.tokens.sentences import about_tokens
 from likewise.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Answer:
     problem: str | None = None
     received: float = 0.0
     skew: float = 0.0
+    text: str = ""
+    """The start of a body that is neither JSON nor a page: servers say things in plain text."""
 
     def on_our_clock(self, moment: float | None) -> float | None:
         """A moment that the server told (epoch seconds), by our clock."""
@@ -235,6 +238,10 @@ class Platform(ABC):
         """Secrets after a renewal; None when it was refused."""
         return None
 
+    grants: ClassVar[str] = ""
+    """What the permission would allow beyond what likewise does with it, for who gives it."""
+    left_to_do: ClassVar[str] = ""
+    """What only the person can do after a token was taken back; empty when nothing is left."""
     questions: ClassVar[tuple[Question, ...]] = ()
     """What a person types before ``login`` can start."""
 
@@ -258,16 +265,22 @@ class Platform(ABC):
         """Whether an error answer has the form of the platform's own, not of a proxy before it."""
         return isinstance(answer.body, dict) and isinstance(answer.body.get("error"), str)
 
+    def refuses_token(self, answer: Answer) -> bool:
+        """Whether an error speaks of the token or of its scopes, whatever dress it wears."""
+        challenge = answer.headers.get("www-authenticate", "")
+        texts = (*error_texts(answer.body), answer.text, challenge.partition("error=")[2])
+        return answer.status == 401 or any(about_tokens(text) for text in texts)
+
     def judge(self, answer: Answer) -> Verdict:
         """What an answer means. Adapters name their platform's own errors first."""
+        if answer.status in {400, 401, 403} and self.refuses_token(answer):
+            return Verdict(Outcome.TOKEN, f"http_{answer.status}")
         if answer.status == 429:
             return Verdict(Outcome.THROTTLED, "http_429", retry_after(answer))
         if answer.status >= 500 and answer.status != 501:
             return Verdict(Outcome.RETRY, f"http_{answer.status}", retry_after(answer))
         if answer.status == 408:
             return Verdict(Outcome.RETRY, "http_408")
-        if answer.status == 401:
-            return Verdict(Outcome.TOKEN, "http_401")
         if answer.status in {404, 410}:
             # A proxy's page says nothing about the record: only the platform's own error does.
             own = self.own_error(answer)
@@ -341,7 +354,8 @@ def decode_json(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
             "content-type", ""
         )
         problem = "empty_body" if not raw.strip() else "html" if html else "broken_json"
-        return Answer(status, headers, problem=problem)
+        text = "" if html else raw[:400].decode(errors="replace")
+        return Answer(status, headers, problem=problem, text=text)
 
 
 def error_texts(body: Any) -> list[str]:

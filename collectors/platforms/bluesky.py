@@ -161,6 +161,16 @@ class Bluesky(Platform):
             return {k: v for k, v in token.secret.items() if k not in {"access_jwt", "refresh_jwt"}}
         return None
 
+    grants = (
+        "An app password can do nearly everything that you can: post, follow, delete and read; "
+        "only direct messages (unless you allow them when you make it), your password and the "
+        "account itself are out of its reach. Bluesky knows no smaller permission. Make one for "
+        "likewise alone, so that you can delete it by itself."
+    )
+    left_to_do = (
+        "Now delete the app password at Bluesky: Settings, Privacy and security, App passwords. "
+        "Until you do, whoever has a copy of it can use your account."
+    )
     questions = (
         Question("identifier", "Handle or e-mail address"),
         Question("app_password", "App password (Settings, Privacy and security)", hidden=True),
@@ -172,7 +182,7 @@ class Bluesky(Platform):
     def _session(self, secret: Mapping[str, str]) -> Token:
         url = f"{self.base}/xrpc/com.atproto.server.createSession"
         login = {"identifier": secret["identifier"], "password": secret["app_password"]}
-        with refusals(url), web_session() as session:
+        with refusals(url, login["password"]), web_session() as session:
             answer = session.post(url, json=login, timeout=30)
             answer.raise_for_status()
             body = answer.json()
@@ -185,17 +195,20 @@ class Bluesky(Platform):
         return new_token(self.name, self.host, kept, user=str(body["did"]))
 
     def revoke(self, token: Token) -> bool:
+        """End the session. The app password stays good: only its owner can delete it."""
+        if "refresh_jwt" not in token.secret:
+            return False
         url = f"{self.base}/xrpc/com.atproto.server.deleteSession"
         bearer = {"Authorization": f"Bearer {token.secret.get('refresh_jwt', '')}"}
         with refusals(url), web_session() as session:
             session.post(url, headers=bearer, timeout=30).raise_for_status()
-        return True
+        return False
 
     def judge(self, answer: Answer) -> Verdict:
         error = fields.plain(fields.table(answer.body).get("error"))
         if answer.status in {400, 401} and error in _BAD_TOKEN:
             return Verdict(Outcome.TOKEN, f"token_{error}")
-        if answer.status == 403:
+        if answer.status == 403 and self.own_error(answer):
             return Verdict(Outcome.TOKEN, "http_403")
         if answer.status == 400 and "not found" in str(fields.table(answer.body).get("message")):
             return Verdict(Outcome.GONE, "not_found")

@@ -152,6 +152,14 @@ class Flickr(Platform):
         _, headers, _ = signer.sign(self.base + request.path, "POST", list(request.data), form)
         return {"Authorization": headers["Authorization"]}, ()
 
+    grants = (
+        "The permission shows your private photos and contacts too. It cannot upload, delete or "
+        "change anything."
+    )
+    left_to_do = (
+        "Flickr has no way to be told: end the permission yourself at "
+        "flickr.com/services/auth/list.gne."
+    )
     questions = (
         Question("api_key", "Key of your Flickr application"),
         Question("api_secret", "Its secret", hidden=True),

@@ -47,6 +47,7 @@ _HASHTAG = (
 )
 _THROTTLED = {4, 17, 32, 613, 80002}
 _TOKEN = {102, 190, 467}
+"""The token is not good; 10 and 200 to 299 are permissions that it does not have."""
 _PASSING = {1, 2}
 
 
@@ -143,7 +144,7 @@ class Instagram(Platform):
             _, minutes = usage(answer.headers)
             wait = 60 * minutes if minutes else HOUR
             return Verdict(Outcome.THROTTLED, f"graph_{code}", answer.received + wait)
-        if code in _TOKEN:
+        if code in _TOKEN or (code is not None and (code == 10 or 200 <= code < 300)):
             return Verdict(Outcome.TOKEN, f"graph_{code}")
         if code in _PASSING or (error.get("is_transient") is True):
             return Verdict(Outcome.RETRY, f"graph_{code}")
@@ -153,6 +154,14 @@ class Instagram(Platform):
             return Verdict(Outcome.REFUSED, f"graph_{code}")
         return sound(answer, super().judge(answer))
 
+    grants = (
+        "The permission shows your own profile, posts and the list of your Facebook pages. It "
+        "cannot post, follow or read messages."
+    )
+    left_to_do = (
+        "Facebook has not been told: end the permission yourself in the settings of your Facebook "
+        "account, Apps and websites."
+    )
     questions = (
         Question("app_id", "Id of your Facebook application"),
         Question("app_secret", "Its secret", hidden=True),
@@ -178,7 +187,7 @@ class Instagram(Platform):
             "fb_exchange_token": secret["access_token"],
         }
         url = f"{self.base}/{VERSION}/oauth/access_token"
-        with refusals(url), web_session() as session:
+        with refusals(url, *secret.values()), web_session() as session:
             answer = session.post(url, data=form, timeout=30)
             answer.raise_for_status()
             body = answer.json()

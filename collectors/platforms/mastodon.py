@@ -36,7 +36,7 @@ from collectors.tokens.oauth import (
     refusals,
     web_session,
 )
-from collectors.tokens.store import Token, new_token
+from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.config import Source
 from likewise.errors import ConfigError
 
@@ -221,6 +221,11 @@ class Mastodon(Platform):
 
     # -- logins -------------------------------------------------------------------------------
 
+    grants = (
+        "The permission itself goes further: it shows what you see when you are logged in, posts "
+        "for followers and direct messages among it. It cannot post, follow or change anything."
+    )
+
     def login(self, answers: Mapping[str, str], redirect_uri: str) -> Flow:
         """Register an application at the server, then the code flow with PKCE."""
         client_id, client_secret = self._register(redirect_uri)
@@ -240,18 +245,38 @@ class Mastodon(Platform):
         return new_token(self.name, self.host, secret, app=client_id, purpose="application")
 
     def _register(self, redirect_uri: str) -> tuple[str, str]:
+        """The application of this address: the one that was registered before, else a new one."""
+        store = TokenStore()
+        kind = (self.name, self.host, redirect_uri, SCOPES)
         url = f"{self.base}/api/v1/apps"
         form = {"client_name": "likewise", "redirect_uris": redirect_uri, "scopes": SCOPES}
-        with refusals(url), web_session() as session:
+        with refusals(url), store.alone(f"application {self.base}"):
+            known = store.application(*kind)
+            if known is not None and self._still_known(*known):
+                return known
+            with web_session() as session:
+                answer = session.post(url, data=form, timeout=30)
+                answer.raise_for_status()
+                body = answer.json()
+            client = (str(body["client_id"]), str(body["client_secret"]))
+            store.keep_application(*kind, client)
+            return client
+
+    def _still_known(self, client_id: str, client_secret: str) -> bool:
+        """Whether the server knows the application: servers forget those that are not used.
+
+        Asked by taking back a token that never was, which changes nothing (RFC 7009 section 2.2).
+        """
+        url = f"{self.base}/oauth/revoke"
+        form = {"client_id": client_id, "client_secret": client_secret, "token": "none"}
+        with web_session() as session:
             answer = session.post(url, data=form, timeout=30)
-            answer.raise_for_status()
-            body = answer.json()
-            return str(body["client_id"]), str(body["client_secret"])
+        return answer.status_code not in {401, 403} and "invalid_client" not in answer.text
 
     def _whose(self, secret: Mapping[str, str]) -> Token:
         url = f"{self.base}/api/v1/accounts/verify_credentials"
         bearer = {"Authorization": f"Bearer {secret['access_token']}"}
-        with refusals(url), web_session() as session:
+        with refusals(url, *secret.values()), web_session() as session:
             answer = session.get(url, headers=bearer, timeout=30)
             answer.raise_for_status()
             user = str(answer.json()["id"])
@@ -264,7 +289,7 @@ class Mastodon(Platform):
         form = {name: token.secret[name] for name in names}
         form["token"] = token.secret["access_token"]
         url = f"{self.base}/oauth/revoke"
-        with refusals(url), web_session() as session:
+        with refusals(url, *form.values()), web_session() as session:
             session.post(url, data=form, timeout=30).raise_for_status()
         return True
 

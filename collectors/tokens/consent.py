@@ -1,36 +1,36 @@
 """A small page on which friends give a token, see what it is for, and take it back.
 
 ``likewise auth invite`` serves it. It says what is read and for what, stores the consent with its
-time, and gives everyone an address of their own to withdraw. Consents (never secrets) stand in
-``consents.json`` beside the tokens; a withdrawn token is deleted here and revoked upstream.
+time, and gives everyone an address of their own to withdraw. Consents (never secrets) stand beside
+the tokens; a withdrawn token is deleted here and revoked upstream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import hashlib
 import html
-import json
 import secrets
+import time
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from collectors.tokens.consents import Consents, Invitation, withdraw
 from collectors.tokens.store import TokenStore
 from likewise.errors import CredentialsError
-from likewise.study import write_json
 
 if TYPE_CHECKING:
     from collectors.platforms.base import Platform
     from collectors.tokens.oauth import Flow
 
-__all__ = ["Consents", "Invitation", "application"]
+__all__ = ["Consents", "Invitation", "application", "withdraw"]
 
 MOST_PENDING = 500
+LIFE_S = 900
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{title}</title>
@@ -39,9 +39,9 @@ button,input{{font:inherit;padding:.4rem .8rem}}label{{display:block;margin:.6re
 <h1>{title}</h1>{body}</html>"""
 
 _ASK = """<p><b>{who}</b> asks for your help: {purpose}</p>
-<p>If you agree, this programme may <b>read</b> public posts and follower counts on
-{host} with your login. It can not post, follow, read messages or change anything.
-Your calls to {host} are shared with it, within the limits that {host} sets.</p>
+<p>If you agree, this programme reads public posts, the counts below them and the follower counts
+of their authors on {host} with your login, and nothing else. {grants}</p>
+<p>Your calls to {host} are shared with it, within the limits that {host} sets.</p>
 <p>You can take this back at any time; you get an address for that.</p>
 <form method="post" action="/agree">{fields}
 <label><input type="checkbox" name="agree" value="yes" required> I agree to this.</label>
@@ -53,77 +53,16 @@ _THANKS = """<p>Thank you. Your consent of {given_at} is stored.</p>
 _WITHDRAW = """<p>Your consent of {given_at} for {host}.</p>
 <form method="post"><button>Take it back and delete my token</button></form>"""
 
+_START = '<p><a href="/">To the start</a></p>'
+
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
-    """Who asks, and for what."""
+class _Pending:
+    """A login under way. Only the browser that started it knows ``secret``, in a cookie."""
 
-    who: str
-    purpose: str
-
-
-class Consents:
-    """``consents.json``: who agreed to what and when. Keys are stored as digests only."""
-
-    def __init__(self, store: TokenStore) -> None:
-        self.path: Path = store.path.with_name("consents.json")
-
-    def all(self) -> list[dict[str, str]]:
-        """Every consent, oldest first."""
-        with contextlib.suppress(FileNotFoundError):
-            found: list[dict[str, str]] = json.loads(self.path.read_text(encoding="utf-8"))
-            return found
-        return []
-
-    def add(self, token_id: str, host: str, invitation: Invitation) -> tuple[str, str]:
-        """Store a consent given now; returns the key that withdraws it, and the time."""
-        key = secrets.token_urlsafe(24)
-        given_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        entry = {
-            "token": token_id,
-            "host": host,
-            "asked_by": invitation.who,
-            "purpose": invitation.purpose,
-            "given_at": given_at,
-            "withdrawn_at": "",
-            "key": _digest(key),
-        }
-        write_json(self.path, [*self.all(), entry])
-        return key, given_at
-
-    def find(self, key: str) -> dict[str, str] | None:
-        """The consent that a key withdraws; None when there is none, or it was withdrawn."""
-        digest = _digest(key)
-        found = [c for c in self.all() if secrets.compare_digest(c["key"], digest)]
-        return found[0] if found and not found[0]["withdrawn_at"] else None
-
-    def withdraw(self, token_id: str) -> None:
-        """Note that the consents behind a token were taken back now."""
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        entries = self.all()
-        for entry in entries:
-            if entry["token"] == token_id and not entry["withdrawn_at"]:
-                entry["withdrawn_at"] = now
-        if entries:
-            write_json(self.path, entries)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def withdraw(platform: Platform, store: TokenStore, token_id: str) -> bool:
-    """Delete a token, note it, and revoke it upstream; False when upstream could not be told.
-
-    Raises:
-        CredentialsError: there is no such token.
-    """
-    token = store.remove(token_id)
-    Consents(store).withdraw(token_id)
-    try:
-        return platform.revoke(token)
-    except CredentialsError:
-        return False
+    flow: Flow
+    secret: str
+    ends: float
 
 
 def application(
@@ -132,10 +71,18 @@ def application(
     answers: dict[str, str],
     address: str,
     store: TokenStore,
+    *,
+    hosts: Collection[str] = (),
 ) -> web.Application:
-    """The consent page. ``answers`` are the operator's own (an application's key and secret)."""
+    """The consent page. ``answers`` are the operator's own (an application's key and secret).
+
+    ``address`` is where friends find it. Requests under other names than its own and ``hosts``
+    (host and port) are refused: another site's name may be made to point here.
+    """
+    public = urlsplit(address)
     page = _Pages(platform, invitation, answers, address.rstrip("/"), store)
-    app = web.Application(client_max_size=16 * 1024, middlewares=[_headers])
+    guard = _guard(f"{public.scheme}://{public.netloc}".lower(), {public.netloc.lower(), *hosts})
+    app = web.Application(client_max_size=16 * 1024, middlewares=[_headers, guard])
     app.add_routes(
         [
             web.get("/", page.ask),
@@ -148,20 +95,44 @@ def application(
     return app
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _guard(origin: str, hosts: set[str]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Refuse other names in ``Host``, and forms that were sent from elsewhere."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (
+            request.headers.getall("Host", []) != [request.host]
+            or request.host.lower() not in hosts
+        ):
+            return _shown("Not here", "<p>This page has another name.</p>", status=400)
+        if request.method == "POST" and request.headers.getall("Origin", []) != [origin]:
+            text = "<p>This form was not sent from this page: open it and try again.</p>"
+            return _shown("Please start again", text + _START, status=403)
+        return await handler(request)
+
+    return guard
+
+
 @web.middleware
-async def _headers(request: web.Request, handler: object) -> web.StreamResponse:
-    """No referrer (addresses hold keys), no frames, no scripts."""
-    response: web.StreamResponse = await handler(request)  # type: ignore[operator]
-    response.headers["Referrer-Policy"] = "no-referrer"
+async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No referrer to others (addresses hold keys), no frames, no scripts.
+
+    With ``no-referrer`` browsers would send ``Origin: null`` with this page's own forms.
+    """
+    response = await handler(request)
+    response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
     )
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 class _Pages:
-    """The handlers. A login in progress is known by a random cookie."""
+    """The handlers. A login under way is known by its state, and bound to a browser by a cookie."""
 
     def __init__(
         self,
@@ -177,7 +148,7 @@ class _Pages:
         self.redirect_uri = f"{address}/callback"
         self.secure = address.startswith("https://")
         self.store = store
-        self.pending: dict[str, Flow] = {}
+        self.pending: dict[str, _Pending] = {}
 
     def _asked(self) -> list[str]:
         """Names that every friend types, because the operator has not given them."""
@@ -190,9 +161,9 @@ class _Pages:
             f'type="{"password" if q.hidden else "text"}" autocomplete="off"></label>'
             for q in asked
         )
-        host = html.escape(self.platform.host)
         texts = {n: html.escape(getattr(self.invitation, n)) for n in ("who", "purpose")}
-        return _shown("An invitation", _ASK.format(fields=inputs, host=host, **texts))
+        texts |= {n: html.escape(getattr(self.platform, n)) for n in ("host", "grants")}
+        return _shown("An invitation", _ASK.format(fields=inputs, **texts))
 
     async def agree(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -207,22 +178,61 @@ class _Pages:
                 return await self._finish(flow, answers)
         except CredentialsError as error:
             return _shown("That did not work", f"<p>{html.escape(str(error))}</p>", status=400)
-        key = secrets.token_urlsafe(24)
-        while len(self.pending) >= MOST_PENDING:
-            self.pending.pop(next(iter(self.pending)))
-        self.pending[key] = flow
         response = web.Response(status=303, headers={"Location": address})
         response.set_cookie(
-            "login", key, httponly=True, samesite="Lax", max_age=900, secure=self.secure
+            self._cookie(flow.state),
+            self._remember(flow),
+            httponly=True,
+            samesite="Lax",
+            max_age=LIFE_S,
+            secure=self.secure,
         )
         return response
 
+    def _remember(self, flow: Flow) -> str:
+        """Wait for the answer to a login; returns what the browser has to show with it."""
+        now = time.monotonic()
+        for state in [state for state, one in self.pending.items() if one.ends < now]:
+            del self.pending[state]
+        while len(self.pending) >= MOST_PENDING:
+            self.pending.pop(next(iter(self.pending)))
+        secret = secrets.token_urlsafe(24)
+        self.pending[flow.state] = _Pending(flow, secret, now + LIFE_S)
+        return secret
+
+    def _cookie(self, state: str) -> str:
+        """Name of a login's cookie: several may be under way in one browser.
+
+        With ``__Host-`` no other site, not even a subdomain, can have set it.
+        """
+        return ("__Host-" if self.secure else "") + f"login-{state[:8]}"
+
+    def _taken(self, request: web.Request) -> tuple[str, Flow] | None:
+        """The login that an answer belongs to, once; None for what this browser did not start."""
+        for state, one in self.pending.items():
+            if request.query.getall(one.flow.state_name, []) != [state]:
+                continue
+            shown = request.cookies.get(self._cookie(state), "").encode()
+            if not secrets.compare_digest(shown, one.secret.encode()):
+                return None
+            del self.pending[state]
+            return (state, one.flow) if one.ends >= time.monotonic() else None
+        return None
+
     async def callback(self, request: web.Request) -> web.Response:
-        flow = self.pending.pop(request.cookies.get("login", ""), None)
-        if flow is None:
-            return _shown("Please start again", '<p><a href="/">To the start</a></p>', status=400)
+        taken = self._taken(request)
+        if taken is None:
+            return _shown("Please start again", _START, status=400)
+        state, flow = taken
+        response = await self._answered(request, flow)
+        response.del_cookie(self._cookie(state), secure=self.secure, httponly=True, samesite="Lax")
+        return response
+
+    async def _answered(self, request: web.Request, flow: Flow) -> web.Response:
         if "error" in request.query:
             return _shown("Nothing was stored", "<p>You did not agree; that is fine.</p>")
+        if any(len(request.query.getall(name)) > 1 for name in request.query):
+            return _shown("Please start again", _START, status=400)
         try:
             return await self._finish(flow, dict(request.query))
         except CredentialsError as error:
@@ -231,11 +241,8 @@ class _Pages:
     async def _finish(self, flow: Flow, answers: dict[str, str]) -> web.Response:
         token = await asyncio.to_thread(flow.token, answers)
         token = replace(token, purpose=self.invitation.purpose)
-        await asyncio.to_thread(self.store.put, token)
         consents = Consents(self.store)
-        key, given_at = await asyncio.to_thread(
-            consents.add, token.id, self.platform.host, self.invitation
-        )
+        key, given_at = await asyncio.to_thread(consents.give, token, self.invitation)
         return _shown("Thank you", _THANKS.format(key=key, given_at=given_at))
 
     async def ask_withdrawal(self, request: web.Request) -> web.Response:
@@ -249,10 +256,20 @@ class _Pages:
         found = await asyncio.to_thread(Consents(self.store).find, request.match_info["key"])
         if found is None:
             return _shown("Nothing to take back", "<p>No such consent.</p>", status=404)
+        told = False
         with contextlib.suppress(CredentialsError):
-            await asyncio.to_thread(withdraw, self.platform, self.store, found["token"])
+            told = await asyncio.to_thread(withdraw, self.platform, self.store, found["token"])
         await asyncio.to_thread(Consents(self.store).withdraw, found["token"])
-        return _shown("Taken back", "<p>Your token is deleted. Thank you for your help.</p>")
+        return _shown("Taken back", f"<p>Your token is deleted here.</p><p>{self._left(told)}</p>")
+
+    def _left(self, told: bool) -> str:
+        host = html.escape(self.platform.host)
+        if told:
+            return f"{host} was told and takes it no more. Thank you for your help."
+        usual = (
+            f"{self.platform.host} could not be told: end the permission in your settings there."
+        )
+        return html.escape(self.platform.left_to_do or usual)
 
 
 def _shown(title: str, body: str, *, status: int = 200) -> web.Response:

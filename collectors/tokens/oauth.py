@@ -7,23 +7,18 @@ its adapter. No secret is put into an address, a message or a log.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from collectors.tokens.store import Token
-from likewise import __version__
+from collectors.tokens.web import TIMEOUT_S, check_encrypted, patient, refusals, web_session
 from likewise.errors import CredentialsError
-
-if TYPE_CHECKING:
-    import requests
 
 __all__ = [
     "OOB",
@@ -34,13 +29,15 @@ __all__ = [
     "PasswordFlow",
     "Question",
     "answers_of",
+    "check_encrypted",
+    "check_scope",
+    "check_state",
     "client_credentials",
+    "refusals",
     "web_session",
 ]
 
 OOB = "urn:ietf:wg:oauth:2.0:oob"
-TIMEOUT_S = 30.0
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,16 @@ class Question:
 
 
 class Flow(ABC):
-    """One person's way to a token."""
+    """One person's way to a token.
+
+    Attributes:
+        state: what the platform has to send back, so that an answer cannot belong to another
+            login; empty before ``address`` and where there is nothing to visit.
+        state_name: name of that parameter.
+    """
+
+    state: str = ""
+    state_name: ClassVar[str] = "state"
 
     @abstractmethod
     def address(self, redirect_uri: str) -> str | None:
@@ -83,34 +89,47 @@ class CodeFlow(Flow):
     scope: str
     finish: Finish
     pkce: str | None = "S256"
+    state: str = ""
     _session: Any = None
-    _state: str = ""
+    _pasted: bool = False
 
     def address(self, redirect_uri: str) -> str:
         from requests_oauthlib import OAuth2Session
 
-        self._session = OAuth2Session(
-            self.client_id, scope=self.scope.split(), redirect_uri=redirect_uri, pkce=self.pkce
+        self._session = patient(
+            OAuth2Session(
+                self.client_id, scope=self.scope.split(), redirect_uri=redirect_uri, pkce=self.pkce
+            )
         )
-        self._session.headers["User-Agent"] = f"likewise/{__version__}"
-        with _loopback_allowed(self.authorize_url):
-            address, self._state = self._session.authorization_url(self.authorize_url)
+        self._pasted = redirect_uri == OOB
+        with refusals(self.authorize_url):
+            address, self.state = self._session.authorization_url(self.authorize_url)
         return str(address)
 
     def token(self, answers: Mapping[str, str]) -> Token:
-        if "state" in answers and not secrets.compare_digest(answers["state"], self._state):
-            raise CredentialsError("the answer belongs to another login", hint="start again")
-        with refusals(self.token_url), _loopback_allowed(self.token_url):
-            got = self._session.fetch_token(
+        # A code that a person copies from the platform's own page comes without the state.
+        if not (self._pasted and "state" not in answers):
+            check_state(answers.get("state", ""), self.state)
+        with refusals(self.token_url, self.client_secret, *answers.values()):
+            got = self._fetch(answers.get("code"))
+            check_scope(got.get("scope"), self.scope, self.token_url)
+        found = {n: str(got[n]) for n in ("access_token", "refresh_token") if got.get(n)}
+        client = {"client_id": self.client_id, "client_secret": self.client_secret}
+        return self.finish({**found, **client})
+
+    def _fetch(self, code: str | None) -> Mapping[str, Any]:
+        try:
+            got: Mapping[str, Any] = self._session.fetch_token(
                 self.token_url,
-                code=answers.get("code"),
+                code=code,
                 client_secret=self.client_secret,
                 include_client_id=True,
                 timeout=TIMEOUT_S,
             )
-        found = {n: str(got[n]) for n in ("access_token", "refresh_token") if got.get(n)}
-        client = {"client_id": self.client_id, "client_secret": self.client_secret}
-        return self.finish({**found, **client})
+        except Warning as other_scope:
+            # oauthlib raises a warning when the scope is not word for word the one asked for.
+            got = getattr(other_scope, "token", {})
+        return got
 
 
 @dataclass(slots=True)
@@ -123,23 +142,29 @@ class OAuth1Flow(Flow):
     key: str
     secret: str
     finish: Finish
+    state: str = ""
+    state_name: ClassVar[str] = "oauth_token"
     _session: Any = None
+    _pasted: bool = False
 
     def address(self, redirect_uri: str) -> str:
         from requests_oauthlib import OAuth1Session
 
-        back = "oob" if redirect_uri == OOB else redirect_uri
-        self._session = OAuth1Session(self.key, client_secret=self.secret, callback_uri=back)
-        with refusals(self.request_url):
-            self._session.fetch_request_token(self.request_url, timeout=TIMEOUT_S)
+        self._pasted = redirect_uri == OOB
+        back = "oob" if self._pasted else redirect_uri
+        self._session = patient(
+            OAuth1Session(self.key, client_secret=self.secret, callback_uri=back)
+        )
+        with refusals(self.request_url, self.secret):
+            got = self._session.fetch_request_token(self.request_url, timeout=TIMEOUT_S)
+            self.state = str(got["oauth_token"])
         return str(self._session.authorization_url(self.authorize_url))
 
     def token(self, answers: Mapping[str, str]) -> Token:
-        expected = str(self._session._client.client.resource_owner_key)
-        if "oauth_token" in answers and answers["oauth_token"] != expected:
-            raise CredentialsError("the answer belongs to another login", hint="start again")
+        if not (self._pasted and "oauth_token" not in answers):
+            check_state(answers.get("oauth_token", ""), self.state)
         verifier = answers.get("oauth_verifier") or answers.get("code") or ""
-        with refusals(self.access_url):
+        with refusals(self.access_url, self.secret, *answers.values()):
             got = self._session.fetch_access_token(
                 self.access_url, verifier=verifier, timeout=TIMEOUT_S
             )
@@ -169,61 +194,44 @@ def client_credentials(
         "client_secret": client_secret,
         "scope": scope,
     }
-    with refusals(token_url), web_session() as session:
+    with refusals(token_url, client_secret), web_session() as session:
         answer = session.post(token_url, data=data, timeout=TIMEOUT_S)
         answer.raise_for_status()
-        return {"access_token": str(answer.json()["access_token"])}
+        body = answer.json()
+        check_scope(body.get("scope"), scope, token_url)
+        return {"access_token": str(body["access_token"])}
 
 
-def web_session() -> requests.Session:
-    """A session with a truthful User-Agent."""
-    import requests
+def check_state(given: str, expected: str) -> None:
+    """Refuse an answer that does not carry the state of this login.
 
-    session = requests.Session()
-    session.headers["User-Agent"] = f"likewise/{__version__}"
-    return session
-
-
-@contextlib.contextmanager
-def refusals(url: str) -> Iterator[None]:
-    """Turn every failure of a login into a CredentialsError that holds no secret.
-
-    The library's own messages repeat forms and bodies; they are left out, with their traceback.
+    Raises:
+        CredentialsError: it is missing, or another one.
     """
-    import requests
-    from oauthlib.oauth2 import OAuth2Error
-    from requests_oauthlib.oauth1_session import TokenMissing, TokenRequestDenied
+    same = secrets.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+    if not (expected and same):
+        raise CredentialsError("the answer belongs to another login", hint="start again")
 
-    parts = urlsplit(url)
-    where = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    why: str
-    try:
-        yield
+
+def check_scope(granted: object, asked: str, url: str) -> None:
+    """Accept a grant that covers what was asked for: ``read`` holds ``read:statuses``.
+
+    A server that names no scope granted the one asked for (RFC 6749 section 5.1).
+
+    Raises:
+        CredentialsError: something is missing from the grant.
+    """
+    if granted is None:
         return
-    except OAuth2Error as error:
-        why = str(error.error)
-    except requests.HTTPError as error:
-        why = "no answer" if error.response is None else f"HTTP {error.response.status_code}"
-    except (TokenRequestDenied, TokenMissing):
-        why = "the token request was denied"
-    except (requests.RequestException, ValueError, KeyError) as error:
-        why = type(error).__name__
-    raise CredentialsError(f"{where} gave no token: {why}", hint="check the login and try again")
-
-
-@contextlib.contextmanager
-def _loopback_allowed(url: str) -> Iterator[None]:
-    """oauthlib refuses plain http; a server on this machine may be spoken to without TLS."""
-    name = "OAUTHLIB_INSECURE_TRANSPORT"
-    before = os.environ.get(name)
-    if urlsplit(url).hostname in _LOOPBACK:
-        os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
+    words = granted if isinstance(granted, list) else str(granted).replace(",", " ").split()
+    have = {str(word) for word in words}
+    missing = [one for one in asked.split() if not {one, one.partition(":")[0]} & have]
+    if missing:
+        raise CredentialsError(
+            f"{urlsplit(url).netloc} granted {' '.join(sorted(have)) or 'nothing'!r}, "
+            f"which does not cover {' '.join(missing)}",
+            hint="log in again and agree to all that is asked, or ask the server's operators",
+        )
 
 
 # -- the way back -----------------------------------------------------------------------------

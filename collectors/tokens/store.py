@@ -1,23 +1,34 @@
-"""Tokens that people gave: the user's configuration folder, mode 0600, and the environment.
+"""Tokens that people gave: a database in the user's configuration folder, and the environment.
 
-A token's secret never appears in ``repr``, in errors or in logs.
+Many processes may read and change it at once: every change is one transaction of SQLite. The file
+has mode 0600 and deleted secrets are overwritten. A token's secret never appears in ``repr``, in
+errors or in logs.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import os
+import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from collectors.tokens.database import open_database
 from likewise.errors import CredentialsError
 
 __all__ = ["Token", "TokenStore", "config_home", "from_environment", "new_token"]
+
+_COLUMNS = ("id", "platform", "host", "user", "app", "purpose", "given_at", "expires_at")
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, secret FROM tokens"  # noqa: S608 - names of our own
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,7 @@ class Token:
 
     def shown(self) -> dict[str, Any]:
         """What may be printed."""
-        names = ("id", "platform", "host", "user", "app", "purpose", "given_at", "expires_at")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _COLUMNS}
 
 
 def config_home() -> Path:
@@ -78,72 +88,170 @@ def from_environment(platform: str, host: str, names: Mapping[str, str]) -> Toke
 
 
 class TokenStore:
-    """``tokens.json`` in the configuration folder; every change replaces the file at once."""
+    """``tokens.sqlite`` in the configuration folder: tokens, consents, registered applications.
+
+    Raises (every method):
+        CredentialsError: the file is damaged, is busy for a minute, or others may read it.
+    """
 
     def __init__(self, home: Path | None = None) -> None:
-        self.path = (home or config_home()) / "tokens.json"
+        self.home = home or config_home()
+        self.path = self.home / "tokens.sqlite"
+
+    # -- tokens -----------------------------------------------------------------------------
 
     def all(self) -> list[Token]:
-        """Every stored token.
-
-        Raises:
-            CredentialsError: the file is damaged, or others may read it.
-        """
-        try:
-            mode = self.path.stat().st_mode & 0o777
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        if mode & 0o077:
-            raise CredentialsError(
-                f"{self.path} may be read by other users (mode {mode:03o})",
-                hint=f"chmod 600 {self.path}",
-            )
-        try:
-            return [Token(**entry) for entry in json.loads(text)["tokens"]]
-        except (ValueError, TypeError, KeyError):
-            raise CredentialsError(
-                f"{self.path} is damaged", hint="delete it and add the tokens again"
-            ) from None
+        """Every stored token, oldest first."""
+        with open_database(self.path, make=False) as db:
+            if db is None:
+                return []
+            return [_token(row) for row in db.execute(f"{_SELECT} ORDER BY rowid")]
 
     def of(self, platform: str, host: str) -> list[Token]:
         """Tokens for one host of a platform."""
         return [t for t in self.all() if t.platform == platform and t.host == host]
 
+    def find(self, token_id: str) -> Token | None:
+        """The stored token of that id."""
+        return next((token for token in self.all() if token.id == token_id), None)
+
     def put(self, token: Token) -> None:
         """Add a token, or replace the one with the same id."""
-        self._write([*(t for t in self.all() if t.id != token.id), token])
+        with self.change() as db:
+            put(db, token)
 
     def update(self, token: Token, secret: Mapping[str, str], expires_at: float | None) -> Token:
         """Keep a renewed secret. A token that was withdrawn in the meantime stays withdrawn."""
-        renewed = replace(token, secret=dict(secret), expires_at=expires_at)
-        tokens = self.all()
-        if any(t.id == token.id for t in tokens):
-            self._write([renewed if t.id == token.id else t for t in tokens])
-        return renewed
+        with self.change() as db:
+            db.execute(
+                "UPDATE tokens SET secret = ?, expires_at = ? WHERE id = ?",
+                (json.dumps(dict(secret)), expires_at, token.id),
+            )
+        return replace(token, secret=dict(secret), expires_at=expires_at)
 
     def remove(self, token_id: str) -> Token:
-        """Forget a token.
+        """Forget a token, and note its consents as withdrawn; that it was there is remembered.
 
         Raises:
             CredentialsError: there is no token of that id.
         """
-        tokens = self.all()
-        for token in tokens:
-            if token.id == token_id:
-                self._write([t for t in tokens if t is not token])
-                return token
-        raise CredentialsError(
-            f"there is no token {token_id!r}", hint="likewise auth list shows them"
-        )
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        with self.change() as db:
+            row = db.execute(f"{_SELECT} WHERE id = ?", (token_id,)).fetchone()
+            db.execute("DELETE FROM tokens WHERE id = ?", (token_id,))
+            if row is not None:
+                db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?)", (token_id,))
+            db.execute(
+                "UPDATE consents SET withdrawn_at = ? WHERE token = ? AND withdrawn_at = ''",
+                (now, token_id),
+            )
+        if row is None:
+            raise CredentialsError(
+                f"there is no token {token_id!r}", hint="likewise auth list shows them"
+            )
+        return _token(row)
 
-    def _write(self, tokens: list[Token]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        staged = self.path.with_name(f".tokens.{uuid.uuid4().hex[:8]}")
-        entries = [{**t.shown(), "secret": dict(t.secret)} for t in tokens]
-        handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"tokens": entries}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, self.path)
+    def withdrawn(self, token_id: str) -> bool:
+        """Whether a token was taken back: it must not be renewed."""
+        with open_database(self.path, make=False) as db:
+            if db is None:
+                return False
+            known = db.execute("SELECT 1 FROM withdrawn WHERE id = ?", (token_id,))
+            return known.fetchone() is not None
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it, or nothing when the block raises."""
+        with open_database(self.path) as db:
+            assert db is not None
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+
+    # -- what only one process may do at a time ---------------------------------------------
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Wait until nobody else, in any process or thread, is inside ``alone(name)``."""
+        with self._lock_file(name).open("a", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def renewing(self, token_id: str) -> AsyncIterator[Token | None]:
+        """The stored token, while no other process renews it.
+
+        A refresh token is good once: whoever comes second finds here what the first was given.
+        The lock dies with its process.
+        """
+        path = await asyncio.to_thread(self._lock_file, f"renewal-{token_id}")
+        handle = await asyncio.to_thread(path.open, "a", encoding="utf-8")
+        try:
+            # Another process holds it: there is no event to wait for.
+            while not _locked(handle.fileno()):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+            yield await asyncio.to_thread(self.find, token_id)
+        finally:
+            handle.close()
+
+    def _lock_file(self, name: str) -> Path:
+        folder = self.home / "locks"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+    # -- applications -----------------------------------------------------------------------
+
+    def application(
+        self, platform: str, host: str, redirect_uri: str, scopes: str
+    ) -> tuple[str, str] | None:
+        """Client id and secret of the application that was registered for this; None if none."""
+        with open_database(self.path, make=False) as db:
+            if db is None:
+                return None
+            row = db.execute(
+                "SELECT client_id, client_secret FROM applications WHERE platform = ? "
+                "AND host = ? AND redirect_uri = ? AND scopes = ?",
+                (platform, host, redirect_uri, scopes),
+            ).fetchone()
+            return None if row is None else (row[0], row[1])
+
+    def keep_application(
+        self, platform: str, host: str, redirect_uri: str, scopes: str, client: tuple[str, str]
+    ) -> None:
+        """Remember a registered application."""
+        with self.change() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO applications VALUES (?, ?, ?, ?, ?, ?)",
+                (platform, host, redirect_uri, scopes, *client),
+            )
+
+    def forget_application(self, client_id: str) -> None:
+        """A server does not know this application any more."""
+        with self.change() as db:
+            db.execute("DELETE FROM applications WHERE client_id = ?", (client_id,))
+
+
+def put(db: sqlite3.Connection, token: Token) -> None:
+    """Add or replace a token within a transaction."""
+    row = (*token.shown().values(), json.dumps(dict(token.secret)))
+    db.execute("DELETE FROM withdrawn WHERE id = ?", (token.id,))
+    db.execute(
+        "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+        "platform = excluded.platform, host = excluded.host, user = excluded.user, "
+        "app = excluded.app, purpose = excluded.purpose, given_at = excluded.given_at, "
+        "expires_at = excluded.expires_at, secret = excluded.secret",
+        row,
+    )
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    *about, secret = row
+    return Token(**dict(zip(_COLUMNS, about, strict=True)), secret=json.loads(secret))
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -40,7 +40,10 @@ def add(
     purpose: str,
     as_json: bool,
 ) -> None:
-    """Log in at a platform and keep the token in the configuration folder (mode 0600)."""
+    """Log in at a platform and keep the token in the configuration folder (mode 0600).
+
+    A server that is busy (429, 502, 503) is waited for; a redirect is not followed.
+    """
     from dataclasses import replace
 
     from collectors.tokens.store import TokenStore
@@ -58,7 +61,7 @@ def add(
 @json_option
 def show(as_json: bool) -> None:
     """Show every token without its secret, and every consent."""
-    from collectors.tokens.consent import Consents
+    from collectors.tokens.consents import Consents
     from collectors.tokens.store import TokenStore
 
     store = TokenStore()
@@ -82,7 +85,7 @@ def show(as_json: bool) -> None:
 @json_option
 def withdraw(token_id: str, as_json: bool) -> None:
     """Delete a token here and revoke it at its platform."""
-    from collectors.tokens.consent import withdraw as take_back
+    from collectors.tokens.consents import withdraw as take_back
     from collectors.tokens.store import TokenStore
 
     store = TokenStore()
@@ -92,8 +95,10 @@ def withdraw(token_id: str, as_json: bool) -> None:
     host = found[0].host
     adapter = _adapter(found[0].platform, host if not _loopback(host) else f"http://{host}")
     told = take_back(adapter, store, token_id)
-    at = "and revoked there" if told else f"but {host} could not be told: revoke it there too"
-    result = {"withdrawn": token_id, "revoked": told}
+    usual = f"{host} could not be told: end the permission in your settings there"
+    left = "" if told else adapter.left_to_do or usual
+    at = f"and revoked at {host}" if told else f"here. {left}"
+    result = {"withdrawn": token_id, "revoked": told, "left_to_do": left}
     emit(result, as_json=as_json, text=f"token {token_id} is deleted {at}")
 
 
@@ -124,13 +129,17 @@ def invite(
     own = {"api_key", "api_secret", "app_id", "app_secret"}
     answers = _ask(adapter, [q.name for q in adapter.questions if q.name in own])
     public = address or f"http://{bind}:{port}"
-    page = application(adapter, Invitation(who, purpose), answers, public, TokenStore())
+    own_names = {f"{bind}:{port}", f"localhost:{port}"} if _loopback(bind) else {f"{bind}:{port}"}
+    page = application(
+        adapter, Invitation(who, purpose), answers, public, TokenStore(), hosts=own_names
+    )
     click.echo(f"the invitation stands at {public} (Ctrl-C ends it)", err=True)
     web.run_app(page, host=bind, port=port, access_log=None, print=None)
 
 
 def _adapter(name: str, host: str | None) -> Platform:
     from collectors import platforms
+    from collectors.tokens.web import check_encrypted
     from likewise.config import Source
     from likewise.errors import UsageError
 
@@ -138,11 +147,18 @@ def _adapter(name: str, host: str | None) -> Platform:
     given = host or cls.usual_host
     if not given:
         raise UsageError(f"{name} has many servers: which one?", hint="add --host URL")
-    return cls(Source(platform=name, host=given))
+    adapter = cls(Source(platform=name, host=given))
+    if not adapter.offline:
+        check_encrypted(adapter.base)
+    return adapter
 
 
 def _loopback(host: str) -> bool:
-    return host.partition(":")[0] in {"127.0.0.1", "localhost"}
+    from urllib.parse import urlsplit
+
+    from collectors.tokens.web import is_loopback
+
+    return is_loopback(urlsplit(f"//{host}").hostname)
 
 
 def _ask(adapter: Platform, names: list[str]) -> dict[str, str]:

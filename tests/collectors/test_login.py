@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from aiohttp import web
 from click.testing import CliRunner
+from serving import free_port, served
 
 from collectors import platforms
 from collectors.platforms.base import Platform
@@ -40,6 +36,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 def mastodon(url: str) -> Platform:
     return platforms.get("mastodon")(Source(platform="mastodon", host=url))
+
+
+def browser(url: str) -> requests.Session:
+    """A browser that has this page open: it sends the page's origin with every form."""
+    session = requests.Session()
+    session.headers["Origin"] = url
+    return session
 
 
 def agree(address: str, *, answer: str = "yes") -> requests.Response:
@@ -111,41 +114,18 @@ def test_app_token_and_revocation(sandbox: Sandbox, tmp_path: Path) -> None:
 def invited(sandbox: Sandbox, tmp_path: Path) -> Iterator[tuple[str, TokenStore]]:
     """A consent page on loopback, and the store behind it."""
     store = TokenStore(tmp_path / "config")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
     invitation = Invitation("Ada <script>", "a study of pictures")
-    made: dict[str, Any] = {}
-
-    async def start() -> None:
-        port = made["port"] = _free_port()
-        url = made["url"] = f"http://127.0.0.1:{port}"
-        page = application(mastodon(sandbox.url), invitation, {}, url, store)
-        made["runner"] = web.AppRunner(page, access_log=None)
-        await made["runner"].setup()
-        await web.TCPSite(made["runner"], "127.0.0.1", port).start()
-
-    asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-    yield made["url"], store
-    asyncio.run_coroutine_threadsafe(made["runner"].cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    port = free_port()
+    page = application(mastodon(sandbox.url), invitation, {}, f"http://127.0.0.1:{port}", store)
+    with served(page, port) as url:
+        yield url, store
 
 
 def test_a_friend_agrees_and_takes_it_back(
     invited: tuple[str, TokenStore], sandbox: Sandbox
 ) -> None:
     url, store = invited
-    friend = requests.Session()
+    friend = browser(url)
     asked = friend.get(url, timeout=10).text
     assert "a study of pictures" in asked
     assert "<script>" not in asked
@@ -192,7 +172,7 @@ def test_the_token_file_is_private_and_replaced_at_once(tmp_path: Path) -> None:
     store.remove(first.id)
     store.update(renewed, {"access_token": "late"}, None)
     assert store.of("mastodon", "h.example") == [], "a withdrawn token does not come back"
-    assert [p.name for p in store.path.parent.iterdir()] == ["tokens.json"]
+    assert [p.name for p in store.path.parent.iterdir()] == ["tokens.sqlite"]
 
 
 def test_a_readable_or_damaged_token_file_is_refused(tmp_path: Path) -> None:
@@ -267,7 +247,7 @@ def test_no_secret_is_ever_written(sandbox: Sandbox, tmp_path: Path) -> None:
     written += b"".join(_plain(p) for p in files)
     assert SECRET.encode() not in written
     assert good.encode() not in written
-    assert json.loads((home / "tokens.json").read_text())["tokens"]
+    assert store.all()
 
 
 def _plain(path: Path) -> bytes:

@@ -141,7 +141,7 @@ async def test_a_token_that_stays_expired_is_retired_not_renewed_for_ever() -> N
         client = Client(session, pool, asyncio.Semaphore(4), limits=QUICK)
         with pytest.raises(CredentialsError, match="a: expired"):
             await asyncio.wait_for(client.call(Request("/")), 10)
-    assert pool.retired == {"a": "expired"}
+    assert pool.retired == {"a": "expired: ExpiredToken"}
 
 
 async def test_no_token_goes_over_an_unencrypted_line() -> None:
