@@ -1,7 +1,7 @@
 """Paper 2's experiment: an ImageNet network's own labels read as everyday categories.
 
 A picture is right at top-1 when the class that the network says counts as the picture's category,
-and right at top-5 when one of its five most probable classes does (Jeong and Cho 2017, section 3.1).
+and right at top-5 when one of its five most probable classes does (Jeong and Cho 2017, 3.1).
 Categories without any class are always wrong; totals are given with and without them.
 """
 
