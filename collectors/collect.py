@@ -11,8 +11,9 @@ from pathlib import Path
 
 from collectors import platforms as registry
 from collectors.budgets.pool import Pool, name_of
-from collectors.crawling.client import CallError, Client, Limits, open_session
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl, partial
+from collectors.crawling.failures import CallError
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import micros, publish, since_of
@@ -67,11 +68,22 @@ def collect_from(
         failures, stopped = asyncio.run(crawl)
         journal.flush()
         manifest = publish(opened, journal, adapters, start)
-    if stopped:
-        raise stopped[0]
-    if failures:
-        raise partial(failures)
+    if stopped or failures:
+        raise _outcome(stopped, failures)
     return manifest
+
+
+def _outcome(stopped: list[LikewiseError], failures: list[tuple[str, str]]) -> LikewiseError:
+    """One error for all that went wrong; what is not partial (a login, say) goes before."""
+    for error in stopped:
+        if not isinstance(error, CallError):
+            return error
+    if len(stopped) == 1 and not failures:
+        return stopped[0]
+    down = [
+        failure for error in stopped if isinstance(error, CallError) for failure in error.failures
+    ]
+    return partial([*down, *failures])
 
 
 def open_platforms(study: Study) -> list[Platform]:
@@ -195,7 +207,9 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _has_work(journal: Journal, platform: Platform, since: int | None) -> bool:
     """False when everything planned is done and nothing new is asked for."""
     where = (platform.name, platform.host)
-    waiting = await journal.run(journal.unfinished, *where)
+    opened = await journal.run(journal.chains.unfinished, *where)
+    waiting = any(map(platform.follows, opened))
+    waiting |= await journal.run(journal.authors.unfinished, *where)
     planned = await journal.run(journal.chains.planned, *where)
     extend = bool(await journal.run(journal.meta, "extend"))
     if platform.most_likes_calls:
@@ -214,16 +228,14 @@ def _chains(platform: Platform, since: int | None) -> list[Chain]:
 
 async def ask_server(client: Client) -> None:
     """Let the adapter learn what the server is; old servers have no page that tells."""
-    probe = client.platform.probe()
-    if probe is None:
-        return
-    try:
-        answer = await client.call(probe)
-    except CallError as error:
-        if not error.reason.startswith("http_404"):
-            raise
-        answer = Answer(404, {})
-    client.platform.learn(answer)
+    while (probe := client.platform.probe()) is not None:
+        try:
+            answer = await client.call(probe)
+        except CallError as error:
+            if not error.reason.startswith("http_404"):
+                raise
+            answer = Answer(404, {})
+        client.platform.learn(answer)
 
 
 async def _learn(client: Client) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from collectors.crawling.client import CallError, Client
+from collectors.crawling.client import Client
 from collectors.crawling.crawl import bounded
+from collectors.crawling.failures import CallError
 from collectors.crawling.likes import ask_likes
 from collectors.crawling.manners import OPTED_OUT
 from collectors.platforms.base import Answer, Outcome, Page, Platform
@@ -118,7 +119,7 @@ class Again:
         try:
             answer = await self.client.call(self.platform.counts(ids))
         except CallError as error:
-            self.failures.append((f"{self.platform.host} {len(ids)} posts", error.reason))
+            self.failures.append((f"{self.platform.host} {len(ids)} posts", error.told))
             return []
         found = read(self.platform, ids, answer, self.client.verdict(answer).outcome)
         self.vanished |= dict.fromkeys(found.gone, DELETED)

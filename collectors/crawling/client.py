@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from collectors.budgets.pool import Lease, Pool
+from collectors.crawling.failures import CallError, detail_of, problem_of
 from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
 from collectors.platforms.fields import plain
 from collectors.tokens.sentences import quiet, said
@@ -34,14 +36,6 @@ LONGEST_BLOCK_S = 2 * 86400.0
 """Platforms count by the day at most; a reset later than this is a mistake (milliseconds, say)."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class CallError(LikewiseError):
-    """A call failed for good. ``reason`` is the name under which it is counted."""
-
-    def __init__(self, reason: str, what: str) -> None:
-        super().__init__(f"{what}: {reason}")
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +114,7 @@ class Client:
         if verdict.outcome in {Outcome.OK, Outcome.GONE}:
             return answer
         self.counters[verdict.reason] += 1
-        raise CallError(verdict.reason, request.path)
+        raise CallError(verdict.reason, request.path, detail=detail_of(answer))
 
     async def call(self, request: Request) -> Answer:
         """The answer to a request, OK or GONE.
@@ -151,7 +145,7 @@ class Client:
             failures += 1
             if verdict.outcome is not Outcome.RETRY or failures >= self.limits.attempts:
                 self.breaker.note(verdict.reason)
-                raise self._failed(request, verdict, self._in_its_words(verdict, answer, None))
+                raise self._failed(request, answer, verdict)
             await asyncio.sleep(self._pause(failures, verdict))
 
     @staticmethod
@@ -161,14 +155,15 @@ class Client:
         sentence = quiet(said(answer.body, answer.text), *secrets)
         return f"{verdict.reason}: {sentence}" if sentence else verdict.reason
 
-    def _failed(self, request: Request, verdict: Verdict, why: str) -> LikewiseError:
+    def _failed(self, request: Request, answer: Answer, verdict: Verdict) -> LikewiseError:
+        why = self._in_its_words(verdict, answer, None)
         what = f"{self.platform.host} {request.path}"
         if verdict.outcome is Outcome.TOKEN:
             return CredentialsError(
                 f"{what}: a token is needed ({why})",
                 hint=f"likewise auth add {self.platform.name} --host {self.platform.base}",
             )
-        return CallError(verdict.reason, what)
+        return CallError(verdict.reason, what, detail=detail_of(answer))
 
     def _throttled(self, lease: Lease, verdict: Verdict) -> None:
         now = self.pool.clock()
@@ -204,6 +199,8 @@ class Client:
         finally:
             self.slots.release()
         answer.received = self.pool.clock()
+        if answer.repaired is not None:
+            self.counters[f"odd:{answer.repaired}"] += 1
         answer.skew = self.pool.compare_clocks(answer.headers, lease, answer.received)
         if answer.skew:
             self.counters["clocks_differ"] = 1
@@ -231,7 +228,9 @@ class Client:
     def verdict(self, answer: Answer) -> Verdict:
         """What an answer means; without any answer there is something to try again."""
         if answer.status == 0:
-            return Verdict(Outcome.RETRY, answer.problem or "no_answer")
+            # A certificate does not become good by asking again.
+            outcome = Outcome.REFUSED if answer.problem == "tls" else Outcome.RETRY
+            return Verdict(outcome, answer.problem or "no_answer")
         return self.platform.judge(answer)
 
     async def _send(self, request: Request, token: Token | None) -> Answer:
@@ -254,14 +253,9 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 return await read_answer(response, self.platform.decode)
-        except TimeoutError:
-            return Answer(0, {}, problem="timeout")
-        except (aiohttp.ClientPayloadError, aiohttp.ContentTypeError):
-            return Answer(0, {}, problem="truncated")
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            return Answer(0, {}, problem="connection")
-        except (aiohttp.ClientError, ValueError):
-            return Answer(0, {}, problem="protocol")
+        except (TimeoutError, aiohttp.ClientError, ssl.SSLError, ValueError) as error:
+            problem, detail = problem_of(error)
+            return Answer(0, {}, problem=problem, detail=detail)
 
     # -- tokens ---------------------------------------------------------------------------
 
@@ -343,6 +337,9 @@ async def read_answer(
 ) -> Answer:
     """Status, headers and decoded body of a response, or the name of what is wrong with it."""
     headers = {name.lower(): value for name, value in response.headers.items()}
+    # A list may be spread over several lines (RFC 9110, section 5.3); Link is the one read here.
+    if "link" in headers:
+        headers["link"] = ", ".join(response.headers.getall("Link"))
     chunks, size = [], 0
     async for chunk in response.content.iter_chunked(1 << 16):
         chunks.append(chunk)

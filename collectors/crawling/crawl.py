@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collectors.crawling import manners, raw
-from collectors.crawling.client import CallError, Client
+from collectors.crawling.client import Client
+from collectors.crawling.failures import CallError
 from collectors.crawling.journal import Journal, Progress, StoredChain
 from collectors.crawling.likes import ask_likes
 from collectors.platforms.base import Outcome, Page
@@ -66,6 +68,7 @@ class Crawl:
         """
         self._kept = await self.journal.run(self.journal.posts.count_kept, *self.where)
         chains = await self.journal.run(self.journal.chains.reopen, *self.where)
+        chains = [at for at in chains if self.platform.follows(at.chain)]
         async with asyncio.TaskGroup() as group:
             authors = group.create_task(self._authors())
             async with bounded(self.section.concurrency) as start:
@@ -82,32 +85,43 @@ class Crawl:
         try:
             await self._pages(at)
         except CallError as error:
-            self.failures.append(
-                (f"{self.platform.host} {at.chain.kind} {at.chain.value}", error.reason)
-            )
+            self.failures.append((self._named(at), error.told))
             await self.journal.run(self.journal.chains.end, at.id, "failed", error.reason)
+
+    def _named(self, at: StoredChain) -> str:
+        return f"{self.platform.host} {at.chain.kind} {at.chain.value}"
 
     async def _pages(self, at: StoredChain) -> None:
         position = at.chain.hi
+        at = await self._by_id(at)
         while True:
             if position is not None and await self._enough(position):
                 await self.journal.run(self.journal.chains.end, at.id, "done", "max_posts")
                 return
             request = self.platform.page(at.chain, at.cursor)
             answer = await self.client.call(request)
-            page = Page()
-            if self.client.verdict(answer).outcome is Outcome.GONE:
-                page.dropped["chain_gone"] += 1
-            else:
-                page = self.platform.read_page(at.chain, at.cursor, answer)
+            verdict = self.client.verdict(answer)
+            if verdict.outcome is Outcome.GONE:
+                # Not the end of a feed: what is not there now may be misspelt, or come back.
+                self.client.counters["chain_gone"] += 1
+                raise CallError(verdict.reason, request.path, detail=_GONE[at.chain.kind])
+            page = self.platform.read_page(at.chain, at.cursor, answer)
             if self.raw_folder is not None:
                 await asyncio.to_thread(raw.keep, self.raw_folder, at, request, answer)
             progress = await self.journal.run(self._store, at, page)
             self._note(page, progress.fresh)
             if progress.cursor is None:
+                self.failures += [(self._named(at), f"{n}: {why}") for n, why in progress.lost]
                 return
             position = min((p.created_at for p in page.posts if p.created_at), default=position)
             at = StoredChain(at.id, at.chain, progress.cursor, at.pages + 1)
+
+    async def _by_id(self, at: StoredChain) -> StoredChain:
+        """An account that was found before is followed by its id: names change hands."""
+        if at.cursor is not None or at.chain.kind != "account":
+            return at
+        known = await self.journal.run(self.journal.chains.account, *self.where, at.chain.value)
+        return at if known is None else replace(at, cursor=self.platform.start(known))
 
     def _store(self, at: StoredChain, page: Page) -> Progress:
         progress = self.journal.store_page(*self.where, at, page, self.keep)
@@ -164,7 +178,7 @@ class Crawl:
         try:
             answer = await self.client.call(self.platform.authors(ids))
         except CallError as error:
-            self.failures.append((f"{self.platform.host} {len(ids)} authors", error.reason))
+            self.failures.append((f"{self.platform.host} {len(ids)} authors", error.told))
             return
         gone = self.client.verdict(answer).outcome is Outcome.GONE
         found = [] if gone else self.platform.read_authors(ids, answer)
@@ -192,6 +206,12 @@ class Crawl:
         self.failures += await ask_likes(self.client, self.journal, post_id)
 
 
+_GONE = {
+    "account": "no such account there: misspelt, renamed, suspended or deleted",
+    "tag": "the server knows no feed of this tag",
+    "file": "the recording tells of something that was gone",
+}
+
 Work = Coroutine[Any, Any, None]
 
 
@@ -212,7 +232,8 @@ async def bounded(most: int) -> AsyncIterator[Callable[[Work], Awaitable[None]]]
 def partial(failures: list[tuple[str, str]]) -> PartialError:
     """The error of a crawl in which some chains failed."""
     return PartialError(
-        f"{len(failures)} parts of the crawl failed; everything else was collected",
+        f"{len(failures)} parts of the crawl are not whole; everything else was collected",
         failures,
-        hint="run likewise collect again: it goes on where these parts stopped",
+        hint="run likewise collect again: it goes on where parts stopped, and asks again for what "
+        "was not there; take names that are wrong out of likewise.toml",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from collectors.crawling.client import CallError
+from collectors.crawling.failures import CallError
 from collectors.platforms.base import Outcome
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ async def ask_likes(client: Client, journal: Journal, post_id: str) -> list[tupl
     try:
         answer = await client.call(platform.likes(post_id))
     except CallError as error:
-        return [(f"{platform.host} likes of {post_id}", error.reason)]
+        return [(f"{platform.host} likes of {post_id}", error.told)]
     gone = client.verdict(answer).outcome is Outcome.GONE
     likes = None if gone else platform.read_likes(answer)
     await journal.run(journal.note_likes, platform.name, platform.host, post_id, likes)

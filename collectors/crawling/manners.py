@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from collectors.platforms.hosts import name_of_host
 from likewise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def check_permission(platform: Platform) -> None:
         ConfigError: with the reason and what to write into ``likewise.toml``.
     """
     host = platform.host
+    name = name_of_host(host)
     for forbidden, why in FORBIDDEN.items():
-        if host == forbidden or host.endswith(f".{forbidden}"):
+        if name == forbidden or name.endswith(f".{forbidden}"):
             raise ConfigError(
                 f"{host} is not collected from: {why}",
                 hint="take another server, whose operators allow it",

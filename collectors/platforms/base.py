@@ -9,16 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from collectors.budgets.buckets import BucketSpec, Correction
+from collectors.platforms.hosts import authority, canonical
 from collectors.platforms.records import Author, Oddities, Post
 from collectors.tokens.sentences import about_tokens
-from likewise.errors import ConfigError, CredentialsError
+from likewise.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collectors.tokens.oauth import Flow, Question
@@ -34,7 +35,6 @@ __all__ = [
     "Request",
     "Signature",
     "Verdict",
-    "authority",
     "decode_json",
     "error_texts",
     "header_time",
@@ -61,9 +61,11 @@ Signature = tuple[dict[str, str], tuple[tuple[str, str], ...]]
 
 @dataclass(slots=True)
 class Answer:
-    """What came back. ``problem`` names why the body is no JSON; header names are lower case.
+    """What came back. ``problem`` names why there is no body, or none that can be read.
 
-    ``skew`` is the server's clock minus ours, in seconds.
+    Header names are lower case. ``skew`` is the server's clock minus ours, in seconds. ``repaired``
+    names what had to be mended before the body could be read; ``detail`` is what the network or
+    the server said about a failure, for people.
     """
 
     status: int
@@ -72,6 +74,8 @@ class Answer:
     problem: str | None = None
     received: float = 0.0
     skew: float = 0.0
+    repaired: str | None = None
+    detail: str = ""
     text: str = ""
     """The start of a body that is neither JSON nor a page: servers say things in plain text."""
 
@@ -118,13 +122,21 @@ class Chain:
 
 @dataclass(slots=True)
 class Page:
-    """What one page of a chain held; ``cursor`` None is the end of the chain."""
+    """What one page of a chain held; ``cursor`` None is the end of the chain.
+
+    ``lost`` tells what the chain will not bring although the platform has it: name -> sentence.
+    ``total`` is how many posts the platform says the whole chain has, ``account`` the id of the
+    account that the chain follows, where the page tells them.
+    """
 
     posts: list[Post] = field(default_factory=list)
     authors: list[Author] = field(default_factory=list)
     cursor: str | None = None
     dropped: Oddities = field(default_factory=Oddities)
     oddities: Oddities = field(default_factory=Oddities)
+    lost: dict[str, str] = field(default_factory=dict)
+    total: int | None = None
+    account: str | None = None
 
 
 class Platform(ABC):
@@ -149,14 +161,13 @@ class Platform(ABC):
         self.source = source.model_copy(
             update={"tags": [tag.strip().lstrip("#") for tag in source.tags]}
         )
-        self.base = source.host if "://" in source.host else f"https://{source.host}"
-        self.base = self.base.rstrip("/")
+        self.base = canonical(source.host)
         self.host = authority(self.base)
 
     # -- what to ask ----------------------------------------------------------------------
 
     def probe(self) -> Request | None:
-        """A first call that tells what the server is and allows; None when nothing can tell."""
+        """A call that tells what the server is and allows; None when nothing is left to ask."""
         return None
 
     def learn(self, answer: Answer) -> None:  # noqa: B027 - most adapters have nothing to learn
@@ -169,6 +180,15 @@ class Platform(ABC):
     @abstractmethod
     def page(self, chain: Chain, cursor: str | None) -> Request:
         """The request for the next page of a chain."""
+
+    def start(self, account: str) -> str | None:
+        """The cursor from which an account of known id is followed, whatever its name is now."""
+        return None
+
+    def follows(self, chain: Chain) -> bool:
+        """Whether the source still asks for what a chain brings."""
+        names = {"tag": self.source.tags, "account": self.source.accounts}
+        return chain.value in names.get(chain.kind, [chain.value])
 
     @abstractmethod
     def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
@@ -302,31 +322,15 @@ def sound(answer: Answer, verdict: Verdict) -> Verdict:
     return Verdict(Outcome.RETRY, "error_in_200") if "error" in answer.body else verdict
 
 
-def authority(base: str) -> str:
-    """Host (and port, where it is not the usual one) of an address.
-
-    Raises:
-        ConfigError: the address has no host.
-    """
-    parts = urlsplit(base)
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"collect.sources: host {base!r}: {error}") from None
-    if not parts.hostname or parts.scheme not in {"http", "https"}:
-        raise ConfigError(f"collect.sources: {base!r} is no server, expected e.g. pixelfed.example")
-    return parts.hostname if port is None else f"{parts.hostname}:{port}"
-
-
 def retry_after(answer: Answer) -> float | None:
     """When a ``Retry-After`` header (seconds from now, or an HTTP date) ends, by our clock."""
     text = answer.headers.get("retry-after", "").strip()
     if not text:
         return None
-    try:
-        return answer.received + max(0.0, float(text))
-    except ValueError:
-        return answer.on_our_clock(header_time(text))
+    # float() would take "1e9", "inf" and digits of other scripts, which no server means.
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+        return answer.received + float(text)
+    return answer.on_our_clock(header_time(text))
 
 
 def header_time(text: str) -> float | None:
@@ -343,11 +347,15 @@ def header_time(text: str) -> float | None:
 
 
 def decode_json(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """An answer with a JSON body, or the name of what stands in its place."""
+    """An answer with a JSON body, or the name of what stands in its place.
+
+    Raw control characters and bytes that are no UTF-8 are left out or replaced, and named in
+    ``repaired``: one caption must not cost a page.
+    """
     try:
-        body = json.loads(raw)
+        body, repaired = _loaded(raw)
         problem = None if isinstance(body, dict | list) else "not_an_object"
-        return Answer(status, headers, body, problem)
+        return Answer(status, headers, body, problem, repaired=repaired)
     except (ValueError, RecursionError):
         start = raw[:200].lstrip().lower()
         html = start.startswith((b"<!doctype", b"<html")) or "html" in headers.get(
@@ -356,6 +364,21 @@ def decode_json(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         problem = "empty_body" if not raw.strip() else "html" if html else "broken_json"
         text = "" if html else raw[:400].decode(errors="replace")
         return Answer(status, headers, problem=problem, text=text)
+
+
+def _loaded(raw: bytes) -> tuple[Any, str | None]:
+    try:
+        return json.loads(raw), None
+    except ValueError:
+        encoding = json.detect_encoding(raw)
+        text = raw.decode(encoding, "replace")
+        body = json.loads(RAW_CONTROLS.sub("", text), strict=False)
+        whole = text.encode(encoding, "surrogatepass") == raw
+        return body, "raw_control_characters" if whole else "undecodable_bytes"
+
+
+RAW_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""What neither JSON nor XML allows anywhere."""
 
 
 def error_texts(body: Any) -> list[str]:

@@ -34,9 +34,16 @@ from collectors.tokens.store import Token, new_token
 __all__ = ["Bluesky"]
 
 DAY = 86_400_000_000
+MOST_OF_A_SEARCH = 10_000
 _LOOKBACK_DAYS = (1, 7, 30, 90, 365)
 _SENSITIVE = {"porn", "sexual", "nudity", "graphic-media", "gore", "corpse", "self-harm"}
 _BAD_TOKEN = {"ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired"}
+_GONE = {
+    "AccountTakedown", "AccountDeactivated", "AccountSuspended", "AccountDeleted",
+    "AccountNotFound", "ActorNotFound", "BlockedActor", "BlockedByActor", "RepoNotFound",
+    "RepoTakendown", "RepoSuspended", "RepoDeactivated", "ProfileNotFound", "HandleNotFound",
+}  # fmt: skip
+"""Errors by which an account was closed, closed itself, or has blocked us."""
 
 
 class Bluesky(Platform):
@@ -61,17 +68,27 @@ class Bluesky(Platform):
         slices = [(a, b) for b, a in pairwise(edges)]
         return chains + [Chain("tag", tag, a, b) for tag in self.source.tags for a, b in slices]
 
+    def start(self, account: str) -> str | None:
+        return f"{account}|"
+
     def page(self, chain: Chain, cursor: str | None) -> Request:
-        after = [("cursor", cursor)] if cursor else []
+        """A cursor is the server's own; ``DID|OWN`` in an account's feed once its DID is known.
+
+        ``UNTIL|OWN`` in a search: the search began anew at that moment (microseconds).
+        """
+        mark, _, own = (cursor or "").rpartition("|")
+        after = [("cursor", own)] if own else []
         if chain.kind == "account":
-            params = [("actor", chain.value), ("filter", "posts_with_media"), ("limit", "100")]
+            who = mark or chain.value
+            params = [("actor", who), ("filter", "posts_with_media"), ("limit", "100")]
             return Request("/xrpc/app.bsky.feed.getAuthorFeed", (*params, *after))
         params = [("q", f"#{chain.value}"), ("tag", chain.value), ("sort", "latest")]
         params += [("limit", "100")]
         if chain.lo is not None:
             params.append(("since", _iso(chain.lo)))
-        if chain.hi is not None:
-            params.append(("until", _iso(chain.hi)))
+        until = int(mark) if mark else chain.hi
+        if until is not None:
+            params.append(("until", _iso(until)))
         return Request("/xrpc/app.bsky.feed.searchPosts", (*params, *after))
 
     def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
@@ -83,13 +100,42 @@ class Bluesky(Platform):
                 page.dropped["reblog"] += 1
             else:
                 read_post(item.get("post"), page)
-        for post in fields.listed(body.get("posts")):
-            read_post(post, page)
-        page.cursor = fields.plain(body.get("cursor"))
+        views = [fields.table(view) for view in fields.listed(body.get("posts"))]
+        for view in views:
+            read_post(view, page)
+        mark = (cursor or "").rpartition("|")[0]
+        following = fields.plain(body.get("cursor"))
+        if chain.kind == "account":
+            page.account = next((post.author_id for post in page.posts), None)
+            mark = mark or page.account or ""
+        elif cursor and (following is None or _at_end(following)):
+            following = None
+            self._search_anew(chain, cursor, views, page)
+        if following is not None:
+            page.cursor = f"{mark}|{following}" if mark else following
         times = [post.indexed_at for post in page.posts if post.indexed_at is not None]
         if chain.lo is not None and times and max(times) < chain.lo:
             page.cursor = None
         return page
+
+    @staticmethod
+    def _search_anew(
+        chain: Chain, cursor: str, views: Sequence[Mapping[str, Any]], page: Page
+    ) -> None:
+        """Where a search of several pages ends, search on from the oldest time seen.
+
+        A search shows 10,000 posts at most, and its end looks like the end of the tag.
+        """
+        mark, _, own = cursor.rpartition("|")
+        until = int(mark) if mark else chain.hi
+        oldest = min((when for view in views if (when := _sorted_at(view)) is not None), default=0)
+        later = (oldest // 1000 + 1) * 1000
+        if oldest and (until is None or later < until):
+            page.cursor = f"{later}|"
+        elif own.isdigit() and int(own) + 100 >= MOST_OF_A_SEARCH:
+            page.lost["search_limit"] = (
+                f"the search shows {MOST_OF_A_SEARCH} posts and does not go on by time"
+            )
 
     # -- authors and counts ---------------------------------------------------------------
 
@@ -210,8 +256,9 @@ class Bluesky(Platform):
             return Verdict(Outcome.TOKEN, f"token_{error}")
         if answer.status == 403 and self.own_error(answer):
             return Verdict(Outcome.TOKEN, "http_403")
-        if answer.status == 400 and "not found" in str(fields.table(answer.body).get("message")):
-            return Verdict(Outcome.GONE, "not_found")
+        if answer.status in {400, 404} and (error in _GONE or _closed(answer.body)):
+            told = error if error in _GONE else "not_found"
+            return Verdict(Outcome.GONE, str(told))
         if answer.status == 429:
             usual = super().judge(answer)
             times = [when for when in (usual.until, _reset(answer)) if when is not None]
@@ -219,6 +266,26 @@ class Bluesky(Platform):
         if answer.status == 400 and error is not None:
             return Verdict(Outcome.REFUSED, f"http_400_{error}")
         return sound(answer, super().judge(answer))
+
+
+def _closed(body: Any) -> bool:
+    """Whether an error's words say that an account is closed, or closed to us."""
+    message = str(fields.table(body).get("message")).lower()
+    words = ("not found", "deactivated", "suspended", "taken down", "blocked", "resolve handle")
+    return any(word in message for word in words)
+
+
+def _at_end(own: str) -> bool:
+    """Whether a cursor of the search, which counts posts, is one that it refuses."""
+    return own.isdigit() and int(own) >= MOST_OF_A_SEARCH
+
+
+def _sorted_at(view: Mapping[str, Any]) -> int | None:
+    """The time by which the search sorts a post: the earlier of its two (microseconds)."""
+    claimed = fields.table(view.get("record")).get("createdAt")
+    odd = Oddities()
+    times = [fields.moment(t, "sorted_at", odd) for t in (claimed, view.get("indexedAt"))]
+    return min((when for when in times if when is not None), default=None)
 
 
 def _iso(micros: int) -> str:

@@ -10,13 +10,18 @@ error codes) and recorded answers. Calls go as signed POST forms: no key stands 
 # ruff: noqa: ARG002 - not every adapter needs every argument of the interface
 from __future__ import annotations
 
+import datetime as dt
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from defusedxml import ElementTree as SafeXML
+
 from collectors.budgets.buckets import BucketSpec
 from collectors.platforms import fields
 from collectors.platforms.base import (
+    RAW_CONTROLS,
     Answer,
     Chain,
     Outcome,
@@ -41,7 +46,7 @@ _EXTRAS = (
     "count_comments,tags,description"
 )
 _LOGIN = {"95", "96", "97", "98", "99", "100", "108"}
-_PASSING = {"0", "105", "106", "201"}
+_PASSING = {"0", "10", "105", "106", "201"}
 _GONE = ("not found", "deleted", "private", "invalid nsid", "unknown user", "permission denied")
 _SIZES = (("url_o", "o"), ("url_l", "l"), ("url_c", "c"), ("url_m", "m"))
 
@@ -61,6 +66,9 @@ class Flickr(Platform):
     def plan(self, lo: int | None, hi: int) -> list[Chain]:
         chains = [Chain("account", name, lo, hi) for name in self.source.accounts]
         return chains + [Chain("tag", tag, lo, hi) for tag in self.source.tags]
+
+    def start(self, account: str) -> str | None:
+        return f"{account}|/1"
 
     def page(self, chain: Chain, cursor: str | None) -> Request:
         """A cursor is ``LATEST/PAGE``: latest upload date in seconds, and page from 1."""
@@ -88,13 +96,18 @@ class Flickr(Platform):
         root = answer.body
         user = root.find("user")
         if user is not None:
-            page.cursor = f"{user.get('nsid') or user.get('id')}|/1"
+            page.account = fields.identifier(user.get("nsid") or user.get("id"))
+            page.cursor = None if page.account is None else self.start(page.account)
             return page
         read_photos(root, page)
         listing = next((node for node in root if node.get("pages") is not None), None)
         if listing is None:
             return page
         latest, _, number = (cursor or "/1").rpartition("/")
+        who, bar, until = latest.rpartition("|")
+        page.account = who or None
+        if not until and number == "1":
+            page.total = fields.count(listing.get("total"), "total", page.oddities)
         count = fields.count(listing.get("pages"), "pages", page.oddities) or 0
         at = int(number)
         per_page = fields.count(listing.get("perpage"), "perpage", page.oddities) or PER_PAGE
@@ -104,9 +117,19 @@ class Flickr(Platform):
             page.cursor = f"{latest}/{at + 1}"
             return page
         oldest = min((p.created_at for p in page.posts if p.created_at), default=None)
-        if oldest is not None:
-            prefix = latest.partition("|")[0] + "|" if "|" in latest else ""
-            page.cursor = f"{prefix}{oldest // 1_000_000}/1"
+        if oldest is None:
+            page.lost["no_dates"] = "no photo of the last page has a date to go on from"
+            return page
+        second = oldest // 1_000_000
+        if until and second >= int(until):
+            # All 4000 results are of one second: what else is of it, no query can reach.
+            page.lost["4000_in_one_second"] = (
+                f"more than {MOST_OF_A_QUERY} photos were uploaded in the second "
+                f"{dt.datetime.fromtimestamp(second, dt.UTC):%Y-%m-%d %H:%M:%S} UTC: "
+                "Flickr shows no more of them"
+            )
+            second = int(until) - 1
+        page.cursor = f"{who}{bar}{second}/1"
         return page
 
     # -- counts ---------------------------------------------------------------------------
@@ -187,8 +210,11 @@ class Flickr(Platform):
         if not raw.strip():
             return Answer(status, headers, problem="empty_body")
         try:
-            return Answer(status, headers, parse(raw))
-        except (ET.ParseError, ValueError):
+            try:
+                return Answer(status, headers, parse(raw))
+            except ET.ParseError:
+                return Answer(status, headers, _mended(raw), repaired="raw_control_characters")
+        except (ET.ParseError, ValueError, LookupError):
             problem = "html" if "html" in headers.get("content-type", "") else "broken_xml"
             return Answer(status, headers, problem=problem)
 
@@ -227,16 +253,29 @@ def _call(method: str, **params: str) -> Request:
     return Request("/services/rest/", method="POST", data=data)
 
 
-def parse(raw: bytes) -> ET.Element:
-    """An XML answer. Entity declarations are refused: Flickr sends none.
+def parse(raw: bytes | str) -> ET.Element:
+    """An XML answer. Documents that declare types or entities are refused: Flickr sends none.
 
     Raises:
-        ValueError: the document declares entities.
+        ValueError: the document has a declaration, in whatever encoding.
         ET.ParseError: it is not well-formed.
     """
-    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw[:500].upper():
-        raise ValueError("document type declarations are refused")
-    return ET.fromstring(raw)  # noqa: S314 - without declarations nothing can expand
+    root: ET.Element = SafeXML.fromstring(raw, forbid_dtd=True)
+    return root
+
+
+def _mended(raw: bytes) -> ET.Element:
+    """As ``parse``, without the control characters that XML allows in no form."""
+    text = RAW_CONTROLS.sub("", raw.decode("utf-8", "replace"))
+    return parse(_REFERENCE.sub(_unless_control, text))
+
+
+_REFERENCE = re.compile(r"&#(?:(\d{1,7})|[xX]([0-9a-fA-F]{1,6}));")
+
+
+def _unless_control(found: re.Match[str]) -> str:
+    number = int(found[1]) if found[1] else int(found[2], 16)
+    return "" if number < 32 and number not in {9, 10, 13} else found[0]
 
 
 def read_photos(root: ET.Element, page: Page) -> None:

@@ -49,6 +49,7 @@ _THROTTLED = {4, 17, 32, 613, 80002}
 _TOKEN = {102, 190, 467}
 """The token is not good; 10 and 200 to 299 are permissions that it does not have."""
 _PASSING = {1, 2}
+_GONE = {24, 110}
 
 
 class Instagram(Platform):
@@ -148,7 +149,8 @@ class Instagram(Platform):
             return Verdict(Outcome.TOKEN, f"graph_{code}")
         if code in _PASSING or (error.get("is_transient") is True):
             return Verdict(Outcome.RETRY, f"graph_{code}")
-        if code == 110 or "cannot be found" in str(error.get("message", "")).lower():
+        told = " ".join(str(error.get(name, "")) for name in ("message", "error_user_msg")).lower()
+        if code in _GONE or "cannot be found" in told:
             return Verdict(Outcome.GONE, f"graph_{code}")
         if error:
             return Verdict(Outcome.REFUSED, f"graph_{code}")

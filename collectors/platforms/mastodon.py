@@ -1,4 +1,4 @@
-"""Mastodon and servers that speak its API: Pixelfed, GoToSocial.
+"""Mastodon and servers that speak its API: Pixelfed, GoToSocial, Akkoma, Takahe.
 
 Sources: docs.joinmastodon.org (methods/timelines, methods/accounts, entities/Status, entities/
 Account, api/rate-limits) and Mastodon's config/initializers/rack_attack.rb for the limits that
@@ -8,11 +8,12 @@ the documentation leaves out (requests with a cursor: 300 in 15 minutes).
 # ruff: noqa: ARG002 - not every adapter needs every argument of the interface
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, quote
+from typing import ClassVar
+from urllib.parse import quote
 
 from collectors.budgets.buckets import BucketSpec, Correction
 from collectors.platforms import fields
@@ -27,7 +28,10 @@ from collectors.platforms.base import (
     error_texts,
     header_time,
 )
-from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.platforms.dialects import dialect_of
+from collectors.platforms.links import next_id
+from collectors.platforms.records import Author, Oddities
+from collectors.platforms.statuses import read_account, read_status
 from collectors.tokens.oauth import (
     OOB,
     CodeFlow,
@@ -46,11 +50,36 @@ PAGE = 40
 SCOPES = "read:accounts read:statuses"
 DAY = 86_400_000_000
 _LOOKBACK_DAYS = (1, 7, 30, 90, 365)
-_NOBOT = re.compile(r"#?\bno_?bots?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chain stands; as text ``@ACCOUNT/*~AFTER``, each part only where it is set.
+
+    ``after`` is the id of the last post read. ``whole`` (``*``) asks for posts without pictures,
+    too; ``old`` (``~``) means that all that follows is older than the server's horizon.
+    """
+
+    account: str = ""
+    after: str = ""
+    whole: bool = False
+    old: bool = False
+
+    @classmethod
+    def read(cls, cursor: str | None) -> Place:
+        """The place that a cursor stands for."""
+        account, slash, rest = (cursor or "").rpartition("/")
+        after = rest.lstrip("*~")
+        marks = rest[: len(rest) - len(after)]
+        return cls(account.lstrip("@") if slash else "", after, "*" in marks, "~" in marks)
+
+    def __str__(self) -> str:
+        account = f"@{self.account}/" if self.account else ""
+        return f"{account}{'*' * self.whole}{'~' * self.old}{self.after}"
 
 
 class Mastodon(Platform):
-    """Mastodon 3 and later; ``learn`` finds out which dialect the server speaks."""
+    """Mastodon and what speaks its API; ``learn`` finds out which dialect the server speaks."""
 
     name = "mastodon"
     needs_permission = True
@@ -58,16 +87,21 @@ class Mastodon(Platform):
     counts_per_call = 1
     environment: ClassVar = {"LIKEWISE_MASTODON_TOKEN": "access_token"}
     snowflakes = True
+    """Whether ids are Mastodon's, so that they can be computed from times."""
+    horizon_days = 0
+    """Age beyond which a tag's feed ends although there are older posts; 0 without any."""
     requires_token = False
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.version: tuple[int, int] = (0, 0)
+        # Mastodon 3 knows the first version of the page only.
+        self._unasked = ["/api/v2/instance", "/api/v1/instance"]
 
     # -- the server -----------------------------------------------------------------------
 
-    def probe(self) -> Request:
-        return Request("/api/v2/instance")
+    def probe(self) -> Request | None:
+        return Request(self._unasked[0]) if self._unasked else None
 
     def learn(self, answer: Answer) -> None:
         """Read the version and the access rules of ``/api/v2/instance``.
@@ -76,12 +110,14 @@ class Mastodon(Platform):
             ConfigError: the server has switched its hashtag feeds off.
         """
         about = fields.table(answer.body)
-        text = str(about.get("version", ""))
-        if "compatible; Pixelfed" in text or "GoToSocial" in str(about.get("source_url", "")):
-            self.snowflakes = False
+        self._unasked = self._unasked[1:] if "version" not in about else []
+        dialect = dialect_of(about)
+        self.version = dialect.version
+        self.snowflakes = type(self).snowflakes and dialect.is_mastodon
+        if dialect.software == "pixelfed":
+            self.horizon_days = Pixelfed.horizon_days
+        if dialect.software in {"pixelfed", "gotosocial"}:
             self.requires_token = True
-        numbers = re.match(r"(\d+)\.(\d+)", text)
-        self.version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
         if self.snowflakes and self.version >= (4, 3):
             self.authors_per_call = PAGE
             self.counts_per_call = 20
@@ -107,13 +143,19 @@ class Mastodon(Platform):
         edges = [hi, *inner, lo]
         return [(a, b) for b, a in pairwise(edges) if b is not None]
 
+    def start(self, account: str) -> str | None:
+        return str(Place(account))
+
     def page(self, chain: Chain, cursor: str | None) -> Request:
-        if chain.kind == "account" and not (cursor or "").startswith("@"):
+        place = Place.read(cursor)
+        if chain.kind == "account" and not place.account:
             return Request("/api/v1/accounts/lookup", (("acct", chain.value),))
-        params = [("limit", str(PAGE)), ("only_media", "true")]
-        account, _, after = (cursor or "").lstrip("@").rpartition("/")
+        params = [("limit", str(PAGE))]
+        if not place.whole:
+            params.append(("only_media", "true"))
+        after = place.after
         if chain.kind == "account":
-            path = f"/api/v1/accounts/{account}/statuses"
+            path = f"/api/v1/accounts/{place.account}/statuses"
             params.append(("exclude_reblogs", "true"))
         else:
             path = f"/api/v1/timelines/tag/{quote(chain.value, safe='')}"
@@ -123,25 +165,56 @@ class Mastodon(Platform):
         return Request(path, tuple(params), "page" if after else "call")
 
     def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
-        if chain.kind == "account" and cursor is None:
-            account_id = fields.identifier(fields.table(answer.body).get("id"))
-            return Page(cursor=f"@{account_id}/") if account_id else Page()
+        place = Place.read(cursor)
+        if chain.kind == "account" and not place.account:
+            return self._read_account(answer)
+        statuses = [fields.table(status) for status in fields.listed(answer.body)]
+        pictures = any(status.get("media_attachments") for status in statuses)
+        if not (self.snowflakes or place.whole or pictures) and statuses:
+            # Takahe's only_media shows posts without media: ask for all, from the start.
+            again = Place(place.account, whole=True)
+            return Page(cursor=str(again), oddities=Oddities({"only_media_inverted": 1}))
         page = Page()
-        statuses = fields.listed(answer.body)
         for status in statuses:
             read_status(status, page)
-        after = next_max_id(answer.headers.get("link", ""))
-        if not statuses or after is None or self._passed(chain, after):
-            return page
-        prefix = (cursor or "").rpartition("/")[0] + "/" if chain.kind == "account" else ""
-        page.cursor = prefix + after
+        linked, after = next_id(answer.headers.get("link", ""))
+        if after is None and (linked or not self.snowflakes) and statuses:
+            # Mastodon links from every page but the last; others may leave the header out.
+            after = fields.identifier(statuses[-1].get("id"))
+        if linked and after is None:
+            page.lost["link_without_max_id"] = "the server's link to the next page has no max_id"
+        if not statuses and place.old and not linked:
+            page.lost["six_month_horizon"] = (
+                "the server shows the last six months of a tag only; older posts stay out of reach"
+            )
+        if after is not None and not self._passed(chain, after, page):
+            page.cursor = str(replace(place, after=after, old=place.old or self._beyond(page)))
         return page
 
-    def _passed(self, chain: Chain, after: str) -> bool:
+    @staticmethod
+    def _read_account(answer: Answer) -> Page:
+        account = fields.table(answer.body)
+        account_id = fields.identifier(account.get("id"))
+        if account_id is None:
+            return Page(lost={"account_unreadable": "the server's answer names no account"})
+        if account.get("suspended") is True:
+            return Page(lost={"account_suspended": "this account was suspended"})
+        return Page(cursor=str(Place(account_id)), account=account_id)
+
+    def _passed(self, chain: Chain, after: str, page: Page) -> bool:
         """Whether all that follows the id ``after`` is older than the chain's slice."""
-        if not self.snowflakes or chain.lo is None or not after.isdigit():
+        if chain.lo is None:
             return False
-        return int(after) <= int(snowflake(chain.lo))
+        if self.snowflakes and after.isdigit():
+            return int(after) <= int(snowflake(chain.lo))
+        times = [post.created_at for post in page.posts if post.created_at is not None]
+        return bool(times) and max(times) < chain.lo
+
+    def _beyond(self, page: Page) -> bool:
+        """Whether the page ends beyond the server's horizon."""
+        times = [post.created_at for post in page.posts if post.created_at is not None]
+        reach = time.time_ns() // 1000 - self.horizon_days * DAY
+        return bool(self.horizon_days and times) and min(times) < reach
 
     # -- authors and counts ---------------------------------------------------------------
 
@@ -308,21 +381,13 @@ class Mastodon(Platform):
 
 
 class Pixelfed(Mastodon):
-    """Pixelfed: a token is needed for hashtags, pages may be short, ids are no snowflakes."""
+    """Pixelfed: a token is needed for hashtags, pages may be short, tags reach back six months."""
 
     name = "pixelfed"
     snowflakes = False
+    horizon_days = 180
     requires_token = True
     environment: ClassVar = {"LIKEWISE_PIXELFED_TOKEN": "access_token"}
-
-    def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
-        """As Mastodon's, but a page that was filtered down to nothing need not be the end."""
-        page = super().read_page(chain, cursor, answer)
-        after = next_max_id(answer.headers.get("link", ""))
-        last = page.posts[-1].post_id if page.posts else None
-        if page.cursor is None and (after or last) and chain.kind == "tag":
-            page.cursor = after or last
-        return page
 
 
 class GoToSocial(Mastodon):
@@ -339,121 +404,8 @@ def snowflake(micros: int) -> str:
     return str(max(0, micros // 1000) << 16)
 
 
-def next_max_id(link: str) -> str | None:
-    """``max_id`` of the ``rel="next"`` address in a Link header; None when there is none."""
-    for part in link.split(","):
-        address, _, relation = part.partition(";")
-        if 'rel="next"' in relation:
-            query = parse_qs(address.strip(" <>").partition("?")[2])
-            return query.get("max_id", [None])[0]
-    return None
-
-
 def _turns_at(spec: BucketSpec, reset: float | None) -> bool:
     if reset is None:
         return True
     rest = reset % spec.period
     return min(rest, spec.period - rest) < 2.0
-
-
-def read_status(status: Any, page: Page) -> None:
-    """Append a Status entity's post and author to the page, or count why it cannot be one."""
-    status = fields.table(status)
-    account = fields.table(status.get("account"))
-    author = read_account(account, page.oddities)
-    post_id = fields.identifier(status.get("id"))
-    if post_id is None or author is None:
-        page.dropped["malformed"] += 1
-        return
-    if status.get("reblog"):
-        page.dropped["reblog"] += 1
-        return
-    odd = page.oddities
-    flags = set(author.flags)
-    visibility = fields.plain(status.get("visibility"))
-    if visibility not in {None, "public"}:
-        flags.add("not_public")
-    page.authors.append(author)
-    page.posts.append(
-        Post(
-            post_id=post_id,
-            author_id=author.author_id,
-            url=fields.url(status.get("url") or status.get("uri")),
-            created_at=fields.moment(status.get("created_at"), "created_at", odd),
-            likes=fields.count(status.get("favourites_count"), "likes", odd),
-            comments=fields.count(status.get("replies_count"), "comments", odd),
-            shares=fields.count(status.get("reblogs_count"), "shares", odd),
-            tags=_tags(status),
-            text=fields.strip_html(status.get("content"), odd),
-            language=fields.plain(status.get("language")),
-            visibility=visibility,
-            sensitive=fields.flag(status.get("sensitive")),
-            media=_media(status),
-            flags=frozenset(flags),
-        )
-    )
-
-
-def _tags(status: Any) -> list[str]:
-    names = [fields.plain(fields.table(t).get("name")) for t in fields.listed(status.get("tags"))]
-    return list(dict.fromkeys(name.lower() for name in names if name))
-
-
-_KINDS = {"image": "image", "video": "video", "gifv": "gifv"}
-
-
-def _media(status: Any) -> list[Media]:
-    found = []
-    for index, raw in enumerate(fields.listed(status.get("media_attachments"))):
-        item = fields.table(raw)
-        size = fields.table(fields.table(item.get("meta")).get("original"))
-        found.append(
-            Media(
-                index=index,
-                kind=_KINDS.get(str(item.get("type")), "other"),
-                url=fields.url(item.get("url")) or fields.url(item.get("remote_url")),
-                preview_url=fields.url(item.get("preview_url")),
-                width=fields.side(size.get("width")),
-                height=fields.side(size.get("height")),
-                alt=fields.plain(item.get("description")),
-            )
-        )
-    return found
-
-
-def read_account(raw: Any, oddities: Oddities) -> Author | None:
-    """The author in an Account entity; None when it has no id."""
-    account = fields.table(raw)
-    author_id = fields.identifier(account.get("id"))
-    if author_id is None:
-        return None
-    flags = set()
-    if account.get("noindex") is True or account.get("indexable") is False:
-        flags.add("noindex")
-    if account.get("discoverable") is False:
-        flags.add("not_discoverable")
-    if account.get("bot") is True:
-        flags.add("bot")
-    if _NOBOT.search(_bio(account)):
-        flags.add("nobot")
-    if account.get("suspended") is True:
-        flags.add("suspended")
-    return Author(
-        author_id=author_id,
-        handle=fields.plain(account.get("acct")),
-        followers=fields.count(account.get("followers_count"), "followers", oddities),
-        following=fields.count(account.get("following_count"), "following", oddities),
-        posts_count=fields.count(account.get("statuses_count"), "posts_count", oddities),
-        bot=fields.flag(account.get("bot")),
-        noindex="noindex" in flags,
-        created_at=fields.moment(account.get("created_at"), "account_created_at", oddities),
-        flags=frozenset(flags),
-    )
-
-
-def _bio(account: Any) -> str:
-    """The bio and the profile fields as text, where people write #nobot."""
-    pairs = [fields.table(pair) for pair in fields.listed(account.get("fields"))]
-    texts = [account.get("note"), *(pair.get("value") for pair in pairs)]
-    texts += [pair.get("name") for pair in pairs]
-    return " ".join(fields.strip_html(text) or "" for text in texts)

@@ -7,7 +7,12 @@ import sqlite3
 
 __all__ = ["Forgotten"]
 
-_DELETE = ("DELETE FROM posts ", "DELETE FROM authors ", "DELETE FROM wanted ")
+_DELETE = (
+    "DELETE FROM posts ",
+    "DELETE FROM authors ",
+    "DELETE FROM wanted ",
+    "DELETE FROM accounts ",
+)
 
 
 class Forgotten:

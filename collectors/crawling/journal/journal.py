@@ -7,7 +7,6 @@ so ``kill -9`` at any moment costs at most the pages in flight, and no row is st
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from collectors.crawling.journal.chains import Chains, StoredChain
 from collectors.crawling.journal.counters import Counters
 from collectors.crawling.journal.forgotten import Forgotten
 from collectors.crawling.journal.posts import Posts
-from collectors.crawling.journal.schema import SCHEMA
+from collectors.crawling.journal.schema import complete
+from collectors.crawling.journal.trouble import explained
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
 from collectors.platforms.records import Author, Post
-from likewise.errors import StudyBusyError, StudyError
+from likewise.errors import StudyBusyError
 
 __all__ = ["Journal", "Progress"]
 
@@ -33,10 +33,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What storing a page led to: rows not seen in this chain before, and whether it ended."""
+    """What storing a page led to: rows not seen in this chain before, and whether it ended.
+
+    ``lost`` is what an ended chain did not bring, as (name, sentence).
+    """
 
     fresh: int
     cursor: str | None
+    lost: tuple[tuple[str, str], ...] = ()
 
 
 class Journal:
@@ -49,21 +53,29 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.db = _connect(path)
-        self.writer = Writer(self.db, path)
-        self.counters = Counters(self.db)
-        self.budgets = Budgets(self.db, self.writer)
-        self.chains = Chains(self.db, self.counters)
-        self.posts = Posts(self.db)
-        self.authors = Authors(self.db, self.counters)
-        self.forgotten = Forgotten(self.db)
+        try:
+            self.writer = Writer(self.db, path)
+            self.counters = Counters(self.db)
+            self.budgets = Budgets(self.db, self.writer)
+            self.chains = Chains(self.db, self.counters)
+            self.posts = Posts(self.db)
+            self.authors = Authors(self.db, self.counters)
+            self.forgotten = Forgotten(self.db)
+        except sqlite3.Error as error:
+            self.db.close()
+            raise explained(path, error) from error
 
     def __enter__(self) -> Journal:
         self.writer.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: object = None, error: BaseException | None = None, trace: object = None
+    ) -> None:
         self.writer.stop()
         self.db.close()
+        if error is not None and (told := explained(self.path, error)) is not error:
+            raise told from error
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a method of this journal in the writing thread, within a transaction."""
@@ -88,8 +100,11 @@ class Journal:
         empty = int(page.cursor is not None and not page.posts and not page.dropped)
         pages = {"pages": 1, "pages_empty": empty, "posts_again": again}
         self.counters.add(platform, host, pages)
-        cursor = self.chains.advance(platform, host, at.id, page.cursor, fresh)
-        return Progress(fresh, cursor)
+        account = page.account if at.chain.kind == "account" else None
+        if account is not None and not self.forgotten.among(platform, host, {account}):
+            self.chains.note_account(platform, host, at.chain.value, account)
+        cursor, lost = self.chains.advance(platform, host, at.id, page, fresh)
+        return Progress(fresh, cursor, lost)
 
     def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
         """Store the likes of a post that was asked for them, and count the question."""
@@ -136,10 +151,6 @@ class Journal:
         if busy:
             raise StudyBusyError(self.path.parent, None)
 
-    def unfinished(self, platform: str, host: str) -> bool:
-        """Whether chains have not ended, or authors have not been asked."""
-        return self.chains.unfinished(platform, host) or self.authors.unfinished(platform, host)
-
     # -- remembered values ----------------------------------------------------------------
 
     def meta(self, key: str, default: str = "") -> str:
@@ -157,16 +168,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
-        db.executescript(SCHEMA)
-    except sqlite3.DatabaseError as error:
-        raise StudyError(f"{path} cannot be used: {error}", hint=_mend(path, error)) from error
+        complete(db)
+    except sqlite3.Error as error:
+        raise explained(path, error) from error
     return db
-
-
-def _mend(path: Path, error: sqlite3.DatabaseError) -> str:
-    """What helps: only a file that is no journal is to be moved away."""
-    if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return "move the file away to start the crawl anew; published tables stay"
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        return "this study is read-only: change its rights, or work on a copy of it"
-    return "see that its disk is there and not full, and that no other program holds the file"

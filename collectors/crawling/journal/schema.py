@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
-__all__ = ["SCHEMA", "encode"]
+__all__ = ["SCHEMA", "complete", "encode"]
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 """A record as text. ``json.dumps`` would make an encoder for every record."""
@@ -15,7 +16,12 @@ CREATE TABLE IF NOT EXISTS chains (
     id INTEGER PRIMARY KEY, platform TEXT NOT NULL, host TEXT NOT NULL, kind TEXT NOT NULL,
     value TEXT NOT NULL, lo INTEGER, hi INTEGER, cursor TEXT, state TEXT NOT NULL DEFAULT 'open',
     reason TEXT, pages INTEGER NOT NULL DEFAULT 0, mark TEXT, steps INTEGER NOT NULL DEFAULT 0,
-    span INTEGER NOT NULL DEFAULT 1, fresh INTEGER NOT NULL DEFAULT 0);
+    span INTEGER NOT NULL DEFAULT 1, fresh INTEGER NOT NULL DEFAULT 0,
+    told INTEGER, seen INTEGER NOT NULL DEFAULT 0, lost TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS accounts (
+    platform TEXT, host TEXT, value TEXT, author_id TEXT NOT NULL,
+    PRIMARY KEY (platform, host, value)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shut (bucket TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (
     platform TEXT, host TEXT, post_id TEXT, author_id TEXT NOT NULL, created_at INTEGER,
     collected_at INTEGER NOT NULL, chain INTEGER, kept INTEGER NOT NULL, sensitive INTEGER,
@@ -38,3 +44,22 @@ CREATE TABLE IF NOT EXISTS tokens (
     PRIMARY KEY (platform, host, token)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forgotten (digest TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+
+_ADDED = {
+    "chains": {
+        "told": "INTEGER",
+        "seen": "INTEGER NOT NULL DEFAULT 0",
+        "lost": "TEXT NOT NULL DEFAULT ''",
+    },
+}
+"""Columns that journals of earlier versions lack."""
+
+
+def complete(db: sqlite3.Connection) -> None:
+    """Make every table, and add to those of an earlier version what they lack."""
+    db.executescript(SCHEMA)
+    for table, columns in _ADDED.items():
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        for name, kind in columns.items():
+            if name not in there:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from likewise.errors import StudyError
+from collectors.crawling.journal.trouble import explained
 
 __all__ = ["Writer"]
 
@@ -76,7 +76,7 @@ class Writer:
             results = [function(*arguments) for function, arguments, _ in batch]
             self._db.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - handed to those who wait
-            failed = _disk_error(self._path, error)
+            failed = explained(self._path, error)
             results = [None] * len(batch)
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -85,15 +85,6 @@ class Writer:
                 waiting.set()
             elif waiting is not None:
                 waiting.get_loop().call_soon_threadsafe(_finish, waiting, result, failed)
-
-
-def _disk_error(path: Path, error: BaseException) -> BaseException:
-    """A full or read-only disk, told as such."""
-    if not isinstance(error, sqlite3.OperationalError):
-        return error
-    return StudyError(
-        f"{path}: {error}", hint="mend the disk and run the command again; nothing read is lost"
-    )
 
 
 def _finish(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -1,0 +1,56 @@
+"""What is wrong with a journal: a full or failing disk is one thing, a damaged file another."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from likewise.errors import StudyError
+
+__all__ = ["explained"]
+
+_DISK = {
+    sqlite3.SQLITE_FULL: (
+        "its disk is full",
+        "free some space there and run the command again; nothing that was read is lost",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        "its disk fails to read or write",
+        "look at the disk (and at its free space) and run the command again",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "it may not be written",
+        "change the rights of the study's folder, or choose another",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened",
+        "look at the folder's rights and at the disk's free space",
+    ),
+    sqlite3.SQLITE_PERM: ("it may not be opened", "change the rights of the study's folder"),
+    sqlite3.SQLITE_NOMEM: ("there is no memory left", "run the command again with more memory"),
+    sqlite3.SQLITE_BUSY: (
+        "another program holds it",
+        "wait for that program to end and run the command again",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        "another program holds it",
+        "wait for that program to end and run the command again",
+    ),
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def explained(path: Path, error: BaseException) -> BaseException:
+    """The error for people, where SQLite's own code tells what it is; else the error itself."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED:
+        return StudyError(
+            f"{path} cannot be used: it is damaged ({error})",
+            hint="move the file away to start the crawl anew; published tables stay",
+        )
+    if code in _DISK:
+        what, mend = _DISK[code]
+        return StudyError(f"{path} cannot be used: {what} ({error})", hint=mend)
+    return error
