@@ -223,8 +223,8 @@ def check_scope(granted: object, asked: str, url: str) -> None:
     """
     if granted is None:
         return
-    words = granted if isinstance(granted, list) else str(granted).replace(",", " ").split()
-    have = {str(word) for word in words}
+    words = " ".join(map(str, granted)) if isinstance(granted, list) else str(granted)
+    have = set(words.replace(",", " ").split())
     missing = [one for one in asked.split() if not {one, one.partition(":")[0]} & have]
     if missing:
         raise CredentialsError(

@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     r"\b(access[ _-]?token|token|bearer|credentials?|scopes?|authori[sz]ation header)\b"
     r"|\b(access[ _-]?token|token|bearer|credentials?|session)\b.{0,40}?"
     r"\b(invalid|expired|revoked|malformed|not valid|not found|missing|required|disabled)\b"
+    r"|\byour (login|account) (is|has|was)\b"
     r"|\b(authori[sz]ed|required|missing|insufficient)\b.{0,20}?\bscopes?\b"
     r"|\bscopes?\b.{0,20}?\b(missing|insufficient|required)\b"
     r"|\b(invalid_?token|expired_?token|insufficient_?scope|bad_?token_?scope|auth_?missing|"
