@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.errors import LikewiseError
+from likewise.extras import advice
 from likewise.study import Study
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def doctor(
     checks = [
         _guard("java", _java),
         _guard("spark", lambda: _spark(start=start_spark)),
-        *(_guard(name, _module(name, module, mend)) for name, module, mend in _LIBRARIES),
+        *(_guard(name, _module(name, module)) for name, module in _LIBRARIES),
         _guard("gpu", _gpu),
         _guard("weights", lambda: _weights(study)),
         _guard("face detector", _detector),
@@ -66,6 +67,10 @@ def _guard(name: str, check: Callable[[], Check]) -> Check:
         return check()
     except LikewiseError as error:
         return Check(name, "broken", str(error), error.hint or "")
+    except ModuleNotFoundError as error:
+        mend = advice(error.name or "")  # what an extra brings may be left out
+        state = "warning" if mend else "broken"
+        return Check(name, state, f"not installed: {error.name}", mend or _REINSTALL)
     except Exception as error:  # noqa: BLE001
         return Check(name, "broken", f"{type(error).__name__}: {error}", _REINSTALL)
 
@@ -73,12 +78,12 @@ def _guard(name: str, check: Callable[[], Check]) -> Check:
 _REINSTALL = "install the pinned packages anew: make venv"
 
 _LIBRARIES = (
-    ("torch", "torch", "pip install torch==2.13.0"),
-    ("onnxruntime", "onnxruntime", "pip install onnxruntime"),
-    ("dlib", "dlib", "pip install dlib-bin"),
-    ("opencv", "cv2", "pip install 'opencv-python-headless>=4.9,<5'"),
-    ("scikit-learn", "sklearn", "pip install scikit-learn"),
-    ("pyarrow", "pyarrow", "pip install pyarrow"),
+    ("torch", "torch"),
+    ("onnxruntime", "onnxruntime"),
+    ("dlib", "dlib"),
+    ("opencv", "cv2"),
+    ("scikit-learn", "sklearn"),
+    ("pyarrow", "pyarrow"),
 )
 
 
@@ -102,12 +107,9 @@ def _spark(*, start: bool) -> Check:
     return Check("spark", state, f"pyspark {pyspark.__version__} ran a job in a Python worker")
 
 
-def _module(name: str, module: str, mend: str) -> Callable[[], Check]:
+def _module(name: str, module: str) -> Callable[[], Check]:
     def check() -> Check:
-        try:
-            found = importlib.import_module(module)
-        except ImportError as error:
-            return Check(name, "broken", str(error), mend)
+        found = importlib.import_module(module)
         return Check(name, "ok", str(getattr(found, "__version__", "version unknown")))
 
     return check

@@ -18,6 +18,7 @@ import click
 
 from likewise import __version__
 from likewise.errors import ExitCode, LikewiseError, PartialError
+from likewise.extras import advice
 
 __all__ = ["COMMANDS", "cli", "guarded", "main", "run"]
 
@@ -137,6 +138,9 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
             return _interrupted(tell)
         if not isinstance(error, Exception):
             raise
+        if isinstance(error, ModuleNotFoundError) and (mend := advice(error.name or "")):
+            tell(ExitCode.USAGE, f"this needs the package {error.name}, which is not here", mend)
+            return ExitCode.USAGE
         return _unplanned(error, tell)
     # Click answers with the code of Context.exit, and with None after an ordinary end.
     return answer if isinstance(answer, int) else ExitCode.DONE

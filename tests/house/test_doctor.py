@@ -33,15 +33,33 @@ def test_this_machine_can_run_everything() -> None:
     assert all(check.mend for check in checks.values() if check.state == "warning")
 
 
-def test_a_library_that_cannot_be_imported_is_broken_and_mended_by_pip(
+def test_a_library_that_an_extra_brings_may_be_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "dlib", None)
     check = by_name(likewise.doctor())["dlib"]
-    assert check.state == "broken"
-    assert check.mend == "pip install dlib-bin"
+    assert check.state == "warning"
+    assert check.mend == "pip install 'likewise[faces]'"
+    assert run(["doctor"]) == 0
+    assert "warning  dlib " in capsys.readouterr().out
+
+
+def test_a_library_that_is_here_and_does_not_load_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import importlib
+
+    whole = importlib.import_module
+
+    def load(name: str) -> object:
+        if name == "dlib":
+            raise ImportError("libcrypt.so.1: cannot open shared object file")
+        return whole(name)
+
+    monkeypatch.setattr(importlib, "import_module", load)
+    assert by_name(likewise.doctor())["dlib"].state == "broken"
     assert run(["doctor"]) == 2
     assert "BROKEN   dlib " in capsys.readouterr().out
 
