@@ -121,7 +121,8 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         sys.stdout and sys.stdout.flush()
     except LikewiseError as error:
         failures = error.failures if isinstance(error, PartialError) else ()
-        tell(error.exit_code, str(error), error.hint, failures, getattr(error, "result", None))
+        result = getattr(error, "result", None)
+        tell(error.exit_code, str(error), error.hint, failures, result, topic=error.topic)
         return error.exit_code
     except click.Abort:
         return _interrupted(tell)
@@ -129,7 +130,7 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         if not as_json:
             error.show()
         else:
-            tell(ExitCode.USAGE, error.format_message(), _usage_hint(error))
+            tell(ExitCode.USAGE, error.format_message(), _usage_hint(error), topic="2-usage")
         return ExitCode.USAGE
     except BaseException as error:  # the last line of defence: exit codes are a contract
         if _reader_left():
@@ -139,7 +140,8 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         if not isinstance(error, Exception):
             raise
         if isinstance(error, ModuleNotFoundError) and (mend := advice(error.name or "")):
-            tell(ExitCode.USAGE, f"this needs the package {error.name}, which is not here", mend)
+            tell(ExitCode.USAGE, f"this needs the package {error.name}, which is not here", mend,
+                 topic="2-a-missing-package")  # fmt: skip
             return ExitCode.USAGE
         return _unplanned(error, tell)
     # Click answers with the code of Context.exit, and with None after an ordinary end.
@@ -176,10 +178,8 @@ def _has_interrupt(error: BaseException | None) -> bool:
 
 
 def _interrupted(tell: Tell) -> int:
-    tell(
-        ExitCode.INTERRUPTED,
-        "interrupted; what was finished is kept, run the same command to go on",
-    )
+    said = "interrupted; what was finished is kept, run the same command to go on"
+    tell(ExitCode.INTERRUPTED, said)
     return ExitCode.INTERRUPTED
 
 
@@ -203,6 +203,8 @@ def _reader_left() -> bool:
 Tell = Callable[..., None]
 """Says what went wrong: exit code, message, hint, failures (item, reason), and what was done."""
 
+PAGE = "docs/troubleshooting.md"
+
 
 def _tell_people(
     code: int,  # noqa: ARG001
@@ -210,12 +212,16 @@ def _tell_people(
     hint: str | None = None,
     failures: Sequence[tuple[str, str]] = (),
     result: object = None,  # noqa: ARG001 - people have seen it already
+    *,
+    topic: str | None = None,
 ) -> None:
     click.echo(f"likewise: {message}", err=True)
     for item, reason in failures:
         click.echo(f"  {item}: {reason}", err=True)
     if hint:
         click.echo(f"  {hint}", err=True)
+    if topic:
+        click.echo(f"  more: {PAGE}#{topic}", err=True)
 
 
 def _tell_machines(
@@ -224,6 +230,8 @@ def _tell_machines(
     hint: str | None = None,
     failures: Sequence[tuple[str, str]] = (),
     result: object = None,
+    *,
+    topic: str | None = None,
 ) -> None:
     """One JSON object on standard output, as the result would have been."""
     error = {
@@ -232,6 +240,8 @@ def _tell_machines(
         "hint": hint,
         "failures": [{"item": item, "reason": reason} for item, reason in failures],
     }
+    if topic:
+        error["help"] = f"{PAGE}#{topic}"
     if result is not None:
         error["result"] = result
     click.echo(json.dumps(error, default=str, ensure_ascii=False))
@@ -265,10 +275,11 @@ def _unplanned(error: Exception, tell: Tell | None = None) -> int:
             if tell is _tell_people
             else f"unexpected error: {type(error).__name__}: {error}",
             "please report it, with the traceback on standard error",
+            topic="1-a-bug",
         )
         return ExitCode.UNEXPECTED
     place = getattr(error, "filename", None) or "the study's disk"
-    tell(ExitCode.USAGE, f"{place}: {os.strerror(code or 0)}", hint)
+    tell(ExitCode.USAGE, f"{place}: {os.strerror(code or 0)}", hint, topic="2-the-study")
     return ExitCode.USAGE
 
 

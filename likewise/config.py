@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from likewise.errors import ConfigError
 
-__all__ = ["Config", "Section", "load", "parse", "render"]
+__all__ = ["Config", "Section", "load", "parse", "render", "toml_text"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -471,14 +471,14 @@ def _render_section(name: str, model: type[BaseModel], values: dict[str, Any]) -
                 tables += [
                     "",
                     f"[[{name}.{key}]]",
-                    *(f"{k} = {_toml(v)}" for k, v in source.items()),
+                    *(f"{k} = {toml_text(v)}" for k, v in source.items()),
                 ]
             continue
         comment = f"  # {field.description}"
         if key in values:
-            lines.append(f"{key} = {_toml(values[key])}{comment}")
+            lines.append(f"{key} = {toml_text(values[key])}{comment}")
         else:
-            default = "" if field.default is None else f" {_toml(field.default)}"
+            default = "" if field.default is None else f" {toml_text(field.default)}"
             lines.append(f"# {key} ={default}{comment}")
     return lines + tables
 
@@ -496,12 +496,13 @@ _EXAMPLE = [
 ]
 
 
-def _toml(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_text(item) for item in value) + "]"
     return str(value)

@@ -1,21 +1,24 @@
-"""Writes ``docs/tables.md`` and ``docs/configuration.md`` from the schemas and the models.
+"""Writes ``docs/tables.md``, ``configuration.md`` and ``glossary.md`` from the code.
 
 Run it with ``make docs``; a test fails when the files on disk differ from what this makes.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from likewise.config import Config
+from likewise.config import Config, toml_text
+from likewise.glossary import GLOSSARY
 from likewise.tables import TABLES, TableSpec
 
-__all__ = ["configuration_page", "main", "tables_page"]
+__all__ = ["configuration_page", "glossary_page", "main", "tables_page"]
 
 
 def tables_page() -> str:
@@ -92,21 +95,53 @@ def _section(name: str, model: Any) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    return _kind_of(field.annotation)
+    """The type in words, with its bounds: 'whole number from 1', 'yes or no'."""
+    if field.annotation is str and any(hasattr(m, "pattern") for m in field.metadata):
+        return "text such as `2g`" if field.default == "2g" else "text"
+    return _kind_of(field.annotation, field.metadata)
 
 
-def _kind_of(kind: Any) -> str:
+_WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "yes or no",
+    dt.date: "day",
+    dict: "table",
+}
+
+
+def _kind_of(kind: Any, limits: Iterable[Any] = ()) -> str:
+    if get_origin(kind) is Annotated:
+        inner, *more = get_args(kind)
+        return _kind_of(inner, [m for one in more for m in getattr(one, "metadata", [one])])
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "table"
-    if isinstance(kind, type) and not get_args(kind):
-        return kind.__name__
+    if isinstance(kind, type) and kind in _WORDS:
+        return _WORDS[kind] + _bounds(limits)
     arguments = get_args(kind)
     if get_origin(kind) is list:
         return f"list of {_kind_of(arguments[0])}"
+    if get_origin(kind) is dict:
+        return "table"
     names = [
-        repr(a) if isinstance(a, str) else _kind_of(a) for a in arguments if a is not type(None)
+        f"`{a}`" if isinstance(a, str) else _kind_of(a, limits)
+        for a in arguments
+        if a is not type(None)
     ]
-    return " or ".join(f"`{n}`" if n.startswith("'") else n for n in names) or str(kind)
+    return " or ".join(names)
+
+
+def _bounds(limits: Iterable[Any]) -> str:
+    """' from 0 to 1', ' above 0', ' below 1'."""
+    found = {
+        name: getattr(one, name)
+        for one in limits
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(one, name, None) is not None
+    }
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    return "".join(f" {word} {found[name]:g}" for name, word in words.items() if name in found)
 
 
 def _default(field: FieldInfo) -> str:
@@ -114,13 +149,24 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default is None:
         return "none"
-    return f"`{field.default!r}`" if field.default != [] else "empty"
+    return f"`{toml_text(field.default)}`" if field.default not in ([], "") else "empty"
+
+
+def glossary_page() -> str:
+    """Markdown of the words that the report and the documentation use."""
+    head = (
+        "# Glossary\n\n"
+        "Generated from `likewise/glossary.py` by `make docs`; do not edit. The report shows the "
+        "same notes at the first place of each word.\n\n"
+    )
+    return head + "\n\n".join(f"**{word}** {text}" for word, text in GLOSSARY.items()) + "\n"
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     docs = Path(__file__).resolve().parent.parent / "docs"
     (docs / "tables.md").write_text(tables_page(), encoding="utf-8")
+    (docs / "glossary.md").write_text(glossary_page(), encoding="utf-8")
     (docs / "configuration.md").write_text(configuration_page(), encoding="utf-8")
 
 

@@ -52,10 +52,12 @@ class ExitCode(IntEnum):
 class LikewiseError(Exception):
     """Base of every error that likewise raises on purpose.
 
-    ``str(error)`` says what happened, naming the file, field or token; ``hint`` says what to do.
+    ``str(error)`` says what happened, naming the file, field or token; ``hint`` says what to do,
+    and the part ``topic`` of docs/troubleshooting.md tells more.
     """
 
     exit_code = ExitCode.UNEXPECTED
+    topic = "1-a-bug"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -66,14 +68,19 @@ class UsageError(LikewiseError):
     """The command or function was called with something it cannot work on."""
 
     exit_code = ExitCode.USAGE
+    topic = "2-usage"
 
 
 class ConfigError(UsageError):
     """``likewise.toml`` holds an unknown key, a wrong type or an impossible value."""
 
+    topic = "2-configuration"
+
 
 class StudyError(UsageError):
     """The study folder is missing, is a file, is read-only, or its disk is full."""
+
+    topic = "2-the-study"
 
 
 class StudyBusyError(StudyError):
@@ -95,9 +102,13 @@ class MissingTableError(StudyError):
 class DataError(UsageError):
     """The data cannot carry the computation (one class only, no rows left, NaN features, ...)."""
 
+    topic = "2-the-data"
+
 
 class WeightsError(UsageError):
     """Network weights are missing, damaged, or belong to another architecture."""
+
+    topic = "2-weights"
 
 
 class PartialError(LikewiseError):
@@ -107,6 +118,7 @@ class PartialError(LikewiseError):
     """
 
     exit_code = ExitCode.PARTIAL
+    topic = "3-some-items-failed"
 
     def __init__(
         self,
@@ -124,14 +136,18 @@ class PartialError(LikewiseError):
 class CircuitOpenError(PartialError):
     """Nearly every item failed for one and the same reason: a bug or a ban, not data."""
 
+    topic = "3-nearly-everything-failed"
+
 
 class CredentialsError(LikewiseError):
     """A token is missing, refused or expired. The message never holds the secret."""
 
     exit_code = ExitCode.CREDENTIALS
+    topic = "4-credentials"
 
 
 class FingerprintError(LikewiseError):
     """A table on disk was made from other inputs, parameters, code or weights."""
 
     exit_code = ExitCode.FINGERPRINT
+    topic = "5-another-fingerprint"

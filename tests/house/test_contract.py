@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from likewise.config import load
 from likewise.errors import ConfigError, PartialError, StudyError
 from likewise.study import Study
 
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "likewise"]
 
 
@@ -50,8 +52,18 @@ def test_every_error_is_json_for_machines(
 ) -> None:
     code = cli.guarded(raising(kind("something é", hint="do this")), as_json=True)
     answer = told(capsys)
+    assert answer.pop("help") == f"docs/troubleshooting.md#{kind.topic}"
     assert answer == {"code": code, "message": "something é", "hint": "do this", "failures": []}
     assert code == kind.exit_code
+
+
+def test_what_helps_with_an_error_is_written_down(study_folder: Path) -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert {kind.topic for kind in OURS} <= anchors
+    used = re.findall(r'topic="([^"]+)"', (ROOT / "likewise" / "cli.py").read_text("utf-8"))
+    assert len(used) >= 4 and set(used) <= anchors
 
 
 def test_every_failed_item_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:

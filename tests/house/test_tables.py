@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.documentation import configuration_page, tables_page
+from likewise.documentation import configuration_page, glossary_page, tables_page
 from likewise.errors import DataError
 from likewise.tables import POSTS, TABLES, bucket_of, check_schema
 
@@ -26,7 +26,12 @@ def test_every_column_is_documented_and_every_key_is_a_required_column(name: str
 
 
 @pytest.mark.parametrize(
-    ("page", "make"), [("tables.md", tables_page), ("configuration.md", configuration_page)]
+    ("page", "make"),
+    [
+        ("tables.md", tables_page),
+        ("configuration.md", configuration_page),
+        ("glossary.md", glossary_page),
+    ],
 )
 def test_the_generated_pages_are_up_to_date(page: str, make: object) -> None:
     assert (DOCS / page).read_text(encoding="utf-8") == make(), "run: make docs"  # type: ignore[operator]
