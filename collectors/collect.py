@@ -17,6 +17,7 @@ from collectors.crawling.failures import CallError
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import micros, publish, since_of
+from collectors.imports.publishing import imports_of
 from collectors.platforms.base import Answer, Chain, Platform
 from collectors.tokens.store import Token, TokenStore, from_environment
 from likewise.config import CollectSection
@@ -50,7 +51,10 @@ def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = No
         CircuitOpenError: nearly everything failed for the same reason.
     """
     opened = Study.open(study)
-    return collect_from(opened, open_platforms(opened), since=since)
+    adapters = open_platforms(opened)
+    if not adapters:  # everything was imported
+        return opened.require("posts")
+    return collect_from(opened, adapters, since=since)
 
 
 def collect_from(
@@ -87,17 +91,20 @@ def _outcome(stopped: list[LikewiseError], failures: list[tuple[str, str]]) -> L
 
 
 def open_platforms(study: Study) -> list[Platform]:
-    """An adapter for every source.
+    """An adapter for every source; none where all posts were imported.
 
     Raises:
         ConfigError: there are no sources, two of them name the same server, or a platform is
             not known.
     """
     sources = study.config.collect.sources
+    if not sources and imports_of(study):
+        return []
     if not sources:
         raise ConfigError(
             f"{study.root / 'likewise.toml'}: there is nothing to collect",
-            hint="add a [[collect.sources]] section; docs/collecting.md shows one",
+            hint="add a [[collect.sources]] section (docs/collecting.md shows one), or bring "
+            "what you have: likewise import",
         )
     adapters = [registry.get(source.platform)(source) for source in sources]
     for platform in adapters:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from collectors.downloading.engine import Settings, TooManyFailedError, fetch_all
@@ -19,6 +20,7 @@ from collectors.downloading.fold import Facts, fold
 from collectors.downloading.plan import Plan, Todo, make_plan
 from collectors.downloading.renew import open_renewer
 from collectors.downloading.store import Store, hygiene_of
+from collectors.imports.places import roots
 from likewise import __version__
 from likewise.config import DownloadSection
 from likewise.errors import PartialError
@@ -73,6 +75,8 @@ def download(
         with progress("download", len(todo)) as bar:
             if len(todo):
                 settings = settings_of(study.config.download, study.config.collect.contact)
+                posts = study.require("posts")
+                settings = replace(settings, roots=tuple(sorted(roots(posts.extra).items())))
                 (engine or in_this_process)(todo, settings, store, bar)
     except TooManyFailedError as error:
         store.suspect(error.reason)

@@ -19,6 +19,7 @@ from collectors.crawling.erase import Doomed, erase
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import publish
+from collectors.imports.publishing import imports_of
 from likewise.errors import CircuitOpenError, LikewiseError, PartialError
 from likewise.progress import note, progress
 from likewise.study import Manifest, Study
@@ -45,8 +46,13 @@ def refresh(study: Study | str | os.PathLike[str], *, confirm_deletions: bool = 
             ``confirm_deletions`` is false: nothing was erased.
     """
     opened = Study.open(study)
-    opened.require("posts", "collect")
-    return refresh_from(opened, open_platforms(opened), confirm_deletions=confirm_deletions)
+    posts = opened.require("posts", "collect")
+    for host, about in imports_of(opened).items():
+        note(f"{host}: its counts are read again by importing {about['source']} again")
+    adapters = open_platforms(opened)
+    if not adapters:
+        return posts
+    return refresh_from(opened, adapters, confirm_deletions=confirm_deletions)
 
 
 def refresh_from(

@@ -16,6 +16,7 @@ VERBS = {
     "init": "likewise.initialise",
     "tokens": "collectors.overview:budgets",
     "collect": "collectors.collect",
+    "import_": "collectors.import_",
     "refresh": "collectors.refresh",
     "forget": "collectors.forget",
     "clean": "spark_jobs.clean",

@@ -3,6 +3,7 @@ from backbones.embed import embed as embed
 from collectors.collect import collect as collect
 from collectors.download import download as download
 from collectors.forget import forget as forget
+from collectors.import_ import import_ as import_
 from collectors.overview import budgets as tokens
 from collectors.refresh import refresh as refresh
 from likewise.checkup import doctor as doctor
@@ -36,6 +37,7 @@ __all__ = [
     "faces",
     "finetune",
     "forget",
+    "import_",
     "init",
     "label",
     "rank",

@@ -6,6 +6,7 @@ import _thread
 import errno
 import importlib
 import json
+import keyword
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "auth": "Add, list and withdraw the tokens that people gave.",
     "tokens": "Show what is left of every token's budget.",
     "collect": "Gather posts and authors from the platforms.",
+    "import": "Take in a table, a folder or an export that you have.",
     "refresh": "Read counts again and drop what was deleted upstream.",
     "forget": "Delete one person's rows and pictures everywhere.",
     "clean": "Keep ordinary authors and settled posts (MAD rule).",
@@ -59,7 +61,9 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"likewise.commands.{cmd_name}")
+        # `import` is a word of the language: its module has an underscore.
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"likewise.commands.{name}")
         command = module.command
         assert isinstance(command, click.Command)
         return command

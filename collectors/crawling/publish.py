@@ -7,12 +7,15 @@ of the rows: the same rows make the same table, others make another one.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
+import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from collectors.crawling.manners import reason_to_drop
+from collectors.imports.publishing import combined, imports_of, rows_of_imports
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHORS, POSTS
@@ -202,18 +206,30 @@ def _write(
     manifest = study.manifest(name)
     if manifest is not None and manifest.extra.get("digest") == digest:
         return manifest
-    stage = study.begin(name, params={"rows": digest}, code=CODE, redo=True)
-    with (
-        stage.staging() as folder,
-        pq.ParquetWriter(
-            folder / "part-0000.parquet", schema, compression="zstd", write_page_checksum=True
-        ) as writer,
-    ):
-        time_column = "collected_at" if name == "posts" else "fetched_at"
-        tables = _tables(rows(), schema, time_column)
-        while group := list(islice(tables, _BATCHES)):
-            writer.write_table(pa.concat_tables(group))
+    imports = imports_of(study)
+    with tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="imported-") as scratch:
+        imported = rows_of_imports(study, name, Path(scratch))
+        stage = study.begin(
+            name, params={"rows": digest, "imports": _digests(imports)}, code=CODE, redo=True
+        )
+        with stage.staging() as folder:
+            with pq.ParquetWriter(
+                folder / "part-0000.parquet", schema, compression="zstd", write_page_checksum=True
+            ) as writer:
+                time_column = "collected_at" if name == "posts" else "fetched_at"
+                tables = _tables(rows(), schema, time_column)
+                while group := list(islice(tables, _BATCHES)):
+                    writer.write_table(pa.concat_tables(group))
+            if imported is not None:
+                shutil.copyfile(imported, folder / "part-0001.parquet")
+    if imports and name == "posts":
+        extra = {**extra, "imports": imports, "collected": funnel.to_dict()}
+        funnel = combined(funnel.to_dict(), imports)
     return stage.publish(funnel=funnel, digest=digest, **extra)
+
+
+def _digests(imports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {host: str(about["digest"]) for host, about in imports.items()}
 
 
 def refresh_digests(study: Study, journal: Journal) -> None:

@@ -20,9 +20,11 @@ from yarl import URL
 from collectors.downloading.fetch import NO_ANSWER, RETRYABLE, Answer, Fetcher, Limits, open_fetcher
 from collectors.downloading.guard import AddressGuard
 from collectors.downloading.inspectors import Inspectors, open_inspectors
+from collectors.downloading.local import LocalFiles
 from collectors.downloading.plan import Item
 from collectors.downloading.spool import Parts
 from collectors.downloading.turns import Turns
+from collectors.imports.places import SCHEME, is_imported
 from filters.pictures.decode import Hygiene, Inspection
 from likewise.errors import CircuitOpenError
 from likewise.tables import PICTURES
@@ -51,6 +53,8 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()
     breaker: float = 0.95
     workers: int = 0
+    roots: tuple[tuple[str, str], ...] = ()
+    """Imported hosts, each with the folder or archive that its pictures lie in."""
 
 
 class Breaker:
@@ -155,6 +159,7 @@ class _Run:
         self._advance = advance
         self._turns: Turns[_Job] = Turns(settings.limits.concurrency, settings.limits.per_host)
         self._breaker = Breaker(settings.breaker)
+        self._local = LocalFiles(dict(settings.roots), settings.limits.max_bytes)
         self._wake = asyncio.Event()
         self.tally = Tally()
 
@@ -206,7 +211,7 @@ class _Run:
         """One request. Whether the host has answered for good or ill, rather than refused."""
         if job.item.expires is not None and job.url == job.item.url:
             await self._refresh(job, now=time.time())
-        answer = await self._fetcher.fetch(job.url)
+        answer = await self._answer(job)
         self.tally.requests += 1
         job.tries += 1
         now = asyncio.get_running_loop().time()
@@ -237,6 +242,12 @@ class _Run:
         else:
             self._turns.add(host, job)
         return False
+
+    async def _answer(self, job: _Job) -> Answer:
+        """The picture's bytes: from the network, or from where an import has left them."""
+        if is_imported(job.item.host) and job.url.startswith(SCHEME):
+            return await asyncio.to_thread(self._local.read, job.item.host, job.url)
+        return await self._fetcher.fetch(job.url)
 
     @staticmethod
     def _asks_for_patience(answer: Answer) -> bool:

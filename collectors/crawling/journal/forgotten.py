@@ -22,6 +22,11 @@ class Forgotten:
         self._db = db
         self._any = bool(db.execute("SELECT EXISTS (SELECT 1 FROM forgotten)").fetchone()[0])
 
+    @property
+    def anybody(self) -> bool:
+        """Whether there is anybody to forget."""
+        return self._any
+
     def among(self, platform: str, host: str, ids: set[str]) -> frozenset[str]:
         """Those of the authors whom the study has to forget."""
         if not self._any:

@@ -1,0 +1,427 @@
+"""From a table's text columns to rows of ``posts`` and ``authors``, in DuckDB and under its limits.
+
+One pass reads and judges every cell; rows that are not understood are named by file and line, and
+numbers that can be read in two ways stop the import with the question. Memory does not depend on
+the number of rows: DuckDB spills to the scratch folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from collectors.imports import meanings, sqltext
+from collectors.imports.base import Options, Refusals
+from collectors.imports.paths import Pictures
+from collectors.imports.places import SCHEME
+from collectors.imports.tables import ROW, Rows
+from likewise.errors import DataError
+from likewise.tables import AUTHORS, POSTS
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from likewise.config import CollectSection
+
+__all__ = ["Place", "Table", "loaded", "prepare"]
+
+SAMPLE = 200
+"""Rows from which the meaning of a column ``url`` is guessed."""
+
+MEMORY = "1GB"
+
+PEOPLE = ("followers", "following", "posts_count")
+"""Counts of an author."""
+
+PERSON = "coalesce(ltrim(author, '@'), 'post:' || id)"
+"""Without an author each post counts as one of its own."""
+
+PLAIN_PATH = "'[A-Za-z0-9_-][A-Za-z0-9_. -]*(/[A-Za-z0-9_-][A-Za-z0-9_. -]*)*'"
+"""Relative paths that need no look; only others are taken to Python one by one."""
+
+QUESTIONS = {
+    sqltext.AMBIGUOUS: (
+        "it can be read in two ways",
+        "say what parts thousands: --thousands , (1,234 is 1234) or --thousands . (1.234 is 1234)",
+    ),
+    sqltext.ROUNDED: (
+        "no exact count",
+        "say that counts are rounded or averaged: --rounded reads 1.2k as 1200 and 12.6 as 13",
+    ),
+}
+"""What a cell is that means two things, and what to say about it."""
+
+BATCH = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that was understood: its columns' meanings, its counts, and its rows as a stream."""
+
+    meanings: Mapping[str, str]
+    has: set[str]
+    unused: Sequence[str]
+    posts: Callable[[], Iterator[pa.Table]]
+    authors: Callable[[], Iterator[pa.Table]]
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the rows belong, and what holds for all of them; ``read_at`` is in microseconds."""
+
+    platform: str
+    host: str
+    file: str
+    read_at: int
+    pictures: Pictures
+    section: CollectSection
+    gone: Callable[[set[str]], frozenset[str]] | None
+    """Those of some authors whom the study has to forget; None when there is nobody."""
+
+
+def prepare(db: duckdb.DuckDBPyConnection, options: Options, scratch: Path) -> None:
+    """Limits of the connection, and the zone of times without one. Raises DataError."""
+    import duckdb
+
+    db.execute(f"SET memory_limit = '{MEMORY}'")
+    db.execute(f"SET temp_directory = {sqltext.literal(str(scratch / 'spill'))}")
+    try:
+        db.execute(f"SET TimeZone = {sqltext.literal(options.zone)}")
+    except duckdb.Error as error:
+        raise DataError(f"--zone {options.zone}: {str(error).splitlines()[0]}") from error
+
+
+def loaded(
+    db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, options: Options, refusals: Refusals
+) -> Table:
+    """Read and judge the table.
+
+    Raises:
+        DataError: counts or dates can be read in two ways, no column is understood, or none of
+            the first pictures is there.
+        UsageError: an option names a column or meaning that there is not.
+    """
+    sample = _table(db, f"SELECT * FROM {rows.source} LIMIT {SAMPLE}")
+    known = {c: [v for v in sample[c].to_pylist() if v] for c in rows.columns}
+    found = meanings.guess(rows.columns, options.columns, known)
+    has = set(found) | set(options.constants)
+    if not has - {"text", "tags", "id", "label", "date"}:
+        raise DataError(
+            f"{place.file}: no column is understood; there are {', '.join(rows.columns)}",
+            hint="say what they mean: --map likes=COLUMN --map picture=COLUMN ...",
+        )
+    db.execute(f"CREATE TEMP TABLE parsed AS {_parse(rows, found, options)}")
+    unread = rows.unread(db)
+    for line, message in unread:
+        refusals.add(f"{place.file}:{line}", "line not understood", message)
+    _ask(db, rows, place, options)
+    _take_out(db, rows, place, refusals, "problem IS NOT NULL", "replace(problem, '|', ' ')")
+    _place_pictures(db, rows, place, refusals)
+    _refuse_copies(db, rows, place, refusals)
+    place = _dated(db, place)
+    dropped = _mannered(db, place, with_picture="picture" in has)
+    _note_times(db, refusals, options, has, place)
+    accounts = not has & {"likes", "picture", "id", "date", "views"}
+    unused = [c for c in rows.columns if c not in found.values()]
+    return Table(
+        found,
+        has,
+        unused,
+        lambda: iter(()) if accounts else _posts(db, place),
+        lambda: _authors(db, place, refusals),
+        {} if accounts else dropped,
+    )
+
+
+def _dated(db: duckdb.DuckDBPyConnection, place: Place) -> Place:
+    """A file that is older than a post in it was given a wrong time: then it is read now."""
+    import time
+
+    late = _one(db, f"SELECT count(*) FROM parsed WHERE date > make_timestamptz({place.read_at})")
+    return replace(place, read_at=time.time_ns() // 1000) if late else place
+
+
+def _table(db: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    return db.sql(query).to_arrow_table()
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = db.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+# -- reading cells ------------------------------------------------------------------------------
+
+
+def _parse(rows: Rows, found: Mapping[str, str], options: Options) -> str:
+    """A query with one typed column a meaning, and ``problem``: what is wrong with the row."""
+    cells = {meaning: sqltext.name(column) for meaning, column in found.items()}
+    cells |= {m: f"{sqltext.literal(v)}" for m, v in options.constants.items()}
+    parted, rounded = options.thousands, options.rounded
+    columns, problems = [ROW], []
+    for meaning in meanings.COUNTS:
+        if meaning not in cells:
+            columns.append(f"NULL::BIGINT AS {meaning}")
+            continue
+        columns.append(f"{sqltext.count(cells[meaning], parted, rounded=rounded)} AS {meaning}")
+        problem = sqltext.count_problem(cells[meaning], parted, rounded=rounded)
+        problems.append(f"{sqltext.literal(meaning + '|')} || {problem}")
+    for meaning in meanings.TIMES:
+        if meaning not in cells:
+            columns.append(f"NULL::TIMESTAMPTZ AS {meaning}")
+            continue
+        read = sqltext.moment(cells[meaning], options.date_format)
+        columns.append(f"{read} AS {meaning}")
+        unread = f"nullif(trim({cells[meaning]}), '') IS NOT NULL AND {read} IS NULL"
+        problems.append(f"CASE WHEN {unread} THEN '{meaning}|{sqltext.NOT_A_TIME}' END")
+    for meaning in ("id", "author", "handle", "link", "text", "label", "picture"):
+        value = sqltext.text(cells[meaning]) if meaning in cells else "NULL::VARCHAR"
+        columns.append(f"{value} AS {meaning}")
+    columns.append(f"{_tags(cells)} AS tags")
+    truth = "lower(trim({})) IN ('1', 'true', 't', 'yes', 'y')"
+    sensitive = truth.format(cells["sensitive"]) if "sensitive" in cells else "NULL"
+    columns.append(f"({sensitive})::BOOLEAN AS sensitive")
+    zoned = "regexp_matches({}, '([zZ]|[+-][0-9]{{2}}:?([0-9]{{2}})?|UTC|GMT)\\s*$|^[0-9.]{{9,}}$')"
+    naive = f"NOT {zoned.format(cells['date'])}" if "date" in cells else "false"
+    columns += [f"{naive} AS naive", f"{sqltext.coalesce(problems)} AS problem"]
+    return f"SELECT {', '.join(columns)} FROM {rows.source}"
+
+
+def _tags(cells: Mapping[str, str]) -> str:
+    if "tags" in cells:
+        return f"coalesce({sqltext.words(cells['tags'])}, [])"
+    if "text" in cells:
+        text = cells["text"]
+        found = f"regexp_extract_all(lower({text}), '#([\\p{{L}}\\p{{N}}_]+)', 1)"
+        return f"CASE WHEN contains({text}, '#') THEN list_distinct({found}) ELSE [] END"
+    return "[]::VARCHAR[]"
+
+
+# -- what is not understood ---------------------------------------------------------------------
+
+
+def _ask(db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, options: Options) -> None:
+    """Stop where a number means two things, with the cell and what to say about it."""
+    found = db.execute(
+        f"SELECT problem, count(*), min({ROW}) FROM parsed WHERE problem IS NOT NULL GROUP BY 1"
+    ).fetchall()
+    for problem, times, first in sorted(found):
+        meaning, _, reason = problem.partition("|")
+        if reason not in QUESTIONS:
+            continue
+        words, hint = QUESTIONS[reason]
+        line = rows.lines([first]).get(first, first)
+        raise DataError(
+            f"{place.file}:{line}: {meaning} is {_cell(db, rows, first, meaning, options)!r}: "
+            f"{words} ({times:,} such cells)",
+            hint=hint,
+        )
+
+
+def _cell(
+    db: duckdb.DuckDBPyConnection, rows: Rows, row: int, meaning: str, options: Options
+) -> str | None:
+    """The text of a cell, for a message."""
+    sample = _table(db, f"SELECT * FROM {rows.source} WHERE {ROW} = {row}")
+    known = {c: [v for v in sample[c].to_pylist() if v] for c in rows.columns}
+    column = meanings.guess(rows.columns, options.columns, known).get(meaning)
+    if column is None:
+        return options.constants.get(meaning)
+    values = sample[column].to_pylist()
+    return values[0] if values else None
+
+
+def _take_out(
+    db: duckdb.DuckDBPyConnection,
+    rows: Rows,
+    place: Place,
+    refusals: Refusals,
+    condition: str,
+    reason: str,
+) -> None:
+    counts = db.execute(
+        f"SELECT {reason}, count(*) FROM parsed WHERE {condition} GROUP BY 1"
+    ).fetchall()
+    if not counts:
+        return
+    listed = db.execute(
+        f"SELECT {ROW}, {reason} FROM parsed WHERE {condition} ORDER BY {ROW} LIMIT {Refusals.MOST}"
+    ).fetchall()
+    lines = rows.lines([row for row, _ in listed])
+    for row, text in listed:
+        refusals.add(f"{place.file}:{lines.get(row, row)}", text)
+    for text, times in counts:
+        named = sum(one == text for _, one in listed)
+        refusals.count(text, times - named)
+    db.execute(f"DELETE FROM parsed WHERE {condition}")
+
+
+def _place_pictures(
+    db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, refusals: Refusals
+) -> None:
+    """Turn paths into addresses inside the pictures' folder; refuse those that lead outside."""
+    if not _one(db, "SELECT count(picture) FROM parsed"):
+        return
+    odd = f"NOT regexp_full_match(picture, {PLAIN_PATH})"
+    strange = db.execute(f"SELECT DISTINCT picture FROM parsed WHERE {odd}").fetchall()
+    judged = [(text, *place.pictures.placed(text)) for (text,) in strange]
+    table = pa.table(
+        {
+            "picture": pa.array([row[0] for row in judged], pa.string()),
+            "placed": pa.array([row[1] for row in judged], pa.string()),
+            "reason": pa.array([row[2] for row in judged], pa.string()),
+        }
+    )
+    db.register("strange_pictures", table)
+    if table.num_rows:
+        db.execute("CREATE TEMP TABLE strange AS SELECT * FROM strange_pictures")
+        inside = "picture IN (SELECT picture FROM strange WHERE reason IS NOT NULL)"
+        why = (
+            "'picture ' || (SELECT any_value(s.reason) FROM strange s "
+            "WHERE s.picture = parsed.picture)"
+        )
+        _take_out(db, rows, place, refusals, inside, why)
+        db.execute(
+            "UPDATE parsed SET picture = strange.placed FROM strange "
+            "WHERE parsed.picture = strange.picture"
+        )
+    first = [
+        row[0]
+        for row in db.execute(
+            "SELECT picture FROM parsed WHERE picture IS NOT NULL LIMIT 200"
+        ).fetchall()
+    ]
+    place.pictures.check(first)
+
+
+def _refuse_copies(
+    db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, refusals: Refusals
+) -> None:
+    """Give rows without id one, and refuse those whose id an earlier row has."""
+    if _one(db, "SELECT count(*) FROM parsed WHERE id IS NULL"):
+        named = f"coalesce(picture, link, 'row ' || {ROW})"
+        db.execute(f"UPDATE parsed SET id = {named} WHERE id IS NULL")
+    db.execute(
+        f"CREATE TEMP TABLE copies AS SELECT id, min({ROW}) AS first FROM parsed "
+        "GROUP BY id HAVING count(*) > 1"
+    )
+    if _one(db, "SELECT count(*) FROM copies"):
+        later = f"{ROW} > (SELECT first FROM copies c WHERE c.id = parsed.id)"
+        _take_out(db, rows, place, refusals, later, "'id given before'")
+
+
+# -- rows that go on ----------------------------------------------------------------------------
+
+
+def _mannered(db: duckdb.DuckDBPyConnection, place: Place, *, with_picture: bool) -> dict[str, int]:
+    """Drop what the rules of manners drop, by the reasons that collected posts have."""
+    dropped: dict[str, int] = {}
+    gone: frozenset[str] = frozenset()
+    if place.gone is not None:
+        people = "SELECT DISTINCT ltrim(author, '@') FROM parsed WHERE author IS NOT NULL"
+        gone = place.gone({row[0] for row in db.execute(people).fetchall()})
+    conditions = []
+    if gone:
+        db.register("gone_people", pa.table({"author": pa.array(sorted(gone), pa.string())}))
+        conditions.append(("forgotten", "ltrim(author, '@') IN (SELECT author FROM gone_people)"))
+    if with_picture:
+        conditions.append(("no_media", "picture IS NULL"))
+    if not place.section.include_sensitive:
+        conditions.append(("sensitive", "sensitive"))
+    for reason, condition in conditions:
+        times = _one(db, f"SELECT count(*) FROM parsed WHERE {condition}")
+        if times:
+            dropped[reason] = times
+            db.execute(f"DELETE FROM parsed WHERE {condition}")
+    return dropped
+
+
+def _note_times(
+    db: duckdb.DuckDBPyConnection,
+    refusals: Refusals,
+    options: Options,
+    has: set[str],
+    place: Place,
+) -> None:
+    naive = _one(db, "SELECT count(*) FROM parsed WHERE naive AND date IS NOT NULL")
+    if naive and "date" in has:
+        refusals.notes.append(
+            f"{naive:,} dates have no zone: they are read as {options.zone}; another with --zone"
+        )
+    if "collected_at" not in has:
+        refusals.notes.append(
+            f"counts are taken as read on {_day(place.read_at)}, when {place.file} was last "
+            "changed; another day with --set collected_at=YYYY-MM-DD"
+        )
+
+
+def _day(moment: int) -> str:
+    import datetime as dt
+
+    return f"{dt.datetime.fromtimestamp(moment / 1e6, dt.UTC):%Y-%m-%d}"
+
+
+def _posts(db: duckdb.DuckDBPyConnection, place: Place) -> Iterator[pa.Table]:
+    read_at = f"coalesce(collected_at, make_timestamptz({place.read_at}))"
+    media = (
+        f"CASE WHEN picture IS NULL THEN [] ELSE [{{'index': 0::INTEGER, 'kind': 'image', 'url': "
+        f"CASE WHEN starts_with(picture, 'http') OR starts_with(picture, '{SCHEME}') THEN picture "
+        f"ELSE '{SCHEME}' || replace(picture, ' ', '%20') END, 'preview_url': NULL::VARCHAR, "
+        "'width': NULL::INTEGER, 'height': NULL::INTEGER, 'alt': NULL::VARCHAR}] END"
+    )
+    given = {
+        "platform": sqltext.literal(place.platform),
+        "host": sqltext.literal(place.host),
+        "post_id": "id",
+        "author_id": PERSON,
+        "url": "CASE WHEN regexp_matches(link, '^https?://') THEN link END",
+        "created_at": "date",
+        "collected_at": read_at,
+        "labels": "CASE WHEN label IS NULL THEN [] ELSE ['class:' || label] END",
+        "media": media,
+        **{n: n for n in ("likes", "comments", "shares", "views", "tags", "text", "sensitive")},
+    }
+    columns = [f"{given.get(f.name, 'NULL')} AS {sqltext.name(f.name)}" for f in POSTS.schema]
+    yield from _stream(db, f"SELECT {', '.join(columns)} FROM parsed", POSTS.schema)
+
+
+def _authors(db: duckdb.DuckDBPyConnection, place: Place, refusals: Refusals) -> Iterator[pa.Table]:
+    """One reading of each author a moment; of several counts at one moment the newest post's."""
+    read_at = f"coalesce(collected_at, make_timestamptz({place.read_at}))"
+    newest = f"(coalesce(date, make_timestamptz(0)), {ROW})"
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE readings AS SELECT {PERSON} AS author_id, "
+        f"{read_at} AS fetched_at, any_value(ltrim(coalesce(handle, author), '@')) AS handle, "
+        + ", ".join(f"arg_max({n}, {newest}) FILTER ({n} IS NOT NULL) AS {n}" for n in PEOPLE)
+        + ", min(followers) != max(followers) AS several FROM parsed GROUP BY 1, 2"
+    )
+    several = _one(db, "SELECT count(*) FROM readings WHERE several")
+    if several:
+        refusals.notes.append(
+            f"{several:,} authors have several follower counts: that of their newest post is "
+            "taken; say when each was read with --map collected_at=COLUMN"
+        )
+    given = {
+        "platform": sqltext.literal(place.platform),
+        "host": sqltext.literal(place.host),
+        "source": "'import'",
+        **{
+            n: n
+            for n in ("author_id", "handle", "followers", "following", "posts_count", "fetched_at")
+        },
+    }
+    columns = [f"{given.get(f.name, 'NULL')} AS {sqltext.name(f.name)}" for f in AUTHORS.schema]
+    yield from _stream(db, f"SELECT {', '.join(columns)} FROM readings", AUTHORS.schema)
+
+
+def _stream(db: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    reader: pa.RecordBatchReader = db.sql(query).to_arrow_reader(BATCH)
+    for batch in reader:
+        columns = [c.cast(f.type) for c, f in zip(batch.columns, schema, strict=True)]
+        yield pa.Table.from_arrays(columns, schema=schema)
