@@ -45,7 +45,8 @@ class Delimited(TableKind):
         if encoding not in {"utf-8", "utf-8-sig"}:
             source = _as_utf8(path, encoding, scratch / "table.csv")
             refusals.notes.append(f"{path.name} is read as {encoding}; another with --encoding")
-        start = source.open("rb").read(LOOK)
+        with source.open("rb") as file:
+            start = file.read(LOOK)
         if not start.strip():
             raise DataError(f"{path} is empty, expected a header line and rows")
         separator = options.delimiter or _separator(start)
@@ -61,7 +62,7 @@ class Delimited(TableKind):
             columns,
             f"(SELECT row_number() OVER () - 1 AS {ROW}, * FROM {read})",
             lambda numbers: _lines(source, separator, len(columns), numbers),
-            _unread,
+            lambda db: _unread(source, db),
         )
 
 
@@ -161,6 +162,16 @@ def _numbered(reader: Any, width: int) -> Iterator[tuple[int, int]]:
         start = reader.line_num + 1
 
 
-def _unread(db: Any) -> Sequence[tuple[int, str]]:
-    rows = db.execute("SELECT line, error_message FROM reject_errors ORDER BY line").fetchall()
-    return [(int(line), str(message).split("\n", maxsplit=1)[0]) for line, message in rows]
+def _unread(source: Path, db: Any) -> Sequence[tuple[int, str]]:
+    """Lines that gave no row. DuckDB counts rows as lines: its byte positions say the lines."""
+    rows = db.execute(
+        "SELECT line_byte_position, any_value(error_message) FROM reject_errors GROUP BY 1 "
+        "ORDER BY 1"
+    ).fetchall()
+    found, line, at = [], 1, 0
+    with source.open("rb") as file:
+        for position, message in rows:
+            while at < position - 1 and (block := file.read(min(1 << 20, position - 1 - at))):
+                line, at = line + block.count(b"\n"), at + len(block)
+            found.append((line, str(message).split("\n", maxsplit=1)[0]))
+    return found

@@ -21,7 +21,8 @@ NOT_A_TIME = "date not understood"
 _NOTHING = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "\\n", "?", "-1", "-1.0")
 """How programs write "unknown"; -1 is what Instagram's clients write for hidden likes."""
 
-_SUFFIX = "'^[0-9]+([.,][0-9]+)?[ ]?[kKmM]$'"
+_ROUNDED = "'[0-9]+([.,][0-9]+)?[ ]?[kKmM]|[0-9]+[.,]([0-9]{1,2}|[0-9]{4,})'"
+"""1.2k and averages such as 12.6; with three digits behind the sign it is ambiguous instead."""
 
 
 def literal(value: str) -> str:
@@ -35,7 +36,7 @@ def name(column: str) -> str:
 
 
 def _trimmed(column: str) -> str:
-    return f"nullif(trim({column}, ' \t\u00a0'), '')"
+    return f"nullif(trim({column}, ' \t\r\n\u00a0'), '')"
 
 
 def _unknown(value: str) -> str:
@@ -80,9 +81,11 @@ def _other_count(value: str, thousands: str | None, *, rounded: bool) -> str:
         )
     if rounded:
         number = f"replace(regexp_extract({value}, '^[0-9.,]+'), ',', '.')"
-        factor = f"(CASE WHEN lower(right({value}, 1)) = 'k' THEN 1000 ELSE 1000000 END)"
+        factor = (
+            f"(CASE lower(right({value}, 1)) WHEN 'k' THEN 1000 WHEN 'm' THEN 1000000 ELSE 1 END)"
+        )
         cases.append(
-            f"WHEN regexp_matches({value}, {_SUFFIX}) "
+            f"WHEN regexp_full_match({value}, {_ROUNDED}) "
             f"THEN round(try_cast({number} AS DOUBLE) * {factor})::BIGINT"
         )
     return f"CASE {' '.join(cases)} END"
@@ -100,7 +103,7 @@ def count_problem(column: str, thousands: str | None, *, rounded: bool) -> str:
             f"WHEN regexp_full_match({value}, '[0-9]{{1,3}}([.,][0-9]{{3}})+([.,][0-9]+)?') "
             f"THEN {literal(AMBIGUOUS)}"
         )
-    cases.append(f"WHEN regexp_matches({value}, {_SUFFIX}) THEN {literal(ROUNDED)}")
+    cases.append(f"WHEN regexp_full_match({value}, {_ROUNDED}) THEN {literal(ROUNDED)}")
     return f"CASE {' '.join(cases)} ELSE {literal(NOT_A_COUNT)} END"
 
 

@@ -151,9 +151,8 @@ def _table(db: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = db.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+    # All rows are fetched: a result that is left open bars the connection.
+    return int(db.execute(query).fetchall()[0][0])
 
 
 # -- reading cells ------------------------------------------------------------------------------
