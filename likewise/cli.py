@@ -283,8 +283,8 @@ def _unplanned(error: Exception, tell: Tell | None = None) -> int:
         )
         return ExitCode.UNEXPECTED
     place = getattr(error, "filename", None) or "the study's disk"
-    tell(ExitCode.USAGE, f"{place}: {os.strerror(code or 0)}", hint, topic="2-the-study")
-    return ExitCode.USAGE
+    tell(ExitCode.STORAGE, f"{place}: {os.strerror(code or 0)}", hint, topic="2-the-study")
+    return ExitCode.STORAGE
 
 
 if os.environ.get("LIKEWISE_DEBUG"):

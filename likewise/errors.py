@@ -5,10 +5,13 @@ code  meaning
 ====  ===========================================================================
 0     done
 1     unexpected error (a bug: the traceback is in ``logs/``)
-2     usage, configuration or data that cannot be used as it stands
+2     usage or configuration: words, options, ``likewise.toml``, or data that cannot be used
 3     partial: some items failed, all of them listed; or a circuit breaker opened
 4     credentials missing, refused or expired
 5     refused because a table carries another fingerprint
+6     an input is missing: an earlier stage has not published its table
+7     busy: another run holds the study; the same command later will do
+8     storage: disk or quota full, read-only, not permitted, or too few descriptors
 130   interrupted (Ctrl-C); what was finished is kept
 ====  ===========================================================================
 """
@@ -30,6 +33,7 @@ __all__ = [
     "LikewiseError",
     "MissingTableError",
     "PartialError",
+    "StorageError",
     "StudyBusyError",
     "StudyError",
     "UsageError",
@@ -46,6 +50,9 @@ class ExitCode(IntEnum):
     PARTIAL = 3
     CREDENTIALS = 4
     FINGERPRINT = 5
+    INPUT = 6
+    BUSY = 7
+    STORAGE = 8
     INTERRUPTED = 130
 
 
@@ -78,13 +85,15 @@ class ConfigError(UsageError):
 
 
 class StudyError(UsageError):
-    """The study folder is missing, is a file, is read-only, or its disk is full."""
+    """The study folder is missing, is a file, or holds what cannot be used."""
 
     topic = "2-the-study"
 
 
 class StudyBusyError(StudyError):
     """Another run holds the study's lock."""
+
+    exit_code = ExitCode.BUSY
 
     def __init__(self, root: Path, pid: int | None) -> None:
         holder = "another process" if pid is None else f"process {pid}"
@@ -95,8 +104,16 @@ class StudyBusyError(StudyError):
         self.pid = pid
 
 
+class StorageError(StudyError):
+    """The place cannot be written or reached: full, read-only, forbidden, or away."""
+
+    exit_code = ExitCode.STORAGE
+
+
 class MissingTableError(StudyError):
     """A stage needs a table that no earlier stage has published."""
+
+    exit_code = ExitCode.INPUT
 
 
 class DataError(UsageError):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likewise.errors import MissingTableError, StudyBusyError, StudyError
+from likewise.errors import MissingTableError, StorageError, StudyBusyError, StudyError
 from likewise.funnel import Funnel
 from likewise.logs import study_log
 from likewise.stage import Stage
@@ -244,7 +244,7 @@ class Study:
         try:
             handle = os.fdopen(os.open(self.root / ".lock", flags, 0o644), "r+", encoding="utf-8")
         except OSError as error:
-            raise StudyError(f"{self.root} cannot be written: {error.strerror}") from error
+            raise StorageError(f"{self.root} cannot be written: {error.strerror}") from error
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

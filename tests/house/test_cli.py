@@ -68,7 +68,7 @@ def test_a_bad_configuration_is_exit_2(
 def test_a_missing_table_names_the_stage_that_makes_it(
     study_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["download", str(study_folder)]) == 2
+    assert run(["download", str(study_folder)]) == 6
     assert "likewise clean" in capsys.readouterr().err
 
 
@@ -99,7 +99,7 @@ def _in_small_tmpfs(folder: Path, script: str, options: str) -> subprocess.Compl
     return done
 
 
-def test_a_full_disk_is_exit_2_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_full_disk_is_exit_8_and_says_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     python = " ".join([sys.executable, "-c"])
     done = _in_small_tmpfs(
@@ -113,12 +113,12 @@ def test_a_full_disk_is_exit_2_and_says_what_to_do(tmp_path: Path) -> None:
         "except Exception as error: sys.exit(_unplanned(error))'",
         "size=1m",
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 8, done.stderr
     assert "No space left on device" in done.stderr
     assert "free some space" in done.stderr
 
 
-def test_a_read_only_study_is_exit_2(tmp_path: Path) -> None:
+def test_a_read_only_study_is_exit_8(tmp_path: Path) -> None:
     folder = tmp_path / "ro"
     python = f"{sys.executable} -c 'from likewise.cli import main; main()'"
     done = _in_small_tmpfs(
@@ -126,7 +126,7 @@ def test_a_read_only_study_is_exit_2(tmp_path: Path) -> None:
         f"{python} init {folder}/s && mount -o remount,ro {folder} && {python} clean {folder}/s",
         "size=10m",
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 8, done.stderr
     assert "cannot be written: Read-only file system" in done.stderr
 
 

@@ -54,7 +54,7 @@ def test_a_job_without_its_tables_says_so_and_ends_with_the_code(
     job: str, study_folder: Path
 ) -> None:
     done = run(sys.executable, "-m", f"spark_jobs.{job}", study_folder)
-    assert done.returncode == ExitCode.USAGE, done.stderr
+    assert done.returncode == ExitCode.INPUT, done.stderr
     assert "likewise: " in done.stderr and "no" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

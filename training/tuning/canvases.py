@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from backbones.preprocess import to_square
 from filters.pictures.decode import decode_rgb
 from filters.pictures.headers import PictureError
-from likewise.errors import StudyError
+from likewise.errors import StorageError
 from likewise.progress import progress
 from likewise.study import open_part, write_json
 
@@ -92,7 +92,7 @@ def decode_all(
         picture_id -> named reason, for each wanted picture that has no canvas.
 
     Raises:
-        StudyError: the disk has no room for them.
+        StorageError: the disk has no room for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(len(wanted), spec.resize, folder)
@@ -117,7 +117,7 @@ def _check_room(pictures: int, side: int, folder: Path) -> None:
     needed = pictures * side * side * 3 - here
     free = shutil.disk_usage(folder).free
     if needed > 0.95 * free:
-        raise StudyError(
+        raise StorageError(
             f"{folder}: {pictures} decoded pictures need {needed / GIB:.1f} GiB, "
             f"{free / GIB:.1f} GiB are free",
             hint="free some space, or put the study on a larger disk",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from likewise.errors import StudyError
+from likewise.errors import StorageError, StudyError
 
 __all__ = ["explained"]
 
@@ -52,5 +52,5 @@ def explained(path: Path, error: BaseException) -> BaseException:
         )
     if code in _DISK:
         what, mend = _DISK[code]
-        return StudyError(f"{path} cannot be used: {what} ({error})", hint=mend)
+        return StorageError(f"{path} cannot be used: {what} ({error})", hint=mend)
     return error
