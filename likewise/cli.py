@@ -283,7 +283,7 @@ def _unplanned(error: Exception, tell: Tell | None = None) -> int:
         )
         return ExitCode.UNEXPECTED
     place = getattr(error, "filename", None) or "the study's disk"
-    tell(ExitCode.STORAGE, f"{place}: {os.strerror(code or 0)}", hint, topic="2-the-study")
+    tell(ExitCode.STORAGE, f"{place}: {os.strerror(code or 0)}", hint, topic="8-storage")
     return ExitCode.STORAGE
 
 

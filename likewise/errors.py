@@ -94,6 +94,7 @@ class StudyBusyError(StudyError):
     """Another run holds the study's lock."""
 
     exit_code = ExitCode.BUSY
+    topic = "7-busy"
 
     def __init__(self, root: Path, pid: int | None) -> None:
         holder = "another process" if pid is None else f"process {pid}"
@@ -108,12 +109,14 @@ class StorageError(StudyError):
     """The place cannot be written or reached: full, read-only, forbidden, or away."""
 
     exit_code = ExitCode.STORAGE
+    topic = "8-storage"
 
 
 class MissingTableError(StudyError):
     """A stage needs a table that no earlier stage has published."""
 
     exit_code = ExitCode.INPUT
+    topic = "6-an-input-is-missing"
 
 
 class DataError(UsageError):
