@@ -186,7 +186,7 @@ async def _guarded(
 
 async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
     platform, pool = client.platform, client.pool
-    pool.restore(await journal.run(journal.budgets.calls))
+    pool.restore(await journal.run(journal.budgets.calls), await journal.run(journal.budgets.shut))
     try:
         if await _has_work(journal, platform, since):
             await client.renew_due()

@@ -18,17 +18,18 @@ __all__ = ["budgets"]
 def budgets(study: Study | str | os.PathLike[str]) -> list[dict[str, Any]]:
     """One row for each token and bucket: limit, remaining, resets_at, calls, failures, retired.
 
-    Nothing is called, and no row holds a secret.
+    ``waiting_until`` is when the next call may go where none may go now, else None. Nothing is
+    called, and no row holds a secret.
     """
     opened = Study.open(study)
     rows: list[dict[str, Any]] = []
     with Journal(opened.journal_path) as journal:
-        calls = journal.budgets.calls()
+        calls, shut = journal.budgets.calls(), journal.budgets.shut()
         for platform in open_platforms(opened):
             if platform.offline:
                 continue
             pool = Pool(platform, tokens_for(platform))
-            pool.restore(calls)
+            pool.restore(calls, shut)
             figures = journal.budgets.token_figures(platform.name, platform.host)
             rows += [
                 {
@@ -54,15 +55,19 @@ def _buckets(pool: Pool, token: Any) -> list[dict[str, Any]]:
     found = []
     for spec in pool.specs(token, "page"):
         bucket = pool.bucket(spec.key)
+        ready = max(bucket.ready_at(now), pool.door.shut_until)
         found.append(
             {
                 "bucket": spec.key,
                 "limit": spec.limit,
                 "period_s": spec.period,
                 "remaining": bucket.remaining(now),
-                "resets_at": dt.datetime.fromtimestamp(bucket.resets_at(now), dt.UTC).isoformat(
-                    timespec="seconds"
-                ),
+                "resets_at": _iso(bucket.resets_at(now)),
+                "waiting_until": _iso(ready) if ready > now else None,
             }
         )
     return found
+
+
+def _iso(moment: float) -> str:
+    return dt.datetime.fromtimestamp(moment, dt.UTC).isoformat(timespec="seconds")

@@ -139,7 +139,10 @@ async def _refresh(
                     note(f"{platform.name} {platform.host}: posts cannot be read again by id")
                     continue
                 pool = Pool(platform, given)
-                pool.restore(await journal.run(journal.budgets.calls))
+                pool.restore(
+                    await journal.run(journal.budgets.calls),
+                    await journal.run(journal.budgets.shut),
+                )
                 again = Again(Client(session, pool, slots, journal, limits), journal, bar)
                 asked.append(again)
                 try:

@@ -71,6 +71,15 @@ class Source(Section):
     since: dt.date | None = Field(None, description="Oldest day to collect.")
     until: dt.date | None = Field(None, description="First day not to collect any more.")
     max_posts: Positive = Field(200_000, description="Stop after this many posts.")
+    requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Most calls a second to this server, as its operators asked; "
+        "empty keeps the platform's own limits only.",
+    )
+    at_once: Positive | None = Field(
+        None, description="Most calls to this server at once; empty: `concurrency`."
+    )
 
 
 class CollectSection(Section):

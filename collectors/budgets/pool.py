@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from asyncio_throttle.throttler import Throttler
 
 from collectors.budgets.buckets import Bucket, BucketSpec, Correction
+from collectors.budgets.door import Door
 from collectors.budgets.skew import Skew
 from likewise.errors import CredentialsError
 
@@ -93,6 +94,10 @@ class Pool:
         self.platform = platform
         self.clock = clock or Clock()
         self.skew = Skew()
+        source = platform.source
+        self.door = Door(
+            platform.host, at_once=source.at_once, per_second=source.requests_per_second
+        )
         self.tokens: list[Token | None] = [*tokens] or [None]
         self.retired: dict[str, str] = {}
         self.calls: dict[str, int] = {}
@@ -120,8 +125,13 @@ class Pool:
         """State of one bucket."""
         return self._buckets[key].bucket
 
-    def restore(self, calls: Iterable[tuple[str, float | None]]) -> None:
-        """Count the calls (bucket, answered) that an earlier run left in the journal."""
+    def restore(
+        self, calls: Iterable[tuple[str, float | None]], shut: Mapping[str, float] | None = None
+    ) -> None:
+        """Count the calls (bucket, answered) that an earlier run left in the journal.
+
+        ``shut`` are buckets that a server has shut, and until when.
+        """
         for token in self.tokens:
             for kind in ("page", "call"):
                 self.specs(token, kind)
@@ -129,6 +139,26 @@ class Pool:
         for key, ended in calls:
             if key in self._buckets:
                 self.bucket(key).restore([ended], now)
+        for key, until in (shut or {}).items():
+            if until <= now:
+                continue
+            if key in self._buckets:
+                self.bucket(key).correct(Correction(key, blocked_until=until), now, now)
+                self.door.shut(until, now, whole=False)
+            elif key == self._whole:
+                self.door.shut(until, now, whole=True)
+
+    @property
+    def _whole(self) -> str:
+        """The name under which the journal remembers that a whole host is shut."""
+        return f"{self.platform.name} {self.platform.host}"
+
+    def shut(self) -> dict[str, float]:
+        """What is shut now, and until when: buckets, and the whole host."""
+        now = self.clock()
+        found = {key: paced.bucket.blocked_until for key, paced in self._buckets.items()}
+        found[self._whole] = self.door.shut_until
+        return {key: until for key, until in found.items() if until > now}
 
     # -- leases ---------------------------------------------------------------------------
 
@@ -143,6 +173,8 @@ class Pool:
             while True:
                 ready, token = self._soonest(kind)
                 now = self.clock()
+                self.door.tell(max(ready, self.door.shut_until), now)
+                ready = max(ready, self.door.ready_at(now))
                 if ready <= now:
                     return self._reserve(token, kind, now)
                 self._changed.clear()
@@ -171,6 +203,7 @@ class Pool:
 
     def _reserve(self, token: Token | None, kind: str, now: float) -> Lease:
         lease = Lease(next(self._tickets), token, self.specs(token, kind), now)
+        self.door.enter(now)
         for spec in lease.specs:
             self.bucket(spec.key).reserve(lease.ticket, now)
         self.calls[name_of(token)] = self.calls.get(name_of(token), 0) + 1
@@ -191,6 +224,7 @@ class Pool:
     def settle(self, lease: Lease, corrections: Sequence[Correction] = ()) -> None:
         """The answer has come: free the cells in time, and believe what its headers say."""
         now = self.clock()
+        self.door.leave()
         for spec in lease.specs:
             self.bucket(spec.key).settle(lease.ticket, now)
         for correction in corrections:
@@ -199,18 +233,28 @@ class Pool:
 
     def release(self, lease: Lease) -> None:
         """The call was never sent."""
+        self.door.leave()
         for spec in lease.specs:
             self.bucket(spec.key).release(lease.ticket)
         self._changed.set()
 
     def block(self, lease: Lease, until: float) -> None:
-        """Shut the fullest bucket of a throttled call until then."""
+        """Shut the fullest bucket of a throttled call until then; without any, the host."""
         now = self.clock()
         fullest = min(lease.specs, key=lambda s: self.bucket(s.key).remaining(now), default=None)
         if fullest is not None:
             self.bucket(fullest.key).correct(
                 Correction(fullest.key, blocked_until=until), lease.started, now
             )
+        self.door.shut(until, now, whole=fullest is None)
+
+    def heard(self, lease: Lease, *, answered: bool) -> None:
+        """Whether the host answered a call at all, well or not."""
+        if answered:
+            self.door.answered(lease.started)
+        else:
+            self.door.failed(self.clock())
+        self._changed.set()
 
     # -- tokens ---------------------------------------------------------------------------
 

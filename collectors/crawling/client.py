@@ -130,6 +130,8 @@ class Client:
         renewals: Counter[str] = Counter()
         while True:
             answer, verdict, lease = await self._once(request)
+            if verdict.outcome is not Outcome.THROTTLED:
+                self.pool.heard(lease, answered=verdict.outcome is not Outcome.RETRY)
             if verdict.outcome in {Outcome.OK, Outcome.GONE}:
                 self.breaker.note("ok")
                 return answer
@@ -171,11 +173,20 @@ class Client:
         if until is None or until <= now:
             until = now + max((spec.period for spec in lease.specs), default=1.0)
         self.pool.block(lease, until)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Note what is shut, so that a restart does not ask before the time."""
+        if self.journal is not None:
+            for key, until in self.pool.shut().items():
+                self.journal.budgets.note_shut(key, until)
 
     def _pause(self, failures: int, verdict: Verdict) -> float:
         """Full jitter: uniform between 0 and a limit that doubles; a Retry-After is the least."""
         most = min(self.limits.longest_pause_s, self.limits.first_pause_s * 2 ** (failures - 1))
-        least = max(0.0, (verdict.until or 0.0) - self.pool.clock())
+        now = self.pool.clock()
+        least = max(0.0, (verdict.until or 0.0) - now)
+        self.pool.door.tell(now + least, now)
         return min(least, 10 * self.limits.longest_pause_s) + random.uniform(0.0, most)
 
     # -- one attempt ----------------------------------------------------------------------
@@ -204,7 +215,10 @@ class Client:
         answer.skew = self.pool.compare_clocks(answer.headers, lease, answer.received)
         if answer.skew:
             self.counters["clocks_differ"] = 1
-        self.pool.settle(lease, self._believed(self.platform.corrections(answer, lease.specs)))
+        corrections = self._believed(self.platform.corrections(answer, lease.specs))
+        self.pool.settle(lease, corrections)
+        if any(correction.blocked_until is not None for correction in corrections):
+            self._remember()
         if self.journal:
             self.journal.budgets.call_ended(call_id, answer.received)
         return answer, self.verdict(answer), lease

@@ -12,6 +12,9 @@ from likewise.commands._common import emit, json_option, study_argument
 @json_option
 def command(study: str, as_json: bool) -> None:
     """Show what is left of every token's budget: remaining, resets at, calls, failures."""
+    import datetime as dt
+
+    from collectors.budgets.door import waiting_line
     from collectors.overview import budgets
 
     rows = budgets(study)
@@ -23,5 +26,10 @@ def command(study: str, as_json: bool) -> None:
         f"{row.get('remaining', 0):>5}/{row.get('limit', 0):<5} {row.get('resets_at', '-'):<25} "
         f"{row['calls']:>7} {row['failures']:>6}"
         for row in rows
+    ]
+    waits = [(row["host"], row["waiting_until"]) for row in rows if row.get("waiting_until")]
+    lines += [
+        waiting_line(host, dt.datetime.fromisoformat(until).timestamp())
+        for host, until in dict.fromkeys(waits)
     ]
     emit(rows, as_json=as_json, text="\n".join(lines))

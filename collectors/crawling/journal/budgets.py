@@ -51,6 +51,18 @@ class Budgets:
         rows = self._db.execute("SELECT buckets, ended FROM calls ORDER BY ended")
         return [(key, ended) for keys, ended in rows for key in keys.split("\n")]
 
+    def note_shut(self, key: str, until: float) -> None:
+        """Note until when a server has shut a bucket. Does not wait."""
+        self._writer.hand_over(self._shut, key, until)
+
+    def _shut(self, key: str, until: float) -> None:
+        self._db.execute("INSERT OR REPLACE INTO shut VALUES (?, ?)", (key, until))
+
+    def shut(self) -> dict[str, float]:
+        """Buckets that are still shut, and until when."""
+        rows = self._db.execute("SELECT bucket, until FROM shut WHERE until > ?", (time.time(),))
+        return dict(rows.fetchall())
+
     def note_tokens(
         self, platform: str, host: str, rows: Iterable[tuple[str, int, int, str | None]]
     ) -> None:
