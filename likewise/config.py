@@ -267,8 +267,19 @@ class CompareSection(Section):
         [0.1, 1.0, 10.0], min_length=1, description="stepSize of SVMWithSGD."
     )
     sgd_iterations: Positive = Field(100, description="Iterations of SVMWithSGD.")
-    bootstrap: int = Field(1000, ge=100, description="Resamples of the intervals.")
-    permutations: int = Field(1000, ge=0, description="Permutations of the test against no signal.")
+    bootstrap: int = Field(
+        1000, ge=100, description="Resamples behind intervals that hold together (`explain`)."
+    )
+    permutations: int = Field(
+        1000, ge=0, description="Exchanges of authors in a test; without any nothing is claimed."
+    )
+    margin: float = Field(
+        0.02,
+        gt=0,
+        lt=0.5,
+        description="Differences of average precision below it are of no account: what lies "
+        "wholly inside is called about as good.",
+    )
     jobs: int = Field(-1, description="Processes; -1 uses every core.")
     reference: Literal["model", "grid"] = Field(
         "model",

@@ -275,7 +275,11 @@ SCORES = TableSpec(
             *_POST_KEY[:2],
             _key("author_id", pa.string(), "The platform's own id of the author."),
             _key("score", pa.float64(), "Mean raw score of the views; larger means better liked."),
-            _key("probability", pa.float64(), "Calibrated probability of the label 1."),
+            _field(
+                "probability",
+                pa.float64(),
+                "Calibrated probability of the label 1; null where the calibration was refused.",
+            ),
             _key("rank", pa.int64(), "1 is the best of all; ties go by picture_id."),
             _key("rank_in_author", pa.int64(), "1 is the best of its author."),
         ]

@@ -6,9 +6,9 @@ held-out authors come from the labels table; every classifier sees the same ones
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,15 @@ import pyarrow as pa
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
-from likewise.study import Manifest, Stage, Study, write_json
+from likewise.study import Manifest, Stage, Study
 from training.classifiers import forest, linear, sgd
-from training.comparison import verdict
-from training.comparison.baselines import Baseline, baselines
+from training.comparison import results, sentences, verdict
+from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
+from training.comparison.judge import Judge
 from training.comparison.learning import learning_curve
+from training.comparison.results import Comparison, Data, LearningPoint, Result, Worth
 from training.comparison.tabulate import comparison_rows, text
-from training.comparison.verdict import Judge, Judged
+from training.comparison.verdict import Judged
 from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
 from training.fitting.fitted import Fitted, Problem
 from training.fitting.grid import GridStore
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "comparison_text"]
 
-CODE = 2
+CODE = 3
 
-# Percentile intervals of a bootstrap over fewer units than about this cover too little.
 FEW_AUTHORS = 20
+"""The least for which the coverage of the intervals has been shown (``benchmarks/claims.py``)."""
 
 
 def compare(
@@ -62,7 +64,7 @@ def compare(
         "comparison",
         inputs=["labels", "features"],
         params={
-            **settings.model_dump(exclude={"jobs", "backend"}),
+            **settings.model_dump(exclude={"jobs", "backend", "bootstrap"}),
             "seed": opened.config.study.seed,
         },
         code=CODE,
@@ -76,9 +78,15 @@ def compare(
 
 def comparison_text(study: Study | str | os.PathLike[str]) -> str:
     """The printed tables of the published comparison."""
-    path = Study.open(study).root / "reports" / "comparison.json"
-    Study.open(study).require("comparison")
-    return text(json.loads(path.read_text(encoding="utf-8")))
+    opened = Study.open(study)
+    opened.require("comparison")
+    found = results.load(opened)
+    if found is None:
+        raise DataError(
+            f"{opened.root / 'reports' / results.FILE} is gone",
+            hint="make it anew with: likewise compare --redo",
+        )
+    return text(found)
 
 
 class _Comparison:
@@ -94,20 +102,27 @@ class _Comparison:
         self.workers.check()
         forest.check_engine(self.settings.forest_engine)
         self.store = GridStore(study.root / ".unfinished" / f"compare-{stage.fingerprint}")
-        self.judge = Judge(labels, self.settings.bootstrap, self.settings.permutations, self.seed)
-        self.notes: list[str] = []
-        self.learning: dict[str, list[dict[str, float]]] = {}
+        held_out = slice(labels.n_train, None)
+        self.judge = Judge(
+            labels.label[held_out],
+            labels.author[held_out],
+            permutations=self.settings.permutations,
+            margin=self.settings.margin,
+            seed=self.seed,
+        )
+        self.known = Known.of(labels)
+        self.notes = list(self.known.notes)
+        self.learning: dict[str, list[LearningPoint]] = {}
 
     def run(self) -> Manifest:
         layers = self._layers()
         plain = self._baselines()
         rows = self._fit(layers)
-        results = [verdict.result(self.judge, row, plain) for row in rows]
-        self._save_models(rows, results)
-        content = self._content(rows, results, plain)
-        content["figures"] = self._figures(content)
-        write_json(self.study.folder("reports") / "comparison.json", content)
-        manifest = self._publish(content)
+        found = self._found(rows, plain)
+        self._save_models(rows, found)
+        found = replace(found, figures=self._figures(found))
+        results.save(self.study, found)
+        manifest = self._publish(found)
         for folder in self.store.folder.parent.glob("compare-*"):
             GridStore(folder).discard()
         return manifest
@@ -131,7 +146,7 @@ class _Comparison:
         looks = self.store.point("looks", compute).get("looks")
         if looks is None:
             self.notes.append("no pictures table: no baseline of plain picture properties")
-        return baselines(self.labels, looks)
+        return baselines(self.labels, self.known, looks)
 
     def _fit(self, layers: Sequence[str]) -> list[Judged]:
         rows: list[Judged] = []
@@ -147,11 +162,11 @@ class _Comparison:
         return rows
 
     def _judged(self, problem: Problem, name: str) -> Judged:
-        judged = Judged.of(problem, self._classify(problem, name))
+        judged = Judged.of(self.judge, problem, self._classify(problem, name))
         if name == linear.NAME and problem.matrix.layer not in self.learning:
             store = self.store.below(f"{problem.matrix.layer}-{problem.set_name}-learning")
             c = float(judged.fitted.parameters["C"])
-            self.learning[problem.matrix.layer] = learning_curve(problem, store, c)
+            self.learning[problem.matrix.layer] = learning_curve(problem, store, c, self.judge)
         return judged
 
     def _points(self, layers: int) -> int:
@@ -205,87 +220,121 @@ class _Comparison:
         heap = None if self.settings.backend == "spark" else max(sizes)
         return spark_session(self.study.config, master=self.master, heap=heap)
 
-    def _save_models(self, rows: Sequence[Judged], results: Sequence[Mapping[str, Any]]) -> None:
-        about = {"data": self._data(), "weights": self._weights()}
-        for row, found in zip(rows, results, strict=True):
-            card = verdict.card(row, found, about, self.labels.folds)
-            models.save(self.study, row.fitted.build(card))
+    def _found(self, rows: Sequence[Judged], plain: Sequence[Baseline]) -> Comparison:
+        held = {b.name: self.judge.held(b.evaluation) for b in plain}
+        found = [verdict.result(self.judge, row, held) for row in rows]
+        best = max(zip(rows, found, strict=True), key=lambda pair: _rank(pair[1]))
+        self._note_data()
+        comparison = Comparison(
+            study=self.study.config.study.name,
+            fingerprint=self.stage.fingerprint,
+            backbone=rows[0].backbone,
+            data=self._data(),
+            best=best[1].model,
+            results=found,
+            baselines=verdict.baseline_results(self.judge, plain, held),
+            differences=verdict.differences(self.judge, rows),
+            learning_curves=self.learning,
+            chance=self.judge.chance,
+            margin=self.judge.margin,
+            worth=self._worth(best[0]),
+            left_out=self.judge.left_out.count,
+            permutations=self.settings.permutations,
+        )
+        return replace(
+            comparison,
+            answer=sentences.answer(comparison),
+            sentences=[
+                sentences.of_result(
+                    row, comparison.chance, comparison.margin, chosen=row.model == comparison.best
+                )
+                for row in found
+            ],
+            notes=self.notes,
+        )
+
+    def _worth(self, best: Judged) -> Worth | None:
+        """What the best classifier's score adds to what is known without the picture."""
+        if not self.known.designs:
+            self._note("nothing is known of the pictures without them: no gain can be told")
+            return None
+        known, both = (
+            self.judge.held(evaluation)
+            for evaluation in known_and_picture(
+                self.labels, self.known, best.fitted.out_of_fold, best.fitted.test
+            )
+        )
+        data = self._data()
+        return Worth(
+            knows=list(self.known.designs),
+            known=self.judge.scores(known)["average_precision"],
+            picture=self.judge.scores(best.held)["average_precision"],
+            both=self.judge.scores(both)["average_precision"],
+            gain=self.judge.difference(both, known),
+            pictures=data.held_out_pictures,
+            authors=data.held_out_authors,
+        )
+
+    def _save_models(self, rows: Sequence[Judged], found: Comparison) -> None:
+        about = {"folds": list(self.labels.folds), "weights": self._weights()}
+        for row, result in zip(rows, found.results, strict=True):
+            models.save(self.study, row.fitted.build(verdict.card(row, result, found, about)))
         # Models of an older comparison would be ranked beside these, on scores of other data.
         for name in set(models.names(self.study)) - {row.model for row in rows}:
             models.remove(self.study, name)
 
-    def _data(self) -> dict[str, Any]:
+    def _data(self) -> Data:
         labels, n_train = self.labels, self.labels.n_train
-        return {
-            "pictures": len(labels.label),
-            "training_pictures": n_train,
-            "training_authors": int(np.unique(labels.author[:n_train]).size),
-            "held_out_pictures": len(labels.label) - n_train,
-            "held_out_authors": int(np.unique(labels.author[n_train:]).size),
-            "good_share": float(labels.label.mean()),
-            "folds": len(labels.folds),
-            "labels_fingerprint": self.study.require("labels").fingerprint,
-            "features_fingerprint": self.study.require("features").fingerprint,
-        }
+        return Data(
+            pictures=len(labels.label),
+            training_pictures=n_train,
+            training_authors=int(np.unique(labels.author[:n_train]).size),
+            held_out_pictures=len(labels.label) - n_train,
+            held_out_authors=int(np.unique(labels.author[n_train:]).size),
+            good_share=float(labels.label.mean()),
+            folds=len(labels.folds),
+            labels_fingerprint=self.study.require("labels").fingerprint,
+            features_fingerprint=self.study.require("features").fingerprint,
+        )
 
     def _weights(self) -> dict[str, Any]:
         """What the features table says about the network's weights (name, licence, sha256)."""
         weights = self.study.require("features").extra.get("weights", {})
         return dict(weights) if isinstance(weights, Mapping) else {"weights": weights}
 
-    def _content(
-        self,
-        rows: Sequence[Judged],
-        results: Sequence[Mapping[str, Any]],
-        plain: Sequence[Baseline],
-    ) -> dict[str, Any]:
-        best = models.best(self.study)
+    def _note_data(self) -> None:
         if self.judge.permuted is None:
-            self._note("no p-values: no permutations asked, or no two authors of equal size")
-        held_out = self._data()["held_out_authors"]
+            self._note(
+                "no p-values, so nothing is claimed: no permutations asked, or no two authors of "
+                "equal size"
+            )
+        held_out = self._data().held_out_authors
         if held_out < FEW_AUTHORS:
             self._note(
-                f"only {held_out} held-out authors: the intervals are narrower than the truth"
+                f"only {held_out} held-out authors: it is not known how often intervals over so "
+                "few hold the truth"
             )
         if len(self.labels.folds) < self.study.config.label.folds:
             self._note(f"only {len(self.labels.folds)} folds hold training authors")
-        return {
-            "study": self.study.config.study.name,
-            "fingerprint": self.stage.fingerprint,
-            "backbone": rows[0].backbone,
-            "data": self._data(),
-            "best": best,
-            "results": list(results),
-            "baselines": [
-                {
-                    "name": b.name,
-                    "description": b.description,
-                    "metrics": self.judge.scores(b.evaluation),
-                    "p_value": None if b.name == "chance" else self.judge.p_value(b.evaluation),
-                }
-                for b in plain
-            ],
-            "differences": verdict.differences(self.judge, rows),
-            "learning_curves": self.learning,
-            "sentences": verdict.sentences(results, best),
-            "notes": self.notes,
-            "bootstrap": self.settings.bootstrap,
-            "permutations": self.settings.permutations,
-        }
 
-    def _figures(self, content: Mapping[str, Any]) -> list[dict[str, str]]:
+    def _figures(self, found: Comparison) -> list[results.FigureFile]:
         from training.comparison import curves
 
-        return curves.save(content, self.study.folder("reports", "figures"))
+        return curves.save(found, self.study.folder("reports", "figures"))
 
-    def _publish(self, content: Mapping[str, Any]) -> Manifest:
+    def _publish(self, found: Comparison) -> Manifest:
         from likewise.tables import COMPARISON
 
-        self.stage.write(pa.Table.from_pylist(comparison_rows(content), COMPARISON.schema))
+        self.stage.write(pa.Table.from_pylist(comparison_rows(found), COMPARISON.schema))
         used, dropped = len(self.labels.label), dict(self.labels.dropped)
         return self.stage.publish(
             funnel=Funnel("compare", "pictures", used + sum(dropped.values()), used, dropped),
-            best=content["best"],
-            sentences=content["sentences"],
-            notes=content["notes"],
+            best=found.best,
+            sentences=list(found.sentences),
+            notes=list(found.notes),
         )
+
+
+def _rank(row: Result) -> tuple[float, list[int]]:
+    """As ``models.best`` chooses: the highest in cross-validation, the first name of equals."""
+    return row.cv_average_precision, [-ord(letter) for letter in row.model]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,9 +23,10 @@ from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study, write_json
+from training.comparison import judge
 from training.models import saved as models
-from training.statistics.bootstrap import author_weights, interval
-from training.statistics.calibration import platt
+from training.statistics.calibration import platt, probability
+from training.statistics.intervals import leave_out
 from training.statistics.metrics import Evaluation
 from training.tuning.canvases import Canvases
 from training.tuning.curves import as_table
@@ -183,13 +185,15 @@ class _Measured:
                 tunable.network, chosen, self._job.spec, both_views=True, done=bar.advance
             )
 
-    def _calibration(self, validation: NDArray[np.int64]) -> dict[str, Any]:
-        """Platt's sigmoid on authors the network has not seen; else its own softmax as it is."""
+    def _calibration(self, validation: NDArray[np.int64]) -> dict[str, Any] | None:
+        """Platt's sigmoid on authors the network has not seen; else its own softmax as it is.
+
+        None where it is refused: the network's order of these authors is no better than none.
+        """
         if not len(validation):
             return {"slope": 1.0, "intercept": 0.0, "fitted_on": "nothing: the network's softmax"}
-        label = self._binary(validation)
-        slope, intercept = platt(score_of(self.logits["validation"]), label)
-        return {"slope": slope, "intercept": intercept, "fitted_on": "validation fold"}
+        fit = platt(score_of(self.logits["validation"]), self._binary(validation))
+        return None if fit is None else fit.to_dict() | {"fitted_on": "validation fold"}
 
     def _binary(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         last: NDArray[np.bool_] = self._samples.labels[indices] == self._samples.classes - 1
@@ -203,21 +207,17 @@ class _Measured:
         return named | self._intervals(parts["test"])
 
     def _intervals(self, test: NDArray[np.int64]) -> dict[str, Any]:
-        """Measures on the test authors, with intervals from a bootstrap over authors."""
-        from scipy.special import expit
-
-        scores, fit = score_of(self.logits["test"]), self.calibration
-        probability = expit(fit["slope"] * scores + fit["intercept"])
-        evaluation = Evaluation(self._binary(test), scores, probability)
+        """Measures on the test authors, with intervals over them."""
+        scores = score_of(self.logits["test"])
+        chances = probability(self.calibration, scores)
+        evaluation = Evaluation(self._binary(test), scores, chances)
         _, authors = np.unique(self._samples.authors[test].astype(str), return_inverse=True)
-        config = self._job.study.config
-        draws = author_weights(authors, config.compare.bootstrap, config.study.seed)
-        drawn = evaluation.metrics(draws)
-        answer = {}
-        for metric, value in evaluation.metrics().items():
-            low, high = interval(drawn[metric])
-            answer[f"test_{metric}"] = {"value": float(value), "low": low, "high": high}
-        return answer
+        groups = leave_out(authors, self._job.study.config.study.seed)
+        without = groups.values(evaluation.metrics)
+        return {
+            f"test_{metric}": asdict(judge.score_of(float(value), without[metric]))
+            for metric, value in evaluation.metrics().items()
+        }
 
 
 def _card(

@@ -289,7 +289,7 @@ def ranked(
         "host": joined["host"],
         "author_id": joined["author_id"],
         "score": scores,
-        "probability": scorer.probability(scores),
+        "probability": pa.array(scorer.probability(scores), from_pandas=True),
         "rank": np.arange(1, joined.num_rows + 1),
         "rank_in_author": _rank_within(joined),
     }

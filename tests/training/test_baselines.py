@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from PIL import Image
 from planted import World, plant, publish, study
 
 from likewise.study import Study
-from training.comparison.baselines import author_history, baselines
-from training.data.matrix import load_labels
+from training.comparison.baselines import Known, author_history, baselines, known_and_picture
+from training.data.matrix import Labels, load_labels
 from training.pictures.looks import picture_looks
 from training.pictures.properties import PROPERTIES, properties
 
@@ -21,30 +23,73 @@ def opened(tmp_path: object) -> Study:
     return study(tmp_path, World(authors=60, author_effect=3.0, strength=0.0))[0]  # type: ignore[arg-type]
 
 
-def test_history_leaves_the_picture_itself_out(opened: Study) -> None:
+def test_history_is_the_authors_past_before_the_post(opened: Study) -> None:
+    """By hand: earlier posts of the author, none of the same moment, none that is undated."""
     labels = load_labels(opened)
-    share = author_history(labels, prior=0.5)
-    for i in (0, 7, len(share) - 1):
-        others = [
+    created = labels.created.copy()
+    rng = np.random.default_rng(0)
+    created[rng.random(len(created)) < 0.2] = np.nan
+    same = rng.random(len(created)) < 0.5  # half of the posts share their day with others
+    created[same] = np.floor(created[same])
+    labels = replace(labels, created=created)
+    share, past = author_history(labels, prior=0.4)
+    for i in range(len(share)):
+        earlier = [
             int(labels.label[j])
             for j in range(len(share))
-            if j != i and labels.author[j] == labels.author[i]
+            if labels.author[j] == labels.author[i] and created[j] < created[i]
         ]
-        assert share[i] == pytest.approx((sum(others) + 0.5) / (len(others) + 1))
+        assert past[i] == len(earlier)
+        assert share[i] == pytest.approx((sum(earlier) + 0.4) / (len(earlier) + 1))
+    assert (past > 0).any()
 
 
-def test_history_finds_authors_that_are_alike(opened: Study) -> None:
-    found = {
-        b.name: b.evaluation.metrics()["roc_auc"] for b in baselines(load_labels(opened), None)
-    }
+def found_auc(labels: Labels) -> dict[str, float]:
+    found = baselines(labels, Known.of(labels), None)
+    return {b.name: float(b.evaluation.metrics()["roc_auc"]) for b in found}
+
+
+def test_history_finds_authors_that_are_alike(tmp_path: Path) -> None:
+    world = World(authors=80, pictures=6, author_effect=3.0, strength=0.0)
+    found = found_auc(load_labels(study(tmp_path, world)[0]))
     assert set(found) == {"chance", "followers", "author-history", "time-of-day"}
     assert found["chance"] == 0.5
     assert found["author-history"] > 0.75
 
 
+def test_history_is_no_opponent_where_authors_have_one_picture(tmp_path: Path) -> None:
+    labels = load_labels(study(tmp_path, World(authors=120, pictures=1))[0])
+    known = Known.of(labels)
+    assert "author history" not in known.designs
+    assert "0% of the pictures have an earlier post" in known.notes[0]
+
+
+def test_history_is_no_opponent_of_labels_within_authors(opened: Study) -> None:
+    """Half of everybody's pictures are good there: what the past had, the future lacks."""
+    labels = replace(load_labels(opened), method="per-author")
+    known = Known.of(labels)
+    assert "author history" not in known.designs
+    assert "by construction" in known.notes[0]
+
+
+def test_what_is_known_keeps_its_precision_when_noise_is_added(tmp_path: Path) -> None:
+    """Followers decide, the picture is noise: together they are no better than followers alone."""
+    labels = load_labels(study(tmp_path, World(authors=300, strength=0.0))[0])
+    rng = np.random.default_rng(1)
+    audience = rng.lognormal(6, 1, len(labels.label))
+    label = (np.log(audience) + 0.5 * rng.normal(size=len(audience)) < 6).astype(np.int64)
+    labels = replace(labels, followers=audience, label=label)
+    noise = rng.normal(size=len(label))
+    n = labels.n_train
+    known, both = known_and_picture(labels, Known.of(labels), noise[:n], noise[n:])
+    before, after = (float(e.metrics()["average_precision"]) for e in (known, both))
+    assert before > 0.9
+    assert after == pytest.approx(before, abs=0.01)
+
+
 def test_chance_has_the_precision_of_the_share(opened: Study) -> None:
     labels = load_labels(opened)
-    chance = baselines(labels, None)[0]
+    chance = baselines(labels, Known.of(labels), None)[0]
     share = labels.label[labels.n_train :].mean()
     assert float(chance.evaluation.metrics()["average_precision"]) == pytest.approx(share)
 
@@ -54,8 +99,9 @@ def test_a_property_that_decides_is_found(opened: Study) -> None:
     looks = np.random.default_rng(0).normal(size=(len(labels.label), 3))
     looks[:, 1] += 4 * labels.label
     looks[::9, 0] = np.nan
-    found = {b.name: b.evaluation.metrics()["roc_auc"] for b in baselines(labels, looks)}
-    assert found["picture-properties"] > 0.95
+    found = baselines(labels, Known.of(labels), looks)[-1]
+    assert found.name == "picture-properties"
+    assert found.evaluation.metrics()["roc_auc"] > 0.95
 
 
 def test_unknown_times_leave_the_clock_out(tmp_path: object) -> None:
@@ -67,7 +113,7 @@ def test_unknown_times_leave_the_clock_out(tmp_path: object) -> None:
     for row in planted.labels:
         row["created_at"] = None
     publish(opened, "labels", pa.Table.from_pylist(planted.labels, LABELS.schema))
-    assert "time-of-day" not in {b.name for b in baselines(load_labels(opened), None)}
+    assert set(Known.of(load_labels(opened)).designs) == {"followers"}
 
 
 def flat(colour: tuple[int, int, int], size: tuple[int, int] = (40, 20)) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_intervals_hold_their_values_and_the_signal_is_found(whole: Study) -> No
         if row["classifier"] != "random-forest":
             assert row["against"]["chance"]["low"] > 0
             assert row["p_value"] <= 0.05
-            assert any("It beats chance" in s for s in content(whole)["sentences"])
+            assert row["against"]["chance"]["verdict"] == "above"
 
 
 def test_the_programs_agree_where_two_made_a_number(whole: Study) -> None:

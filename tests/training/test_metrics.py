@@ -84,12 +84,6 @@ def test_evaluation_agrees_with_scikit_learn() -> None:
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
 
 
-def test_confusion_counts_every_picture_once() -> None:
-    label, probability = np.array([1, 1, 0, 0, 0]), np.array([0.9, 0.2, 0.7, 0.1, 0.4])
-    cells = Evaluation(label, probability, probability).confusion()
-    assert cells == {"true_good": 1, "false_good": 1, "false_bad": 1, "true_bad": 2}
-
-
 def test_precision_recall_are_scikit_learn_s() -> None:
     rng = np.random.default_rng(6)
     label, scores = rng.integers(0, 2, 60), rng.integers(0, 20, 60).astype(float)

@@ -1,19 +1,19 @@
 """Figures of the comparison: C-curves, precision and recall, learning curve, confusion.
 
-Each is a ``Plot`` that paints into Matplotlib axes from the content of ``comparison.json`` alone,
+Each is a ``Plot`` that paints into Matplotlib axes from the typed comparison alone,
 so that the report draws the same figure again in its own shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from training.comparison.results import Comparison, Confusion, FigureFile, GridPoint, Result
 from training.report.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw
 
 __all__ = ["Plot", "plots", "save"]
@@ -33,68 +33,66 @@ class Plot:
     paint: Callable[[Axes, bool], None]
 
 
-def plots(content: Mapping[str, Any]) -> list[Plot]:
-    """All figures that the content allows."""
-    results = content["results"]
+def plots(comparison: Comparison) -> list[Plot]:
+    """All figures that the comparison allows."""
     found = []
-    for layer in dict.fromkeys(result["layer"] for result in results):
-        own = [result for result in results if result["layer"] == layer]
-        found += [*_c_curves(layer, own), *_sgd_grids(layer, own), _pr_curves(layer, own, content)]
-    if content["learning_curves"]:
-        found.append(_learning(content))
-    best = next((r for r in results if r["model"] == content["best"]), None)
-    return [*found, _confusion(best)] if best else found
+    for layer in dict.fromkeys(result.layer for result in comparison.results):
+        own = [result for result in comparison.results if result.layer == layer]
+        chance = comparison.chance.average_precision
+        found += [*_c_curves(layer, own), *_sgd_grids(layer, own), _pr_curves(layer, own, chance)]
+    if comparison.learning_curves:
+        found.append(_learning(comparison))
+    best = comparison.best_result
+    return found if best.confusion is None else [*found, _confusion(best, best.confusion)]
 
 
-def save(content: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
+def save(comparison: Comparison, folder: Path) -> list[FigureFile]:
     """Write every figure as PNG and SVG into ``folder``; returns names, titles and words."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = plots(content)
+    found = plots(comparison)
     for plot in found:
         draw(folder, plot.name, plot.title, plot.words, plot.paint)
-    return [{"name": p.name, "title": p.title, "words": p.words} for p in found]
+    return [FigureFile(p.name, p.title, p.words) for p in found]
 
 
-def _with_curve(results: Sequence[Mapping[str, Any]], classifier: str) -> list[Mapping[str, Any]]:
+def _with_curve(results: Sequence[Result], classifier: str) -> list[Result]:
     """Its results with a grid point that did not diverge in every fold."""
-    own = [result for result in results if result["classifier"] == classifier]
-    return [r for r in own if any(point["mean"] is not None for point in r["curve"])]
+    own = [result for result in results if result.classifier == classifier]
+    return [r for r in own if any(point.mean is not None for point in r.curve)]
 
 
-def _c_curves(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
+def _c_curves(layer: str, results: Sequence[Result]) -> list[Plot]:
     own = _with_curve(results, "linear-svc")
     if not own:
         return []
 
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
         for result, colour in zip(own, (GOOD, BAD), strict=False):
-            _band(axes, result["curve"], "C", colour, SETS[result["set"]])
-            chosen = result["parameters"]["C"]
+            _band(axes, result.curve, "C", colour, SETS[result.set])
+            chosen = result.parameters["C"]
             axes.axvline(chosen, color=colour, linewidth=0.8, linestyle=":")
         _logarithmic(axes, "C of LinearSVC")
         axes.set_ylabel("average precision")
         axes.legend()
 
     peaks = ", ".join(
-        f"{SETS[r['set']]}: best {_peak(r):.3f} at C = {r['parameters']['C']:g}" for r in own
+        f"{SETS[r.set]}: best {_peak(r):.3f} at C = {r.parameters['C']:g}" for r in own
     )
     words = f"Cross-validated average precision of LinearSVC on {layer} against C. {peaks}."
     return [Plot(f"c-curve-{layer}", f"C-curve on {layer}", words, paint)]
 
 
-def _band(
-    axes: Axes, curve: Sequence[Mapping[str, Any]], key: str, colour: str, label: str
-) -> None:
+def _band(axes: Axes, curve: Sequence[GridPoint], key: str, colour: str, label: str) -> None:
     """Mean over the folds, with the spread between them as a band and each fold as a dot."""
-    kept = [point for point in curve if point["mean"] is not None]
-    x = np.array([point["parameters"][key] for point in kept])
-    mean = np.array([point["mean"] for point in kept])
-    spread = np.array([point["spread"] for point in kept])
+    kept = [point for point in curve if point.mean is not None]
+    x = np.array([point.parameters[key] for point in kept], dtype=np.float64)
+    mean = np.array([point.mean for point in kept], dtype=np.float64)
+    spread = np.array([point.spread for point in kept], dtype=np.float64)
     axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
     axes.plot(x, mean, color=colour, label=f"{label} (± deviation of folds)")
-    for point in kept:
-        folds = list(point["folds"].values())
-        axes.plot([point["parameters"][key]] * len(folds), folds, ".", color=colour, markersize=3)
+    for at, point in zip(x, kept, strict=True):
+        folds = list(point.folds.values())
+        axes.plot([at] * len(folds), folds, ".", color=colour, markersize=3)
 
 
 def _logarithmic(axes: Axes, label: str) -> None:
@@ -107,93 +105,86 @@ def _logarithmic(axes: Axes, label: str) -> None:
     axes.set_xlabel(label)
 
 
-def _peak(result: Mapping[str, Any]) -> float:
-    return float(max(p["mean"] for p in result["curve"] if p["mean"] is not None))
+def _peak(result: Result) -> float:
+    return float(max(p.mean for p in result.curve if p.mean is not None))
 
 
-def _sgd_grids(layer: str, results: Sequence[Mapping[str, Any]]) -> list[Plot]:
+def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
     own = _with_curve(results, "svm-with-sgd")
     if not own:
         return []
     result = own[-1]
 
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
-        steps = sorted({point["parameters"]["stepSize"] for point in result["curve"]})
+        steps = sorted({float(point.parameters["stepSize"]) for point in result.curve})
         for step, colour in zip(steps, (GOOD, BAD, THIRD, INK, QUIET) * 9, strict=False):
-            curve = [p for p in result["curve"] if p["parameters"]["stepSize"] == step]
-            curve = [p for p in curve if p["parameters"]["regParam"] > 0]
+            curve = [p for p in result.curve if p.parameters["stepSize"] == step]
+            curve = [p for p in curve if float(p.parameters["regParam"]) > 0]
             _band(axes, curve, "regParam", colour, f"step {step:g}")
         _logarithmic(axes, "regParam of SVMWithSGD")
         axes.set_ylabel("average precision")
         axes.legend()
 
     words = (
-        f"Cross-validated average precision of SVMWithSGD on {layer} ({SETS[result['set']]}) "
+        f"Cross-validated average precision of SVMWithSGD on {layer} ({SETS[result.set]}) "
         f"against regParam, one line for each stepSize. Best {_peak(result):.3f}."
     )
     return [Plot(f"sgd-grid-{layer}", f"SVMWithSGD's grid on {layer}", words, paint)]
 
 
-def _pr_curves(
-    layer: str, results: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
-) -> Plot:
-    chance = next(b for b in content["baselines"] if b["name"] == "chance")
-    share = chance["metrics"]["average_precision"]["value"]
-
+def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
         for r in results:
-            ap = r["metrics"]["average_precision"]
-            label = f"{r['classifier']}, {SETS[r['set']]}: AP {ap['value']:.3f}"
-            curve, colour = r["pr_curve"], COLOURS.get(r["classifier"], INK)
+            label = f"{r.classifier}, {SETS[r.set]}: AP {r.average_precision.value:.3f}"
             axes.step(
-                curve["recall"],
-                curve["precision"],
-                MARKS[r["set"]],
+                r.pr_curve.recall,
+                r.pr_curve.precision,
+                MARKS[r.set],
                 where="pre",
-                color=colour,
+                color=COLOURS.get(r.classifier, INK),
                 label=label,
                 linewidth=1.2,
             )
-        axes.axhline(share, color=QUIET, linewidth=0.8, linestyle=":", label=f"chance {share:.3f}")
+        axes.axhline(
+            chance, color=QUIET, linewidth=0.8, linestyle=":", label=f"chance {chance:.3f}"
+        )
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.legend(fontsize=7)
 
-    best = max(results, key=lambda r: r["metrics"]["average_precision"]["value"])
+    best = max(results, key=lambda r: r.average_precision.value or 0.0)
     words = (
         f"Precision against recall on the held-out authors, {layer}. The highest average "
-        f"precision is {best['metrics']['average_precision']['value']:.3f} "
-        f"({best['classifier']}, {SETS[best['set']]}); chance is {share:.3f}."
+        f"precision is {best.average_precision.value:.3f} "
+        f"({best.classifier}, {SETS[best.set]}); scores in random order get {chance:.3f}."
     )
     return Plot(f"pr-curve-{layer}", f"Precision and recall on {layer}", words, paint)
 
 
-def _learning(content: Mapping[str, Any]) -> Plot:
-    curves = content["learning_curves"]
+def _learning(comparison: Comparison) -> Plot:
+    curves = comparison.learning_curves
 
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
         for (layer, points), colour in zip(curves.items(), (GOOD, BAD, THIRD) * 9, strict=False):
-            authors = [point["authors"] for point in points]
-            low, high = ([point[end] for point in points] for end in ("low", "high"))
+            authors = [point.authors for point in points]
+            low, high = [point.low for point in points], [point.high for point in points]
             axes.fill_between(authors, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(authors, [p["mean"] for p in points], "o-", color=colour, label=layer)
+            axes.plot(authors, [p.mean for p in points], "o-", color=colour, label=layer)
         axes.set(xlabel="authors trained on", ylabel="average precision")
         axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
         axes.legend()
 
     ends = "; ".join(
-        f"{layer}: {points[0]['mean']:.3f} with {points[0]['authors']} authors, "
-        f"{points[-1]['mean']:.3f} with {points[-1]['authors']}"
+        f"{layer}: {points[0].mean:.3f} with {points[0].authors} authors, "
+        f"{points[-1].mean:.3f} with {points[-1].authors}"
         for layer, points in curves.items()
     )
     words = f"Average precision of LinearSVC on the held-out authors against training size. {ends}."
     return Plot("learning-curve", "More authors, more precision?", words, paint)
 
 
-def _confusion(result: Mapping[str, Any]) -> Plot:
-    cells = result["confusion"]
-    counts = np.array(
-        [[cells["true_good"], cells["false_bad"]], [cells["false_good"], cells["true_bad"]]]
-    )
+def _confusion(result: Result, confusion: Confusion) -> Plot:
+    # Good first, as people read it; the classes themselves are in the order of their numbers.
+    counts = np.array(confusion.counts)[::-1, ::-1]
 
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
         axes.set(xlim=(0, 2), ylim=(2, 0))
@@ -216,7 +207,7 @@ def _confusion(result: Mapping[str, Any]) -> Plot:
 
     right = int(np.trace(counts))
     words = (
-        f"{result['model']} at the threshold of probability one half: {right} of {counts.sum()} "
+        f"{result.model} at the threshold of probability one half: {right} of {counts.sum()} "
         f"held-out pictures are sorted rightly ({counts[0, 0]} good, {counts[1, 1]} bad); "
         f"{counts[1, 0]} bad ones are called good and {counts[0, 1]} good ones bad."
     )

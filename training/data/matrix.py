@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels", "Matrix", "feature_layers", "load_labels", "load_matrix"]
 
-LABEL_COLUMNS = (
-    "picture_id platform host author_id likes followers created_at ratio label weight fold split"
-)
+LABEL_COLUMNS = "picture_id platform host author_id followers created_at label weight fold split"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class Labels:
     """Labelled pictures, training authors first, then by picture_id. Arrays have n entries.
 
     ``author`` numbers the authors (platform, host and id together) from 0; ``fold`` is -1 for the
-    held-out authors. ``dropped`` counts labelled pictures without usable features, by reason.
+    held-out authors; ``created`` is the time of the post in days since 1970 (UTC), NaN where it is
+    unknown. ``method`` is that of ``[label]``. ``dropped`` counts labelled pictures that are not
+    compared, by reason.
     """
 
     picture_id: NDArray[np.object_]
@@ -40,10 +40,20 @@ class Labels:
     weight: NDArray[np.float64]
     fold: NDArray[np.int64]
     followers: NDArray[np.float64]
-    hour: NDArray[np.float64]
-    weekday: NDArray[np.float64]
+    created: NDArray[np.float64]
     n_train: int
+    method: str = "pooled"
     dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def hour(self) -> NDArray[np.float64]:
+        """Hour of the post, 0 ... 24 in UTC; NaN where the time is unknown."""
+        return (self.created % 1.0) * 24.0
+
+    @property
+    def weekday(self) -> NDArray[np.float64]:
+        """Day of the post, 0 (Monday) ... 6 in UTC; NaN where the time is unknown."""
+        return np.floor(self.created + 3.0) % 7.0
 
     @property
     def folds(self) -> list[int]:
@@ -123,7 +133,9 @@ def load_labels(study: Study) -> Labels:
     table = table.filter(good)
     train = pc.equal(table["split"], "train")
     order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
+    made_from = study.require("labels").made_from["params"]
     labels = _labels(table.take(order), int(pc.sum(train).as_py() or 0), dropped)
+    labels = replace(labels, method=str(made_from.get("method", "pooled")))
     _check(labels)
     return labels
 
@@ -159,7 +171,6 @@ def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels
     )
     fold = table["fold"].to_numpy().astype(np.int64)
     fold[n_train:] = -1
-    hour, weekday = _clock(table["created_at"])
     return Labels(
         picture_id=_objects(table["picture_id"]),
         author=np.unique(names, return_inverse=True)[1].astype(np.int64),
@@ -167,20 +178,18 @@ def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels
         weight=table["weight"].to_numpy().astype(np.float64),
         fold=fold,
         followers=table["followers"].to_numpy().astype(np.float64),
-        hour=hour,
-        weekday=weekday,
+        created=_days(table["created_at"]),
         n_train=n_train,
         dropped=dropped,
     )
 
 
-def _clock(created: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Hour 0 ... 24 and weekday 0 (Monday) ... 6 in UTC; NaN where the time is unknown."""
+def _days(created: pa.ChunkedArray) -> NDArray[np.float64]:
     import pyarrow as pa
 
     micros = created.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
-    days = micros / 86_400e6
-    return (days % 1.0) * 24.0, np.floor(days + 3.0) % 7.0
+    days: NDArray[np.float64] = micros / 86_400e6
+    return days
 
 
 def _check(labels: Labels) -> None:

@@ -33,7 +33,7 @@ class Pick:
     picture_id: str
     rank: int
     score: float
-    probability: float
+    probability: float | None
     handle: str
     url: str | None
     ratio: float

@@ -55,6 +55,7 @@ def contact_sheet(
             sheet.paste(Image.fromarray(pictures[one.picture_id]), (left, top))
         else:
             draw.rectangle((left, top, left + side - 1, top + side - 1), fill=EMPTY)
-        caption = f"{number + 1}   p {one.probability:.2f}   likes/followers {one.ratio:.3g}"
+        sure = "" if one.probability is None else f"p {one.probability:.2f}   "
+        caption = f"{number + 1}   {sure}likes/followers {one.ratio:.3g}"
         draw.text((left, top + side + 6), caption, fill=QUIET, font=small)
     sheet.save(path, optimize=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from training.statistics.calibration import REFUSED
+
 __all__ = ["markdown"]
 
 _SECTIONS = {
@@ -25,6 +27,8 @@ def markdown(card: Mapping[str, Any]) -> str:
     for key, title in _SECTIONS.items():
         if section := card.get(key):
             lines += ["", f"## {title}", "", *(f"- {k}: {_plain(v)}" for k, v in section.items())]
+    if card.get("calibration", {}) is None:
+        lines += ["", "## Calibration", "", f"Refused: {REFUSED}."]
     if limits := card.get("limits"):
         lines += ["", "## Limits", "", *(f"- {limit}" for limit in limits)]
     return "\n".join(lines) + "\n"
@@ -33,9 +37,11 @@ def markdown(card: Mapping[str, Any]) -> str:
 def _scores(scores: Mapping[str, Any]) -> list[str]:
     rows = ["| Score | Value | 95 % interval |", "|---|---|---|"]
     for name, value in scores.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value["value"] is not None:
             interval = f"{value['low']:.3f} to {value['high']:.3f}"
             rows.append(f"| {_words(name)} | {value['value']:.3f} | {interval} |")
+        elif isinstance(value, Mapping):
+            rows.append(f"| {_words(name)} | none | |")
         else:
             rows.append(f"| {_words(name)} | {_plain(value)} | |")
     return rows

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from scipy.special import expit
 
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study, write_json
 from training.models import cards
+from training.statistics import calibration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Scorer(Protocol):
         """(n, d) features to (n,) scores; larger means better liked."""
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) scores to (n,) calibrated probabilities of the label 1."""
+        """(n,) scores to (n,) calibrated probabilities of the label 1; NaN where there are none."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ class _Carded:
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Platt's sigmoid with the slope and intercept fitted on cross-validation scores."""
-        fit = self.card["calibration"]
-        answer: NDArray[np.float64] = expit(fit["slope"] * scores + fit["intercept"])
-        return answer
+        return calibration.probability(self.card["calibration"], scores)
 
     def _checked(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         expected = int(self.card["dim"])

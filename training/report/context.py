@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from likewise.errors import MissingTableError
 from likewise.study import Study
+from training.comparison import results
 from training.galleries import gallery
 from training.pictures import thumbnails
 from training.rank import saved_model
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
+    from training.comparison.results import Comparison
     from training.galleries.gallery import Galleries
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
@@ -150,11 +151,6 @@ class Context:
             return None
 
     @cached_property
-    def comparison(self) -> Mapping[str, Any] | None:
-        """``reports/comparison.json``; None before ``compare``."""
-        path = self.study.root / "reports" / "comparison.json"
-        try:
-            content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return content
+    def comparison(self) -> Comparison | None:
+        """What ``compare`` found; None before it."""
+        return results.load(self.study)

@@ -1,59 +1,84 @@
-"""Platt's sigmoid: from a classifier's scores to probabilities.
-
-Source: Lin, Lin and Weng, "A note on Platt's probabilistic outputs for support vector machines"
-(2007): smoothed targets and Newton steps with halving.
-"""
+"""Platt's sigmoid, scikit-learn's: from a classifier's scores to probabilities, or to none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-__all__ = ["platt"]
+__all__ = ["REFUSED", "Sigmoid", "platt", "probability"]
+
+REFUSED = (
+    "no probabilities: in cross-validation higher scores did not go with the better liked pictures"
+)
 
 
-def platt(scores: NDArray[np.float64], label: NDArray[np.int64]) -> tuple[float, float]:
-    """Slope and intercept so that ``expit(slope * score + intercept)`` is P(label 1).
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """``expit(slope * score + intercept)`` is the probability of label 1; the slope is positive."""
+
+    slope: float
+    intercept: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for a model's card."""
+        return asdict(self)
+
+
+def platt(scores: NDArray[np.float64], label: NDArray[np.int64]) -> Sigmoid | None:
+    """Fit Platt's sigmoid.
 
     Args:
         scores: (n,) out-of-fold scores: of pictures whose authors the scorer has not seen.
-        label: (n,) labels 0 and 1.
+        label: (n,) labels 0 and 1, both there.
 
     Returns:
-        Slope and intercept; a slope of 0 when all scores are equal.
+        None when the scores are all equal or the slope is not positive: then a higher score would
+        mean a lower probability, and the worst picture of a ranking would be called the likeliest.
     """
-    good, bad = int((label == 1).sum()), int((label == 0).sum())
-    target = np.where(label == 1, (good + 1) / (good + 2), 1 / (bad + 2))
+    if not np.ptp(scores) > 0:
+        return None
+    everything = np.arange(len(scores))
+    frozen = FrozenEstimator(_Given().fit(scores[:, None], label))
+    model = CalibratedClassifierCV(frozen, method="sigmoid", cv=[(everything, everything)])
+    # Its Newton steps stop early on scores of very large or small units.
     centre, spread = float(scores.mean()), float(scores.std())
-    if spread == 0:
-        return 0.0, float(np.log((good + 1) / (bad + 1)))
-    design = np.stack([(scores - centre) / spread, np.ones(len(scores))], axis=1)
-    slope, intercept = _newton(design, target, np.array([0.0, np.log((good + 1) / (bad + 1))]))
-    return float(slope / spread), float(intercept - slope * centre / spread)
+    model.fit(((scores - centre) / spread)[:, None], label)
+    fit = model.calibrated_classifiers_[0].calibrators[0]
+    slope = float(-fit.a_ / spread)
+    return Sigmoid(slope, float(-fit.b_ - slope * centre)) if slope > 0 else None
 
 
-def _newton(
-    design: NDArray[np.float64], target: NDArray[np.float64], start: NDArray[np.float64]
+def probability(
+    calibration: Mapping[str, Any] | None, scores: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    fit, value = start, _loss(design @ start, target)
-    for _ in range(100):
-        probability = expit(design @ fit)
-        gradient = design.T @ (probability - target)
-        if np.abs(gradient).max() < 1e-7 * len(target):
-            break
-        curvature = (design.T * (probability * (1 - probability))) @ design + 1e-12 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while (new := _loss(design @ (fit - size * step), target)) > value and size > 1e-10:
-            size /= 2
-        fit, value = fit - size * step, new
-    return fit
+    """(n,) probabilities by the calibration of a model's card; NaN where it was refused."""
+    if calibration is None or calibration.get("slope") is None:
+        return np.full(len(scores), np.nan)
+    answer: NDArray[np.float64] = expit(calibration["slope"] * scores + calibration["intercept"])
+    return answer
 
 
-def _loss(logit: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    return float((np.logaddexp(0, logit) - target * logit).sum())
+class _Given(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier whose decision is its only feature: scores that exist already."""
+
+    def fit(self, features: NDArray[np.float64], label: NDArray[np.int64]) -> _Given:
+        self.classes_ = np.unique(label)
+        self.n_features_in_ = features.shape[1]
+        return self
+
+    def predict(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
+        return self.classes_[(features[:, 0] > 0).astype(np.int64)]  # scikit-learn wants one
+
+    def decision_function(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        return features[:, 0]

@@ -7,14 +7,21 @@ Average precision is the step sum of Davis and Goadrich (no trapezoids), ties sh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["METRICS", "Evaluation", "average_precision", "roc_auc"]
+__all__ = [
+    "METRICS",
+    "Evaluation",
+    "average_precision",
+    "chance_precision",
+    "precision_of_rows",
+    "roc_auc",
+]
 
 METRICS = ("average_precision", "roc_auc", "accuracy", "brier")
 
@@ -58,7 +65,7 @@ def _roc_auc(good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.
 
 
 def _sums(
-    label: NDArray[np.int64],
+    label: NDArray[np.integer[Any]],
     scores: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -68,7 +75,7 @@ def _sums(
 
 
 def average_precision(
-    label: NDArray[np.int64],
+    label: NDArray[np.integer[Any]],
     scores: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -85,8 +92,24 @@ def average_precision(
     return _average_precision(*_sums(label, scores, weight))
 
 
+def precision_of_rows(label: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(b,) average precisions of (b, n) scores of the same (n,) labels; ties share a threshold."""
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    good = label[order].astype(np.float64)
+    precision = np.cumsum(good, axis=1) / np.arange(1, len(label) + 1)
+    last = np.ones(ranked.shape, dtype=bool)
+    last[:, :-1] = ranked[:, :-1] != ranked[:, 1:]
+    # The place of the last of each group of ties: the next such place, looking back from the end.
+    place = np.where(last, np.arange(len(label)), len(label))
+    place = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1]
+    shared = np.take_along_axis(precision, place, axis=1)
+    answer: NDArray[np.float64] = (good * shared).sum(axis=1) / label.sum()
+    return answer
+
+
 def roc_auc(
-    label: NDArray[np.int64],
+    label: NDArray[np.integer[Any]],
     scores: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -94,9 +117,32 @@ def roc_auc(
     return _roc_auc(*_sums(label, scores, weight))
 
 
+def chance_precision(good: int, n: int) -> float:
+    """Expected average precision of ``n`` pictures, ``good`` of them of label 1, in random order.
+
+    The picture at rank k is good with probability g/n; then each of the k - 1 before it is good
+    with (g - 1)/(n - 1), so its precision is (1 + (k - 1)(g - 1)/(n - 1)) / k. The mean over k lies
+    above g/n (Bestgen, "Exact Expected Average Precision of the Random Baseline", 2015): by .04
+    for 40 pictures, and by less than .001 for 5,000.
+
+    Raises:
+        ValueError: no picture is good, so that there is no average precision.
+    """
+    if not 0 < good <= n:
+        raise ValueError(f"{good} of {n} pictures are good: average precision does not exist")
+    if n == 1:
+        return 1.0
+    share = (good - 1) / (n - 1)
+    harmonic = float((1 / np.arange(1, n + 1)).sum())
+    return share + (1 - share) * harmonic / n
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and calibrated probabilities of one classifier on the held-out pictures, (n,) each."""
+    """Scores and calibrated probabilities of one classifier on the held-out pictures, (n,) each.
+
+    Probabilities are all NaN where there are none; accuracy and Brier are then NaN, too.
+    """
 
     label: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -111,11 +157,12 @@ class Evaluation:
         weights = np.ones(len(self.label)) if weight is None else weight
         total = weights.sum(axis=-1)
         right = (self.probability >= 0.5) == (self.label == 1)
+        right = np.where(np.isnan(self.probability), np.nan, right)
         good, bad = _sums(self.label, self.scores, weights)
         return {
             "average_precision": _average_precision(good, bad),
             "roc_auc": _roc_auc(good, bad),
-            "accuracy": np.asarray(weights @ right.astype(np.float64) / total),
+            "accuracy": np.asarray(weights @ right / total),
             "brier": np.asarray(weights @ (self.probability - self.label) ** 2 / total),
         }
 
@@ -125,13 +172,3 @@ class Evaluation:
         keep = np.unique(np.linspace(0, len(good) - 1, points).round().astype(int))
         recall, precision = good / good[-1], good / (good + bad)
         return {"recall": recall[keep].tolist(), "precision": precision[keep].tolist()}
-
-    def confusion(self) -> dict[str, int]:
-        """Counts at the threshold of probability 1/2."""
-        said, good = self.probability >= 0.5, self.label == 1
-        return {
-            "true_good": int((said & good).sum()),
-            "false_good": int((said & ~good).sum()),
-            "false_bad": int((~said & good).sum()),
-            "true_bad": int((~said & ~good).sum()),
-        }

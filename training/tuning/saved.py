@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor, nn
 
 from backbones import registry
@@ -20,6 +19,7 @@ from backbones.loading import build
 from filters.pictures.headers import PictureError
 from likewise.errors import DataError, MissingTableError, WeightsError
 from likewise.study import Study
+from training.statistics import calibration
 from training.tuning.batches import centre, to_input
 from training.tuning.canvases import canvas
 from training.tuning.measure import logits_of, score_of
@@ -97,10 +97,8 @@ class FinetunedScorer:
         return to_input(torch.from_numpy(np.stack(views)), self.spec)
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) scores to (n,) calibrated probabilities of the last class."""
-        fit = self.card["calibration"]
-        answer: NDArray[np.float64] = expit(fit["slope"] * scores + fit["intercept"])
-        return answer
+        """(n,) scores to (n,) calibrated probabilities of the last class; NaN where refused."""
+        return calibration.probability(self.card["calibration"], scores)
 
     def _write(self, folder: Path) -> str:
         from safetensors.torch import save_file

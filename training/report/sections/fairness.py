@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from training.report.context import Context, Section
 from training.report.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.words import count
-from training.statistics.bootstrap import author_weights, interval
+from training.statistics.intervals import bounded, leave_out
 from training.statistics.metrics import average_precision, roc_auc
 
 __all__ = ["section"]
 
-RESAMPLES = 400
 LEAST = 10
 
 
@@ -87,11 +86,15 @@ def _measures(label: Any, score: Any, author: Any, seed: int) -> dict[str, Any]:
     nothing |= {"ap_low": np.nan, "ap_high": np.nan}
     if min(label.sum(), len(label) - label.sum()) < LEAST:
         return nothing
-    weights = author_weights(author, RESAMPLES, seed)
+    measures = {"auc": roc_auc, "ap": average_precision}
+    without = leave_out(author, seed).values(
+        lambda weight: {name: measure(label, score, weight) for name, measure in measures.items()}
+    )
     answer: dict[str, Any] = {}
-    for name, measure in (("auc", roc_auc), ("ap", average_precision)):
-        low, high = interval(measure(label, score, weights))
-        answer |= {name: float(measure(label, score)), f"{name}_low": low, f"{name}_high": high}
+    for name, measure in measures.items():
+        value = float(measure(label, score))
+        low, high = bounded(value, without[name])
+        answer |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return answer
 
 

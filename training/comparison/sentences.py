@@ -1,0 +1,152 @@
+"""What a comparison says in words. Every sentence about a comparison is made here, once.
+
+Rules: a claim stands only where its verdict does (interval and permutation test together); "about
+as well" needs the whole interval inside the margin of equivalence; whatever is neither is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.comparison.results import Chance, Comparison, Difference, Result, Score, Worth
+
+__all__ = ["answer", "listed", "of_result", "score", "signed"]
+
+MINUS = "\u2212"
+
+
+def answer(found: Comparison) -> list[str]:
+    """The answer in the order in which it is to be read: gain, evidence, how many, what limits it.
+
+    The first sentence says what a picture adds to what is known without it; the second whether the
+    picture alone says anything.
+    """
+    best = found.best_result
+    words = [_worth(found.worth, found.margin)] if found.worth is not None else []
+    words.append(_alone(best, found.chance))
+    if "author-history" in best.against:
+        words.append(_beside(best.against["author-history"], found.margin))
+    if "picture-properties" in best.against:
+        words.append(_plain(best.against["picture-properties"], found.margin))
+    data = found.data
+    words.append(
+        f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} authors "
+        "that no model had seen, with intervals over authors. The best in cross-validation is "
+        f"{best.classifier} on {best.layer} of {found.backbone}."
+    )
+    return words
+
+
+def of_result(row: Result, chance: Chance, margin: float, *, chosen: bool = False) -> str:
+    """The verdict on one classifier."""
+    name = f"{row.classifier} on {row.layer} ({row.set})"
+    start = f"{name}{', the best in cross-validation,' if chosen else ''} has an average precision"
+    words = [f"{start} of {score(row.average_precision, 3)}."]
+    against = row.against["chance"]
+    if against.verdict == "above":
+        words.append(f"It beats chance, {chance.average_precision:.3f} ({_size(against)}).")
+    else:
+        words.append(
+            f"That it beats chance, {chance.average_precision:.3f}, is not shown "
+            f"({_size(against)})."
+        )
+    if "author-history" in row.against:
+        words.append(_history(row.against["author-history"], margin))
+    if not row.calibrated:
+        words.append(
+            "It gives no probabilities: in cross-validation its higher scores did not mean "
+            "better liked pictures."
+        )
+    return " ".join(words)
+
+
+def _history(against: Difference, margin: float) -> str:
+    what = "the author's own history"
+    return {
+        "above": f"It beats {what} ({_size(against)}).",
+        "below": f"It is worse than {what} ({_size(against)}).",
+        "alike": f"It does about as well as {what} ({_size(against)}, within {margin:g}).",
+        "open": f"Whether it beats {what} is open ({_size(against)}).",
+    }[against.verdict]
+
+
+def _worth(worth: Worth, margin: float) -> str:
+    known = f"{listed(worth.knows)} alone reach an average precision of {score(worth.known)}"
+    start = (
+        f"{known[0].upper()}{known[1:]}, the picture alone {score(worth.picture)}, "
+        f"both together {score(worth.both)}"
+    )
+    size = _size(worth.gain, 2)
+    return {
+        "above": f"{start}: the picture adds {size} to what is known without it.",
+        "below": f"{start}: with the picture the forecast is worse ({size}).",
+        "alike": f"{start}: the picture adds nothing beyond {margin:g} ({size}).",
+        "open": f"{start}: whether the picture adds anything to what is known without it is open "
+        f"({size}).",
+    }[worth.gain.verdict]
+
+
+def _alone(best: Result, chance: Chance) -> str:
+    against, auc = best.against["chance"], best.metrics["roc_auc"]
+    if against.verdict != "above" or auc.value is None or auc.low is None or auc.high is None:
+        return (
+            "On these pictures, nothing shows that the picture alone tells the better liked half "
+            f"from the other: average precision {score(best.average_precision)}, where chance "
+            f"gives {chance.average_precision:.2f} ({_size(against, 2)})."
+        )
+    return (
+        "From the picture alone, a better liked picture is told from a less liked one "
+        f"{100 * auc.value:.0f} times out of 100 (95 % interval {100 * auc.low:.0f} to "
+        f"{100 * auc.high:.0f}; chance: 50)."
+    )
+
+
+def _beside(against: Difference, margin: float) -> str:
+    what = "knowing how the author's earlier pictures did"
+    size = _size(against, 2)
+    return {
+        "above": f"The picture alone beats {what} ({size}).",
+        "below": f"{what[0].upper()}{what[1:]} says more than the picture alone ({size}): who "
+        "posts matters more than what is seen.",
+        "alike": f"The picture alone does about as well as {what} ({size}, within {margin:g}).",
+        "open": f"Whether the picture alone beats {what} is open ({size}).",
+    }[against.verdict]
+
+
+def _plain(against: Difference, margin: float) -> str:
+    what = "plain properties of the picture, such as its brightness and colours"
+    size = _size(against, 2)
+    return {
+        "above": f"The network sees more than {what} ({size}).",
+        "below": f"{what[0].upper()}{what[1:]}, do better than the network ({size}).",
+        "alike": f"{what[0].upper()}{what[1:]}, do about as well as the network ({size}, within "
+        f"{margin:g}).",
+        "open": f"Whether the network sees more than {what}, is open ({size}).",
+    }[against.verdict]
+
+
+def listed(words: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def score(found: Score, places: int = 2) -> str:
+    """'0.62 (0.58 to 0.66)'."""
+    ends = f"{_number(found.low, places)} to {_number(found.high, places)}"
+    return f"{_number(found.value, places)} ({ends})"
+
+
+def signed(value: float | None, places: int = 3) -> str:
+    """'+0.031' or '\u22120.031'; a dash for what does not exist."""
+    return "–" if value is None else f"{value:+.{places}f}".replace("-", MINUS)
+
+
+def _number(value: float | None, places: int) -> str:
+    return "–" if value is None else f"{value:.{places}f}"
+
+
+def _size(d: Difference, places: int = 3) -> str:
+    """'+0.031, +0.010 to +0.052'."""
+    ends = f"{signed(d.low, places)} to {signed(d.high, places)}"
+    return f"{signed(d.value, places)}, {ends}"
