@@ -168,7 +168,7 @@ def sgd_grid(data: Data, _: argparse.Namespace) -> dict[str, object]:
     """SVMWithSGD's grid, 7 regParam x 3 stepSize x 5 folds, by the batched iteration."""
     from training.classifiers.sgd import Scaling, batched_sgd
 
-    scaling = Scaling(data.rows)
+    scaling = Scaling.standard(data.rows)
     share = np.tile(data.share[:-1], (len(REGS), 1))
     for step in STEPS:
         regs = np.repeat(REGS, FOLDS)
@@ -196,7 +196,7 @@ def _mllib(data: Data, heap: int | None) -> dict[str, object]:
     spark = spark_session(heap=heap)
     spark.range(1).count()
     bare = _resident() - before
-    scaling = Scaling(data.rows)
+    scaling = Scaling.standard(data.rows)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "vectors"
         start = cpu_seconds()
@@ -222,7 +222,7 @@ def mllib_pyspark(data: Data, _: argparse.Namespace) -> dict[str, object]:
     from training.classifiers.sgd import Scaling
 
     spark = spark_session()
-    scaling = Scaling(data.rows)
+    scaling = Scaling.standard(data.rows)
     spark.range(1).count()
     start = cpu_seconds()
     scaled = ((data.rows - scaling.mean.astype("f4")) / scaling.scale.astype("f4")).astype("f4")

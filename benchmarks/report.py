@@ -30,8 +30,9 @@ import pyarrow.parquet as pq
 from benchmarks.rank import BUCKETS, LAYER, cpu_seconds, features_writer, save_model
 from likewise.config import render
 from likewise.funnel import Funnel
-from likewise.study import Study, write_json
+from likewise.study import Study
 from likewise.tables import FACES, LABELS, PICTURES, features_schema
+from training.comparison import results
 
 TARGET_S, TARGET_GIB, TARGET_MB = 60, 1.5, 15
 DIM = 4096
@@ -85,7 +86,7 @@ def make_study(folder: Path, pictures: int) -> None:
     _labels(study, ids, rng)
     _features(study, ids, rng)
     save_model(study, DIM, rng)
-    write_json(study.folder("reports") / "comparison.json", _comparison())
+    results.save(study, _comparison())
     rank(study)
 
 
@@ -187,57 +188,58 @@ def _views(ids: list[str], bucket: int, rng: np.random.Generator, schema: pa.Sch
     return pa.record_batch(columns, schema=schema)
 
 
-def _comparison() -> dict[str, Any]:
-    """Twelve rows of the shape that ``compare`` writes."""
-    score = {"value": 0.55, "low": 0.53, "high": 0.57}
+def _comparison() -> results.Comparison:
+    """Twelve rows, as ``compare`` writes them."""
+    score = results.Score(0.55, 0.53, 0.57)
     metrics = dict.fromkeys(("average_precision", "roc_auc", "accuracy", "brier"), score)
+    ahead = results.Difference(0.05, 0.03, 0.07, 0.01, "above")
     curve = [
-        {"parameters": {"C": 10.0**e}, "mean": 0.55, "spread": 0.01, "folds": {"0": 0.55}}
+        results.GridPoint({"C": 10.0**e}, 0.55, 0.01, dict.fromkeys(range(5), 0.55))
         for e in range(-6, 6)
     ]
-    results = [
-        {
-            "layer": layer,
-            "set": name,
-            "classifier": classifier,
-            "model": f"{layer}-{name}-{classifier}",
-            "parameters": {"C": 1.0},
-            "metrics": metrics,
-            "p_value": 0.01,
-            "against": {"chance": score, "author-history": score},
-            "confusion": dict.fromkeys(("true_good", "false_good", "false_bad", "true_bad"), 9),
-            "pr_curve": {"recall": [0.0, 1.0], "precision": [1.0, 0.5]},
-            "curve": curve if classifier == "linear-svc" else [],
-            "made_by": {"curve": "solver", "model": "LinearSVC"},
-        }
+    rows = [
+        results.Result(
+            layer=layer,
+            set=name,
+            classifier=classifier,
+            model=f"{layer}-{name}-{classifier}",
+            parameters={"C": 1.0},
+            cv_average_precision=0.55,
+            metrics=metrics,
+            p_value=0.01,
+            against={"chance": ahead, "author-history": ahead},
+            calibrated=True,
+            confusion=results.Confusion(("bad", "good"), [[9, 9], [9, 9]]),
+            threshold=0.0,
+            pr_curve=results.PrecisionRecall([0.0, 1.0], [1.0, 0.5]),
+            curve=curve if classifier == "linear-svc" else [],
+            made_by={"curve": "solver", "model": "LinearSVC"},
+            checks={},
+            notes=[],
+        )
         for layer in ("fc6", "fc7")
         for name in ("flipped", "normal")
         for classifier in ("linear-svc", "random-forest", "svm-with-sgd")
     ]
-    return {
-        "backbone": "alexnet",
-        "data": dict.fromkeys(
-            (
-                "training_pictures",
-                "training_authors",
-                "held_out_pictures",
-                "held_out_authors",
-                "folds",
-            ),
-            5,
-        ),
-        "best": results[0]["model"],
-        "results": results,
-        "baselines": [
-            {"name": name, "description": name, "metrics": metrics, "p_value": None}
+    return results.Comparison(
+        study="35,000 pictures",
+        fingerprint="",
+        backbone="alexnet",
+        data=results.Data(5, 5, 5, 5, 5, 0.5, 5, "", ""),
+        best=rows[0].model,
+        results=rows,
+        baselines=[
+            results.BaselineResult(name, name, metrics, None)
             for name in ("chance", "author-history")
         ],
-        "differences": [],
-        "learning_curves": {},
-        "sentences": [],
-        "notes": [],
-        "bootstrap": 1000,
-    }
+        differences=[],
+        learning_curves={},
+        chance=results.Chance(0.5, 0.5),
+        margin=0.02,
+        sentences=[row.model for row in rows],
+        left_out=200,
+        permutations=1000,
+    )
 
 
 def child(folder: Path) -> dict[str, float]:

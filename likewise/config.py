@@ -266,6 +266,11 @@ class CompareSection(Section):
     step_sizes: list[Annotated[float, Field(gt=0)]] = Field(
         [0.1, 1.0, 10.0], min_length=1, description="stepSize of SVMWithSGD."
     )
+    sgd_scaling: list[Literal["standardised", "none"]] = Field(
+        ["standardised"],
+        min_length=1,
+        description="Scalings of the features that SVMWithSGD's grid tries.",
+    )
     sgd_iterations: Positive = Field(100, description="Iterations of SVMWithSGD.")
     bootstrap: int = Field(
         1000, ge=100, description="Resamples behind intervals that hold together (`explain`)."

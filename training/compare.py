@@ -174,7 +174,7 @@ class _Comparison:
         per_set = {
             linear.NAME: linear.grid_points(self.settings.c_values, folds, self.settings.reference),
             forest.NAME: forest.grid_points(folds, self.settings.trees),
-            sgd.NAME: sgd.grid_points(self.settings.step_sizes),
+            sgd.NAME: sgd.grid_points(self.settings.step_sizes, self.settings.sgd_scaling),
         }
         each = sum(per_set[name] for name in self.settings.classifiers)
         learning = linear.NAME in self.settings.classifiers
@@ -208,6 +208,7 @@ class _Comparison:
             own,
             settings.reg_params,
             settings.step_sizes,
+            settings.sgd_scaling,
             settings.sgd_iterations,
             self._spark,
         )

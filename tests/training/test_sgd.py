@@ -28,7 +28,7 @@ def test_scaling_centres_and_sets_the_mean_squared_norm(
     data: tuple[np.ndarray, np.ndarray],
 ) -> None:
     rows = np.delete(data[0], 3, axis=1)
-    scaling = Scaling(rows)
+    scaling = Scaling.standard(rows)
     scaled = (rows - scaling.mean) / scaling.scale
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
     assert (scaled**2).sum(axis=1).mean() == pytest.approx(10, rel=1e-5)
@@ -36,7 +36,7 @@ def test_scaling_centres_and_sets_the_mean_squared_norm(
 
 def test_weights_fold_the_scaling_in(data: tuple[np.ndarray, np.ndarray]) -> None:
     rows = data[0]
-    scaling = Scaling(rows)
+    scaling = Scaling.standard(rows)
     assert scaling.constant == 1
     weight = np.random.default_rng(1).normal(size=(2, 12))
     plain, bias = scaling.fold_in(weight)
@@ -52,7 +52,7 @@ def test_all_three_agree(
     from pyspark.mllib.regression import LabeledPoint
 
     rows, label = data
-    scaling = Scaling(rows)
+    scaling = Scaling.standard(rows)
     scaled = (rows - scaling.mean) / scaling.scale
     points = spark.sparkContext.parallelize(
         [LabeledPoint(y, x) for x, y in zip(scaled, label, strict=True)], 2
@@ -74,7 +74,7 @@ def test_vectors_that_have_no_room_lie_on_disk_and_give_the_same_weights(
     data: tuple[np.ndarray, np.ndarray], spark: SparkSession, tmp_path: Path
 ) -> None:
     rows, label = data
-    scaling = Scaling(rows)
+    scaling = Scaling.standard(rows)
     write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
     found = []
     for factor in (1, 2**40):
@@ -88,7 +88,7 @@ def test_vectors_that_have_no_room_lie_on_disk_and_give_the_same_weights(
 
 def test_folds_leave_their_rows_out(data: tuple[np.ndarray, np.ndarray]) -> None:
     rows, label = data
-    sign, scaling = (2 * label - 1).astype(np.float32), Scaling(rows)
+    sign, scaling = (2 * label - 1).astype(np.float32), Scaling.standard(rows)
     keep = np.arange(300) % 3 != 0
     share = np.stack([keep, np.ones(300)]).astype(np.float32)
     together = batched_sgd(rows, sign, share, scaling, np.array([0.01, 0.1]), 1.0, 30)
@@ -111,5 +111,20 @@ def test_a_step_that_diverges_ends_in_numbers_that_are_not_finite_or_huge(
     sign = (2 * label - 1).astype(np.float32)
     share = np.ones((1, 300), np.float32)
     with np.errstate(all="ignore"):
-        weight = batched_sgd(rows, sign, share, Scaling(rows), np.array([1e6]), 1e6, 60)
+        weight = batched_sgd(rows, sign, share, Scaling.standard(rows), np.array([1e6]), 1e6, 60)
     assert not np.isfinite(weight).all() or np.abs(weight).max() > 1e30
+
+
+def test_features_as_they_are_give_the_iteration_by_hand() -> None:
+    """``none``: the documented steps on the rows themselves."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(1, 1, (30, 5)).astype(np.float32)
+    sign = np.where(rows[:, 0] + rng.normal(size=30) > 1, 1, -1).astype(np.float32)
+    share, none = np.ones((1, 30), np.float32), Scaling.none(5)
+    found = batched_sgd(rows, sign, share, none, np.array([0.01]), 1.0, 20)[0]
+    weight = np.zeros(5)
+    for t in range(1, 21):
+        inside = sign * (rows @ weight) < 1
+        size = 1 / np.sqrt(t)
+        weight = weight * (1 - size * 0.01) + size * (sign * inside) @ rows / 30
+    assert found == pytest.approx(weight, rel=1e-4)

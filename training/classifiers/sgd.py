@@ -11,12 +11,15 @@ all folds and values of regParam together, without a Spark job for each step of 
 Features are standardised with the mean and deviation of the training authors' pictures, then scaled
 so that rows have a squared norm of 10 on average: steps of 0.1, 1 and 10 then run from the
 difference of the class means to an overshooting fit, whatever the layer. There is no intercept:
-the features are centred, and calibration sets the threshold.
+the features are centred, and calibration sets the threshold. The scaling ``none`` takes the
+features as they are; then the steps fit some layers and diverge on others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,20 +38,31 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Scaling", "batched_sgd", "fit", "grid_points"]
 
 NAME = "svm-with-sgd"
+STANDARD = "standardised"
 TOLERANCE = 1e-3
 SQUARED_NORM = 10.0
 
 
+@dataclass(frozen=True)
 class Scaling:
-    """``(x - mean) / scale`` with (d,) arrays from (n, d) rows; constant columns become 0."""
+    """``(x - mean) / scale`` with (d,) arrays; ``constant`` columns have a scale of infinity."""
 
-    def __init__(self, rows: NDArray[np.float32]) -> None:
-        self.mean = rows.mean(axis=0, dtype=np.float64)
-        deviation = np.sqrt(_variance(rows, self.mean))
-        self.constant = int((deviation == 0).sum())
-        self.scale = np.where(
-            deviation == 0, np.inf, deviation * np.sqrt(rows.shape[1] / SQUARED_NORM)
-        )
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    constant: int
+
+    @classmethod
+    def standard(cls, rows: NDArray[np.float32]) -> Scaling:
+        """Mean 0 and equal deviations over (n, d) rows, and a mean squared norm of 10."""
+        mean = rows.mean(axis=0, dtype=np.float64)
+        deviation = np.sqrt(_variance(rows, mean))
+        scale = np.where(deviation == 0, np.inf, deviation * np.sqrt(rows.shape[1] / SQUARED_NORM))
+        return cls(mean, scale, int((deviation == 0).sum()))
+
+    @classmethod
+    def none(cls, dim: int) -> Scaling:
+        """Features as they are, neither centred nor scaled: what the paper will have done."""
+        return cls(np.zeros(dim), np.ones(dim), 0)
 
     def fold_in(self, weight: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """(k, d) weights of scaled rows to (k, d) weights and (k,) biases of plain rows."""
@@ -65,9 +79,9 @@ def _variance(rows: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[n
     return np.where(total <= noise, 0.0, total)
 
 
-def grid_points(step_sizes: Sequence[float]) -> int:
+def grid_points(step_sizes: Sequence[float], scalings: Sequence[str]) -> int:
     """How many points ``fit`` asks its store for."""
-    return len(step_sizes) + 1
+    return len(step_sizes) * len(scalings) + 1
 
 
 def fit(
@@ -75,23 +89,32 @@ def fit(
     store: GridStore,
     reg_params: Sequence[float],
     step_sizes: Sequence[float],
+    scalings: Sequence[str],
     iterations: int,
     spark: Callable[[], SparkSession],
 ) -> Fitted:
-    """Cross-validate regParam x stepSize, then fit the best pair with MLlib on ``spark()``."""
-    scaling = Scaling(problem.matrix.all_train)
+    """Cross-validate regParam x stepSize x scaling, then fit the best with MLlib on ``spark()``."""
+    rows = problem.matrix.all_train
+    made = {
+        n: Scaling.standard(rows) if n == STANDARD else Scaling.none(rows.shape[1])
+        for n in scalings
+    }
     curve: list[CurvePoint] = []
     scores: list[NDArray[np.float64]] = []
-    for step in step_sizes:
+    tried: list[tuple[Scaling, float, float]] = []
+    for name, step in product(scalings, step_sizes):
         point = store.point(
-            f"stepSize={step:g}",
-            lambda s=step: _batch(problem, scaling, reg_params, s, iterations),  # type: ignore[misc]
+            f"stepSize={step:g} {name}",
+            lambda n=name, s=step: _batch(problem, made[n], reg_params, s, iterations),  # type: ignore[misc]
         )
         for reg, own in zip(reg_params, point["out_of_fold"], strict=True):
-            curve.append(CurvePoint({"regParam": reg, "stepSize": step}, fold_scores(problem, own)))
+            place: dict[str, float | str] = {"regParam": reg, "stepSize": step, "scaling": name}
+            curve.append(CurvePoint(place, fold_scores(problem, own)))
             scores.append(own)
+            tried.append((made[name], reg, step))
     best = choose(curve)
-    chosen = curve[best].parameters
+    scaling, reg, step = tried[best]
+    chosen = {"regParam": reg, "stepSize": step}
     final = store.point("mllib", lambda: _mllib(problem, scaling, chosen, iterations, spark, store))
     weight, bias = scaling.fold_in(final["weight"])
 
@@ -103,11 +126,7 @@ def fit(
         notes.append("SVMWithSGD knows no weights: every picture counts the same")
     return Fitted(
         classifier=NAME,
-        parameters={
-            **chosen,
-            "iterations": iterations,
-            "scaling": "standardised, mean squared norm 10",
-        },
+        parameters={**curve[best].parameters, "iterations": iterations},
         curve=curve,
         cv_ap=curve[best].mean,
         out_of_fold=scores[best],

@@ -114,11 +114,12 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
     if not own:
         return []
     result = own[-1]
+    scaled = [p for p in result.curve if p.parameters["scaling"] == result.parameters["scaling"]]
 
     def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
-        steps = sorted({float(point.parameters["stepSize"]) for point in result.curve})
+        steps = sorted({float(point.parameters["stepSize"]) for point in scaled})
         for step, colour in zip(steps, (GOOD, BAD, THIRD, INK, QUIET) * 9, strict=False):
-            curve = [p for p in result.curve if p.parameters["stepSize"] == step]
+            curve = [p for p in scaled if p.parameters["stepSize"] == step]
             curve = [p for p in curve if float(p.parameters["regParam"]) > 0]
             _band(axes, curve, "regParam", colour, f"step {step:g}")
         _logarithmic(axes, "regParam of SVMWithSGD")
@@ -127,7 +128,8 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
 
     words = (
         f"Cross-validated average precision of SVMWithSGD on {layer} ({SETS[result.set]}) "
-        f"against regParam, one line for each stepSize. Best {_peak(result):.3f}."
+        f"against regParam, one line for each stepSize, features {result.parameters['scaling']}. "
+        f"Best {_peak(result):.3f}."
     )
     return [Plot(f"sgd-grid-{layer}", f"SVMWithSGD's grid on {layer}", words, paint)]
 

@@ -85,7 +85,12 @@ def result(judge: Judge, row: Judged, plain: Mapping[str, Held]) -> Result:
         threshold=-fit.intercept / fit.slope if fit is not None else None,
         pr_curve=PrecisionRecall(curve["recall"], curve["precision"]),
         curve=[
-            GridPoint(p.parameters, finite(p.mean), finite(p.spread), dict(p.fold_ap))
+            GridPoint(
+                {name: x if isinstance(x, str) else float(x) for name, x in p.parameters.items()},
+                finite(p.mean),
+                finite(p.spread),
+                dict(p.fold_ap),
+            )
             for p in fitted.curve
         ],
         made_by=dict(fitted.made_by),

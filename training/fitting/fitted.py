@@ -78,7 +78,7 @@ class CurvePoint:
     Folds of one class have none. It is empty when the fit diverged.
     """
 
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float | str]
     fold_ap: Mapping[int, float]
 
     @property
