@@ -117,10 +117,13 @@ def _run(decoded: _Decoded, plan: Plan, engine: Engine) -> Batch:
     return Batch(decoded.ids, decoded.errors, features)
 
 
-def record_batch(batch: Batch, plan: Plan, schema: pa.Schema, **constant: Any) -> pa.RecordBatch:
+def record_batch(
+    batch: Batch, plan: Plan, schema: pa.Schema, **more: Sequence[Any]
+) -> pa.RecordBatch:
     """Rows of the ``features`` table, or of another table with the same named columns.
 
-    ``constant`` gives the value of further columns (``bucket``).
+    ``more`` gives further columns (``bucket``, ``maker``), one value a picture; a nullable column
+    of the schema that is not given is null.
     """
     import pyarrow as pa
 
@@ -133,8 +136,12 @@ def record_batch(batch: Batch, plan: Plan, schema: pa.Schema, **constant: Any) -
         "status": pa.array(np.where(good, "ok", "failed"), pa.string()),
         "error_class": pa.array([e for e in batch.errors for _ in range(views)], pa.string()),
     }
-    for name, value in constant.items():
-        columns[name] = pa.array([value] * len(good), schema.field(name).type)
+    for name, values in more.items():
+        repeated = [value for value in values for _ in range(views)]
+        columns[name] = pa.array(repeated, schema.field(name).type)
+    for field in schema:
+        if field.nullable and field.name not in plan.layers:
+            columns.setdefault(field.name, pa.nulls(len(good), field.type))
     for layer in plan.layers:
         columns[layer] = _lists(batch.features[layer], good)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -155,14 +155,14 @@ def start_spark(cores: int) -> Any:
 def extract(spark: Any, folder: Path, backbone: str) -> None:
     """The verb's own work, on the session that is there."""
     from likewise.study import Study
-    from spark_jobs.extract import run_buckets
+    from spark_jobs.chunks import chunks
+    from spark_jobs.extract import begin, work_on
 
     study = Study.open(folder)
     plan = plan_of(folder, backbone)
-    tables = ["pictures", "labels"]
-    stage = study.begin("features", inputs=tables, n_buckets=BUCKETS, redo=True)
-    run_buckets(spark, stage, plan, stage.missing_buckets())
-    stage.publish()
+    growth = begin(study, plan, redo=True)
+    tasks = chunks(study, study.read("labels", ["picture_id"])["picture_id"].unique(), 2)
+    work_on(growth, plan, tasks, spark.sparkContext.master)
 
 
 def rows(spark: Any, folder: Path, backbone: str) -> None:

@@ -124,12 +124,11 @@ class Stage:
             published_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         )
         store = self.study.store
-        before = store.open(self.table)
         adds = [
             store.put(part, self.table, unique(part.stem, self._bucket_of(part)), n)
             for part, (n, _) in found.items()
         ]
-        key = f"{self.fingerprint} after {-1 if before is None else before.version()}"
+        key = f"{self.fingerprint} after {store.version(self.table)}"
         store.commit(manifest, adds, schema, key=key)
         shutil.rmtree(self.path.parent, ignore_errors=True)
         return manifest

@@ -27,8 +27,18 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
     from pyarrow.fs import FileSystem
+    from pyarrow.parquet import ParquetFile
 
-__all__ = ["Manifest", "Store", "filesystem_of", "local_path", "open_input", "open_part", "unique"]
+__all__ = [
+    "Manifest",
+    "Store",
+    "filesystem_of",
+    "local_path",
+    "open_input",
+    "open_part",
+    "parquet_file",
+    "unique",
+]
 
 KEY = "likewise"
 OLD = "_table.json"
@@ -106,6 +116,13 @@ def open_part(part: str | os.PathLike[str]) -> Any:
         return text
     filesystem, path = _filesystem(text)
     return filesystem.open_input_file(path)
+
+
+def parquet_file(part: str | os.PathLike[str], **options: Any) -> ParquetFile:
+    """A part, opened so that pages whose checksum is wrong (a flipped bit) raise OSError."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(open_part(part), page_checksum_verification=True, **options)
 
 
 def open_input(part: str) -> Any:
@@ -216,10 +233,35 @@ class Store:
             raise StudyError(f"{self.place(name)} was not written by likewise")
         return Manifest.from_dict(_object(said), self.place(name))
 
-    def parts(self, name: str, version: int | None = None) -> list[str]:
-        """Paths or addresses of the table's parts, in the order of their names."""
+    def parts(self, name: str, version: int | None = None, prefix: str = "") -> list[str]:
+        """Paths or addresses of the table's parts whose names begin so, in their order."""
         table = self.open(name, version)
-        return [] if table is None else sorted(table.file_uris())
+        found = [] if table is None else sorted(table.file_uris())
+        return [part for part in found if part.rsplit("/", 1)[-1].startswith(prefix)]
+
+    def sizes(self, name: str, prefix: str = "") -> dict[str, int]:
+        """Name within the table -> bytes, of the newest version's parts."""
+        import pyarrow as pa
+
+        table = self.open(name)
+        if table is None:
+            return {}
+        actions = pa.table(table.get_add_actions(flatten=True))
+        pairs = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)
+        return {path: size for path, size in pairs if path.startswith(prefix)}
+
+    def schema(self, name: str) -> pa.Schema:
+        """The table's schema, as Arrow's."""
+        import pyarrow as pa
+
+        table = self.open(name)
+        assert table is not None
+        return pa.schema(table.schema().to_arrow())
+
+    def version(self, name: str) -> int:
+        """The table's newest version, -1 where there is none."""
+        table = self.open(name)
+        return -1 if table is None else int(table.version())
 
     def every_part(self, name: str) -> list[str]:
         """Every Parquet part that lies there, of all versions and of none."""
@@ -306,6 +348,8 @@ class Store:
                     commit_properties=said,
                 )
             elif table.transaction_version(key) is None:
+                if mode == "append":
+                    _widen(table, schema)
                 table.create_write_transaction([*gone, *adds], mode, schema, commit_properties=said)
         except (CommitFailedError, DeltaError) as error:
             after = self.open(manifest.table)
@@ -336,6 +380,20 @@ class Store:
             commit_properties=said,
         )
         return len(gone)
+
+
+def _widen(table: DeltaTable, schema: pa.Schema) -> None:
+    """Add the columns that the table has not; rows of before hold nulls there."""
+    import pyarrow as pa
+    from deltalake import CommitProperties, Schema
+
+    known = set(pa.schema(table.schema().to_arrow()).names)
+    new = [field for field in schema if field.name not in known]
+    if new:
+        said = table.history(1)[0].get(KEY)
+        properties = CommitProperties(custom_metadata={KEY: said})
+        fields = list(Schema.from_arrow(pa.schema(new)).fields)
+        table.alter.add_columns(fields, commit_properties=properties)
 
 
 def unique(stem: str, bucket: int | None = None) -> str:

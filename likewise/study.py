@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from likewise.errors import MissingTableError, StorageError, StudyBusyError, StudyError
 from likewise.funnel import Funnel
+from likewise.growth import Growth
 from likewise.logs import study_log
 from likewise.stage import Stage
 from likewise.store import Manifest, Store, local_path, open_part
@@ -124,10 +125,13 @@ class Study:
 
     def manifest(self, table: str) -> Manifest | None:
         """What made the table, and what it holds; None when there is none."""
-        if self.versions is None:
-            return self.store.manifest(table)
-        version = self.versions.get(table)
-        return None if version is None else self.store.manifest(table, version)
+        version = None if self.versions is None else self.versions.get(table)
+        if self.versions is not None and version is None:
+            return None
+        manifest = self.store.manifest(table, version)
+        # An itemwise table that no run has finished yet holds some rows, but is not published.
+        unfinished = manifest is not None and manifest.extra.get("unfinished", False)
+        return None if unfinished else manifest
 
     def require(self, table: str, stage: str | None = None) -> Manifest:
         """Manifest of the table.
@@ -148,26 +152,30 @@ class Study:
 
         ``pyarrow.parquet`` opens them through ``open_part``. ``bucket`` gives those of one bucket.
         """
-        self.require(table)
+        maker = self.require(table).extra.get("maker", "")
         version = None if self.versions is None else self.versions[table]
-        found = self.store.parts(table, version)
-        if bucket is None:
-            return found
-        head = f"b{bucket:04d}-"
-        return [part for part in found if part.rsplit("/", 1)[-1].startswith(head)]
+        head = maker if bucket is None else f"b{bucket:04d}-"
+        return self.store.parts(table, version, head)
 
     def dataset(self, table: str) -> ds.Dataset:
         """The published table as a pyarrow dataset (lazy: columns and filters push down)."""
         import pyarrow.dataset as ds
 
         from likewise.store import filesystem_of
-        from likewise.tables import TABLES
+        from likewise.tables import TABLES, features_schema
 
         parts = self.parts(table)
         if not parts:
-            return ds.dataset(TABLES[table].schema.empty_table())
+            layers = self.require(table).extra.get("layers")
+            schema = TABLES[table].schema if layers is None else features_schema(layers)
+            return ds.dataset(schema.empty_table())
         filesystem, paths = filesystem_of(parts)
-        return ds.dataset(paths, format="parquet", partitioning=None, filesystem=filesystem)
+        form = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(
+                page_checksum_verification=True
+            )
+        )
+        return ds.dataset(paths, format=form, partitioning=None, filesystem=filesystem)
 
     def read(self, table: str, columns: Sequence[str] | None = None, **scan: Any) -> pa.Table:
         """The published table in memory; ``scan`` goes to ``Dataset.to_table`` (``filter=...``)."""
@@ -212,6 +220,22 @@ class Study:
             "n_buckets": n_buckets,
         }
         return Stage(self, table, made_from, n_buckets, redo=redo)
+
+    def grow(
+        self, table: str, maker: Mapping[str, Any], inputs: Sequence[str], *, redo: bool = False
+    ) -> Growth:
+        """Start (or go on with) the itemwise stage that gives ``table`` the rows of missing items.
+
+        ``maker`` is who computes them: network or detector, weights, preprocessing, code number.
+
+        Raises:
+            MissingTableError: an input has not been published.
+            StudyError: a part of an input is missing or damaged; or this is a snapshot.
+        """
+        if self.versions is not None:
+            raise StudyError(f"{self.root} was opened as a snapshot: nothing can be made in it")
+        prints = {name: self._whole(name).fingerprint for name in inputs}
+        return Growth(self, table, maker, prints, redo=redo)
 
     def _whole(self, table: str) -> Manifest:
         """Manifest of a table whose parts are there and end as Parquet files do."""

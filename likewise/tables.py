@@ -184,6 +184,12 @@ BOX = pa.struct(
     ]
 )
 
+_MAKER = _field(
+    "maker",
+    pa.string(),
+    "Fingerprint of who made the row: network or detector, weights, preprocessing and code.",
+)
+
 FACES = TableSpec(
     "faces",
     "the answer of a detector about one picture",
@@ -193,6 +199,7 @@ FACES = TableSpec(
             _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
             _key("bucket", pa.int32(), "Bucket that the row is published in."),
             _key("detector", pa.string(), "`yunet`, `dlib-hog`, `dlib-cnn` or `haar`."),
+            _MAKER,
             _field("n_faces", pa.int32(), "Faces at or above the confidence threshold."),
             _field("best_confidence", pa.float32(), "Highest confidence; null without any box."),
             _field("boxes", pa.list_(BOX), "All boxes, most confident first."),
@@ -242,6 +249,7 @@ _FEATURES = [
     _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
     _key("bucket", pa.int32(), "Bucket that the row is published in."),
     _key("backbone", pa.string(), "Network that made the row, e.g. `alexnet`."),
+    _MAKER,
     _key("flipped", pa.bool_(), "True for the mirror image."),
     _key("status", pa.string(), "`ok` or `failed`."),
     _field("error_class", pa.string(), "Named reason when the status is `failed`."),

@@ -1,43 +1,49 @@
-"""``extract``: pictures x labels -> features, one Spark task a bucket.
+"""``extract``: pictures x labels -> features, for the pictures that have none of this network.
 
-Spark hands out buckets, retries them and spreads them over the executors; the Python worker reads
-the bucket's Parquet and writes its features itself. So neither the pictures nor the features
-(64 KB a picture for fc6 + fc7 of both views) pass through the JVM: docs/extract.md has the figures.
-A bucket is published by a rename when it is whole: a killed run goes on at the first missing one.
+A task gets addresses of Parquet parts and ids; its Python worker reads the pictures and writes
+their features itself, under a name of its own, and the driver registers finished parts. So neither
+pictures nor features (64 KB a picture for fc6 + fc7 of both views) pass through the JVM, a killed
+run loses the parts in work only, and few pictures need no JVM at all: docs/extract.md.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from likewise.errors import DataError, UsageError
 from likewise.funnel import Funnel
-from likewise.study import Manifest, Stage, Study
+from likewise.growth import Growth, Made, Place
+from likewise.progress import progress
+from likewise.study import Manifest, Study
+from likewise.tables import features_schema
+from spark_jobs.chunks import Chunk, bytes_of, chunks, missing_from
+from spark_jobs.tasks import in_turn
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from backbones.int8 import Effect
     from backbones.plan import Plan
 
-__all__ = ["extract", "measure_int8"]
+__all__ = ["begin", "extract", "measure_int8", "work_on"]
 
 CODE = 1
-"""Raised whenever the same inputs would give other rows."""
-
-RESULT = "bucket int, pictures long, rows long, failed map<string, long>"
+"""Raised whenever the same picture would give other rows."""
 
 
 def extract(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:
-    """Compute the features of every labelled picture and publish the table ``features``.
+    """Compute the features of the labelled pictures that have none; publish ``features``.
+
+    Features of another network, other weights or another preprocessing stay beside these.
 
     Raises:
         MissingTableError: pictures or labels have not been published.
@@ -46,20 +52,21 @@ def extract(
     """
     opened = Study.open(study)
     plan, reason = _plan(opened)
-    stage = opened.begin(
-        "features",
-        inputs=["pictures", "labels"],
-        params=dict(plan.identity()),
-        code=CODE,
-        redo=redo,
-        n_buckets=opened.config.download.buckets,
-    )
-    if stage.done:
-        return stage.manifest
-    missing = stage.missing_buckets()
-    if missing:
-        _run(stage, _quantised(opened, plan), missing, master)
-    return _publish(stage, plan, reason)
+    growth = begin(opened, plan, redo=redo)
+    if growth.done:
+        return growth.manifest
+    labelled = opened.read("labels", ["picture_id"])["picture_id"].unique()
+    missing = missing_from(labelled, growth.known())
+    tasks = chunks(opened, missing, os.cpu_count() or 1)
+    if tasks:
+        work_on(growth, _quantised(opened, plan), tasks, master)
+    return _publish(growth, plan, reason, labelled)
+
+
+def begin(study: Study, plan: Plan, *, redo: bool = False) -> Growth:
+    """The table ``features``, to get the rows of ``plan``."""
+    maker = {**plan.identity(), "code": CODE}
+    return study.grow("features", maker, ["pictures", "labels"], redo=redo)
 
 
 def _plan(study: Study) -> tuple[Plan, str]:
@@ -87,12 +94,11 @@ def _quantised(study: Study, plan: Plan) -> Plan:
     """The plan with an int8 graph where that is asked for, calibrated on the study's pictures."""
     if plan.precision == "fp32":
         return plan
-    from backbones.features_table import labelled_pictures
     from backbones.int8 import CALIBRATION, quantise
 
     if plan.onnx is None:
         raise UsageError("precision = 'int8' needs engine = 'onnx'")
-    return quantise(plan, [data for _, data in labelled_pictures(study, CALIBRATION)])
+    return quantise(plan, [data for _, data in _sample(study, CALIBRATION)])
 
 
 def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect:
@@ -102,12 +108,11 @@ def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect
         MissingTableError: pictures or labels have not been published.
         DataError: the pictures cannot carry the measurement.
     """
-    from backbones.features_table import labelled_pictures
     from backbones.int8 import measure
 
     opened = Study.open(study)
     plan = replace(_plan(opened)[0], precision="fp32")
-    sample = labelled_pictures(opened, n)
+    sample = _sample(opened, n)
     wanted = opened.read("labels", columns=["picture_id", "label", "split"]).to_pylist()
     known = {row["picture_id"]: row for row in wanted}
     rows = [known[picture_id] for picture_id, _ in sample]
@@ -119,41 +124,72 @@ def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect
     )
 
 
-def _run(stage: Stage, plan: Plan, buckets: list[int], master: str | None) -> None:
-    from spark_jobs.session import spark_progress, spark_session
+def _sample(study: Study, n: int) -> list[tuple[str, bytes]]:
+    """(picture_id, bytes) of up to ``n`` labelled pictures, the smallest ids: any night's same."""
+    ids = pc.sort_indices(labels := study.read("labels", ["picture_id"])["picture_id"].unique())
+    chosen = labels.take(ids[:n])
+    found = [
+        pair
+        for chunk in chunks(study, chosen, 1)
+        for part, own in chunk.wanted.items()
+        for pair in bytes_of(part, own)
+    ]
+    return sorted(found)
 
-    spark = spark_session(stage.study.config, master=master)
-    with spark_progress(spark, "extract"):
-        run_buckets(spark, stage, plan, buckets)
+
+# -- work -----------------------------------------------------------------------------------
 
 
-def run_buckets(
-    spark: SparkSession, stage: Stage, plan: Plan, buckets: list[int], partitions: int = 0
-) -> list[Any]:
-    """Compute ``buckets`` on Spark; ``partitions`` 0 makes each of them a task of its own."""
-    pictures = {bucket: stage.study.parts("pictures", bucket) for bucket in buckets}
-    labels = stage.study.parts("labels")
+def work_on(growth: Growth, plan: Plan, tasks: list[Chunk], master: str | None = None) -> None:
+    """Compute the tasks and register their parts as they are done."""
+    study, schema = growth.study, features_schema(plan.layers)
+    items = sum(len(task.ids) for task in tasks)
+    with progress(f"extract ({plan.backbone})", items) as bar:
+        work = _Work(growth.place, plan)
+        for made in in_turn(study.config, tasks, work, items=items, master=master):
+            growth.commit(made, schema)
+            bar.advance(sum(one.items for one in made))
 
-    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        from backbones.features_table import extract_bucket
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a worker does with a task."""
+
+    place: Place
+    plan: Plan
+
+    def __call__(self, chunk: Chunk) -> Made:
         # Arrow's own pool keeps some 25 MB a worker that the system's gives back.
         pa.set_memory_pool(pa.system_memory_pool())
-        here = _on_this_worker(plan)
-        for batch in batches:
-            for place in batch.column(0).to_pylist():
-                bucket = buckets[place]
-                with stage.bucket(bucket) as target:
-                    result = extract_bucket(pictures[bucket], labels, bucket, target, here)
-                yield _result_row(result)
+        plan = _on_this_worker(self.plan)
+        return self.place.put(chunk.ids, lambda path: self._write(path, chunk, plan))
 
-    # A range has as many partitions as it is asked for, without a shuffle.
-    places = spark.range(0, len(buckets), 1, partitions or len(buckets))
-    return places.mapInArrow(work, RESULT).collect()
+    def _write(self, path: Path, chunk: Chunk, plan: Plan) -> tuple[int, dict[str, int]]:
+        from backbones.features_table import features_writer
+        from backbones.inference import embed, record_batch
+
+        rows, failed, buckets = 0, Counter[str](), chunk.buckets
+        schema = features_schema(plan.layers)
+        with features_writer(path, schema, plan) as write:
+            for batch in embed(_pictures(chunk), plan):
+                at = [buckets[one] for one in batch.ids]
+                more: dict[str, list[Any]] = {"bucket": at, "maker": [self.place.maker] * len(at)}
+                rows += write(record_batch(batch, plan, schema, **more))
+                failed.update(error for error in batch.errors if error is not None)
+        return rows, dict(failed)
+
+
+def _pictures(chunk: Chunk) -> Iterator[tuple[str, bytes | None]]:
+    for part, wanted in chunk.wanted.items():
+        yield from bytes_of(part, wanted)
+    for picture_id in chunk.without:
+        yield picture_id, None
 
 
 def _on_this_worker(plan: Plan) -> Plan:
     """The plan on this worker's GPU, where Spark has given it one."""
+    if "pyspark" not in sys.modules:  # a process of this machine, not a worker of Spark
+        return plan
     from pyspark import TaskContext
 
     context = TaskContext.get()
@@ -163,29 +199,23 @@ def _on_this_worker(plan: Plan) -> Plan:
     return replace(plan, engine="torch", device=f"cuda:{gpus.addresses[0]}")
 
 
-def _result_row(result: Any) -> pa.RecordBatch:
-    columns = [
-        pa.array([result.bucket], pa.int32()),
-        pa.array([result.pictures], pa.int64()),
-        pa.array([result.rows], pa.int64()),
-        pa.array([list(result.failed.items())], pa.map_(pa.string(), pa.int64())),
-    ]
-    return pa.RecordBatch.from_arrays(columns, ["bucket", "pictures", "rows", "failed"])
-
-
-def _publish(stage: Stage, plan: Plan, reason: str) -> Manifest:
-    """Count what is in the buckets (also those of earlier runs) and publish."""
-    failed = _failures(stage)
-    pictures = stage.study.require("labels").rows
-    good = pictures - sum(failed.values())
+def _publish(growth: Growth, plan: Plan, reason: str, labelled: pa.Array) -> Manifest:
+    """Count the labelled pictures' rows (also those of earlier runs) and publish."""
+    rows = growth.rows(["picture_id", "flipped", "status", "error_class"])
+    here = pc.and_(pc.is_in(rows["picture_id"], value_set=labelled), pc.invert(rows["flipped"]))
+    failed = rows.filter(pc.and_(here, pc.not_equal(rows["status"], "ok")))
+    reasons = Counter(failed["error_class"].to_pylist())
+    pictures = len(labelled)
+    good = pictures - failed.num_rows
     if pictures and not good:
         raise DataError(
-            f"none of {pictures:,} pictures could be turned into features: {dict(failed)}",
+            f"none of {pictures:,} pictures could be turned into features: {dict(reasons)}",
             hint="look at the pictures table: likewise status",
         )
-    funnel = Funnel("extract", "pictures", pictures, good, dict(failed))
-    return stage.publish(
-        funnel=funnel,
+    return growth.publish(
+        features_schema(plan.layers),
+        Funnel("extract", "pictures", pictures, good, dict(reasons)),
+        rows.num_rows,
         backbone=plan.backbone,
         reason=reason,
         layers=list(plan.layers),
@@ -195,16 +225,6 @@ def _publish(stage: Stage, plan: Plan, reason: str) -> Manifest:
         precision=plan.precision,
         views=plan.views,
     )
-
-
-def _failures(stage: Stage) -> Counter[str]:
-    import pyarrow.dataset as ds
-
-    rows = ds.dataset(stage.path, format="parquet", partitioning=None).to_table(
-        columns=["error_class"],
-        filter=(ds.field("status") != "ok") & ~ds.field("flipped"),
-    )
-    return Counter(rows["error_class"].to_pylist())
 
 
 if __name__ == "__main__":

@@ -10,16 +10,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 import backbones
-from backbones.features_table import extract_bucket
 from likewise.cli import run
-from likewise.errors import DataError, MissingTableError, StudyBusyError
+from likewise.errors import DataError, MissingTableError, StudyBusyError, StudyError
 from likewise.study import Study
-from likewise.tables import check_schema, features_schema
-from spark_jobs.extract import CODE, _plan, extract, run_buckets
+from likewise.tables import PICTURES, check_schema, features_schema
+from spark_jobs import extract as job
+from spark_jobs.chunks import chunks
+from spark_jobs.extract import extract
 
 LITE = "efficientnet-lite0"
 
@@ -29,15 +32,6 @@ def features(study: Study, layer: str = "pooled") -> dict:
     found = {(row["picture_id"], row["flipped"]): row for row in rows}
     assert len(found) == len(rows)
     return found
-
-
-def begin(study: Study):
-    plan, _ = _plan(study)
-    tables = ["pictures", "labels"]
-    stage = study.begin(
-        "features", inputs=tables, params=dict(plan.identity()), code=CODE, n_buckets=4
-    )
-    return stage, plan
 
 
 def test_features_equal_a_plain_loop(spark, make_study, make_jpeg):
@@ -59,19 +53,87 @@ def test_features_equal_a_plain_loop(spark, make_study, make_jpeg):
             found = np.array(rows[row["picture_id"], flipped]["pooled"])
             truth = plain[int(row["post_id"]), int(flipped)]
             assert np.abs(found - truth).max() <= 1e-5 * np.abs(truth).max()
+    assert {row["maker"] for row in rows.values()} == {manifest.extra["maker"]}
     assert extract(study).published_at == manifest.published_at  # done: nothing runs again
 
 
-def test_any_partitions_and_order_give_the_same_rows(spark, make_study, make_jpeg):
-    study = make_study([make_jpeg(seed) for seed in range(9)], backbone=LITE)
-    stage, plan = begin(study)
+def test_spark_and_local_processes_and_any_cut_give_the_same_rows(
+    spark, make_study, make_jpeg, monkeypatch
+):
+    study = make_study([make_jpeg(seed) for seed in range(24)], backbone=LITE)
     runs = []
-    for partitions, order in ((1, [0, 1, 2, 3]), (2, [3, 1, 2, 0]), (7, [2, 3, 0, 1])):
-        run_buckets(spark, stage, plan, order, partitions)
-        parts = sorted(stage.path.rglob("*.parquet"))
-        assert len(parts) == 4
-        runs.append([pq.read_table(part) for part in parts])
+    for few, local, most in ((100, 100, 512), (0, 100, 16), (0, 0, 7)):
+        monkeypatch.setattr("spark_jobs.tasks.FEW", few)
+        monkeypatch.setattr("spark_jobs.tasks.LOCAL", local)
+        monkeypatch.setattr("spark_jobs.chunks.MOST", most)
+        monkeypatch.setattr("spark_jobs.chunks.LEAST", min(16, most))
+        manifest = extract(study, redo=True)
+        order = [("picture_id", "ascending"), ("flipped", "ascending")]
+        rows = study.read("features").sort_by(order).combine_chunks()
+        runs.append((manifest.fingerprint, manifest.funnel, rows))
     assert runs[0] == runs[1] == runs[2]
+
+
+def label_all(study: Study, labels: pa.Table) -> None:
+    stage = study.begin("labels", redo=True)
+    stage.write(labels)
+    stage.publish()
+
+
+def test_only_pictures_without_features_are_computed(make_study, make_jpeg, monkeypatch):
+    study = make_study([make_jpeg(seed) for seed in range(6)], backbone=LITE)
+    labels = study.read("labels")
+    asked: list[str] = []
+    work = job._Work.__call__
+    monkeypatch.setattr(job._Work, "__call__", lambda s, c: asked.extend(c.ids) or work(s, c))
+    label_all(study, labels.slice(0, 4))
+    first = extract(study)
+    before = set(study.parts("features"))
+    label_all(study, labels)
+    second = extract(study)
+    assert sorted(asked) == sorted(labels["picture_id"].to_pylist())
+    assert before < set(study.parts("features"))
+    assert second.rows == 12 and second.fingerprint != first.fingerprint
+    label_all(study, labels.slice(1, 3))
+    third = extract(study)
+    assert len(asked) == 6, "rows of pictures that are not labelled any more stay"
+    assert third.funnel["rows_in"] == 3 and third.fingerprint == second.fingerprint
+
+
+def test_another_network_makes_a_second_set_beside_the_first(make_study, make_jpeg):
+    study = make_study([make_jpeg(1), make_jpeg(2)], backbone=LITE)
+    first = extract(study)
+    rows = study.read("features")
+    config = study.config.extract.model_copy(
+        update={"backbone": "alexnet", "random_weights": True, "layers": ["fc7"], "flip": False}
+    )
+    other = Study(study.root, study.config.model_copy(update={"extract": config}))
+    second = extract(other)
+    assert second.rows == 2 and other.dataset("features").schema.names[-1] == "fc7"
+    started = set(study.store.parts("features"))
+    again = extract(study)
+    assert set(study.store.parts("features")) == started, "nothing is computed again"
+    assert again.fingerprint == first.fingerprint
+    assert study.read("features").equals(rows)
+    everything = DeltaTable(str(study.root / "tables" / "features"))
+    assert {"pooled", "fc7"} <= set(pa.schema(everything.schema().to_arrow()).names)
+
+
+def test_a_flipped_bit_is_found(make_study, make_jpeg):
+    study = make_study([make_jpeg(1), make_jpeg(2)], backbone=LITE)
+    rows = study.read("pictures").to_pylist()
+    rows[1]["bytes"] = rows[1]["bytes"][:-1] + bytes([rows[1]["bytes"][-1] ^ 4])
+    stage = study.begin("pictures", redo=True)
+    stage.write(pa.Table.from_pylist(rows, PICTURES.schema))
+    stage.publish()
+    with pytest.raises(StudyError, match=rows[1]["picture_id"]):
+        extract(study)
+    part = Path(study.parts("pictures")[0])
+    data = bytearray(part.read_bytes())
+    data[data.index(b"https://a.example") + 3] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        study.read("pictures")
 
 
 def test_a_broken_picture_is_a_row_and_not_a_hole(spark, make_study, make_jpeg):
@@ -103,19 +165,36 @@ def test_other_parameters_make_another_version(spark, make_study, make_jpeg):
     assert np.array_equal(values, values.astype(np.float16).astype(np.float32))
 
 
-def test_a_run_goes_on_at_the_first_missing_bucket(spark, make_study, make_jpeg):
+def test_a_run_goes_on_after_the_parts_that_were_registered(make_study, make_jpeg, monkeypatch):
     study = make_study([make_jpeg(seed) for seed in range(6)], backbone=LITE)
-    stage, plan = begin(study)
-    for bucket in (0, 2):
-        with stage.bucket(bucket) as target:
-            extract_bucket(
-                study.parts("pictures", bucket), study.parts("labels"), bucket, target, plan
-            )
-    before = {part.stat().st_ino for part in stage.path.rglob("*.parquet")}
-    manifest = extract(study)
-    assert manifest.rows == 12
-    assert len(before) == 2
-    assert before <= {Path(part).stat().st_ino for part in study.parts("features")}
+    monkeypatch.setattr("spark_jobs.chunks.MOST", 2)
+    monkeypatch.setattr("spark_jobs.chunks.LEAST", 2)
+    work, done = job._Work.__call__, []
+
+    def stop_at_the_third(self, chunk):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(chunk)
+        return work(self, chunk)
+
+    monkeypatch.setattr(job._Work, "__call__", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        extract(study)
+    assert study.manifest("features") is None, "four rows are not the table"
+    before = set(study.store.parts("features"))
+    monkeypatch.setattr(job._Work, "__call__", work)
+    assert extract(study).rows == 12
+    assert len(before) == 2 and before < set(study.parts("features"))
+
+
+def test_a_task_that_was_done_twice_adds_its_rows_once(make_study, make_jpeg):
+    study = make_study([make_jpeg(seed) for seed in range(3)], backbone=LITE)
+    plan, _ = job._plan(study)
+    growth = job.begin(study, plan)
+    (task,) = chunks(study, study.read("labels")["picture_id"].unique(), 1)
+    job.work_on(growth, plan, [task, task])
+    job.work_on(growth, plan, [task])
+    assert extract(study).rows == study.read("features").num_rows == 6
 
 
 def test_options_of_the_command_and_an_empty_table(spark, make_study, make_jpeg):
@@ -140,7 +219,7 @@ def test_missing_tables_and_a_busy_study(spark, study_folder, make_study):
 def test_mapped_graph_is_read_once(make_study, make_jpeg):
     """The export lies in the study; a second plan finds it and does not import torch for it."""
     study = make_study([make_jpeg(1)], backbone=LITE)
-    plan, _ = _plan(study)
+    plan, _ = job._plan(study)
     code = (
         "import sys; from spark_jobs.extract import _plan; from likewise.study import Study;"
         f"from backbones.engines import open_engine; p = _plan(Study.open({str(study.root)!r}))[0];"

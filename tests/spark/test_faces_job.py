@@ -1,44 +1,61 @@
-"""``faces`` bucket by bucket: what a killed run has published is not made again."""
+"""``faces``: every distinct picture is looked at once by each detector, whatever kills the run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from study_rows import BUCKETS, configure, picture, publish_pictures
+from study_rows import configure, picture, publish_pictures
 
 from likewise.study import Study
 from spark_jobs import faces as job
 
 
-def test_a_killed_run_goes_on_at_the_first_missing_bucket(
-    study_folder: Path, spark: Any, shared: Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_are_looked_at_once_by_each_detector(
+    study_folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photographs = sorted((shared / "faces" / "caltech_people").glob("*.jpg"))[:24]
-    publish_pictures(study_folder, [picture(n, p.read_bytes()) for n, p in enumerate(photographs)])
+    photographs = sorted((shared / "faces" / "caltech_people").glob("*.jpg"))[:12]
+    rows = [picture(n, p.read_bytes()) for n, p in enumerate(photographs)]
+    publish_pictures(study_folder, [*rows[:8], picture(99, photographs[0].read_bytes())])
     configure(study_folder, faces={"detector": "dlib-hog"})
-    looked = job._look
-    waves: list[list[int]] = []
+    monkeypatch.setattr("spark_jobs.chunks.LEAST", 3)
+    monkeypatch.setattr("spark_jobs.chunks.MOST", 3)
+    work, seen = job._Work.__call__, list[str]()
 
-    def look_and_stop(*arguments: Any) -> None:
-        waves.append(list(arguments[2]))
-        if len(waves) == 2:
+    def watch(self, chunk):  # type: ignore[no-untyped-def]
+        if len(seen) == 3:
             raise KeyboardInterrupt
-        looked(*arguments)
+        seen.extend(chunk.ids)
+        return work(self, chunk)
 
-    monkeypatch.setattr(job, "_look", look_and_stop)
+    monkeypatch.setattr(job._Work, "__call__", watch)
     with pytest.raises(KeyboardInterrupt):
         job.faces(study_folder)
     assert Study.open(study_folder).manifest("faces") is None
+
+    def count(self, chunk):  # type: ignore[no-untyped-def]
+        seen.extend(chunk.ids)
+        return work(self, chunk)
+
+    monkeypatch.setattr(job._Work, "__call__", count)
     manifest = job.faces(study_folder)
-    again = [bucket for wave in waves[1:] for bucket in wave]
-    assert set(waves[0]).isdisjoint(waves[2])
-    assert set(waves[0]) | set(again) == set(range(BUCKETS))
-    assert manifest.rows == 24
+    assert len(seen) == len(set(seen)) == 8
+    assert manifest.funnel is not None
+    assert manifest.funnel["dropped"] == {"copy of another picture": 1}
     by_faces = manifest.extra["pictures_by_faces"]
-    assert by_faces["1"] >= 23 and sum(by_faces.values()) == 24
+    assert by_faces["1"] >= 7 and sum(by_faces.values()) == manifest.rows == 8
     assert job.faces(study_folder) == manifest
+    publish_pictures(study_folder, rows)
+    assert job.faces(study_folder).rows == 12
+    assert len(seen) == len(set(seen)) == 12
+    before = Study.open(study_folder).read("faces")
+    configure(study_folder, faces={"detector": "haar"})
+    job.faces(study_folder)
+    assert set(Study.open(study_folder).read("faces")["detector"].to_pylist()) == {"haar"}
+    configure(study_folder, faces={"detector": "dlib-hog"})
+    job.faces(study_folder)
+    assert len(seen) == 24
+    assert Study.open(study_folder).read("faces").equals(before)
 
 
 def test_without_a_detector_nothing_is_looked_at(study_folder: Path) -> None:

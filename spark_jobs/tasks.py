@@ -1,0 +1,76 @@
+"""Work on pictures, handed out: to processes of this machine when it is little, else by Spark."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from likewise.config import Config
+
+__all__ = ["LOCAL", "in_turn", "on_spark"]
+
+LOCAL = 5_000
+"""Items up to which a run on one machine does without the JVM, which costs 18 CPU-seconds."""
+
+FEW = 48
+"""Items up to which a second process would cost more than it saves."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def on_spark(config: Config, items: int, master: str | None) -> bool:
+    """Whether this many items are work for Spark: many, or a cluster was asked for."""
+    from spark_jobs.session import is_submitted
+
+    where = master or config.spark.master
+    return items > LOCAL or master is not None or is_submitted() or not where.startswith("local")
+
+
+def in_turn(
+    config: Config,
+    tasks: Sequence[T],
+    work: Callable[[T], R],
+    *,
+    items: int,
+    master: str | None = None,
+) -> Iterator[list[R]]:
+    """Answers of ``work`` for every task, in groups, as they are done; in any order.
+
+    ``work`` and its answers are pickled; it may run twice for one task.
+    """
+    if not tasks:
+        return
+    if on_spark(config, items, master):
+        yield from _by_spark(config, tasks, work, master)
+        return
+    workers = min(os.cpu_count() or 1, len(tasks))
+    if workers == 1 or items <= FEW:
+        for task in tasks:
+            yield [work(task)]
+        return
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
+    # loky's processes start afresh (no fork of a process with threads) and need no __main__.
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    try:
+        for answer in pool(joblib.delayed(work)(task) for task in tasks):
+            yield [answer]
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+
+
+def _by_spark(
+    config: Config, tasks: Sequence[T], work: Callable[[T], R], master: str | None
+) -> Iterator[list[R]]:
+    """Waves of tasks: enough of them to keep all cores busy, few enough to lose little."""
+    from spark_jobs.session import spark_session
+
+    spark = spark_session(config, master=master)
+    wave = max(8, 4 * spark.sparkContext.defaultParallelism)
+    for start in range(0, len(tasks), wave):
+        some = tasks[start : start + wave]
+        yield spark.sparkContext.parallelize(some, len(some)).map(work).collect()
