@@ -193,7 +193,7 @@ def make_study(base: str, n: int, folder: Path) -> Any:
     """A study whose ``n`` kept posts have one picture each."""
     from likewise.config import render
     from likewise.study import Study
-    from likewise.tables import KEPT_POSTS
+    from likewise.tables import KEPT_POSTS, POSTS
 
     root = folder / "study"
     root.mkdir()
@@ -207,16 +207,18 @@ def make_study(base: str, n: int, folder: Path) -> Any:
             "post_id": str(number),
             "author_id": str(number % 100),
             "collected_at": NOW,
-            "followers": 1,
+            "likes": 1,
+            "audience": 1,
             "age_days": 40.0,
             "robust_z": 0.0,
             "media": [{"index": 0, "kind": "image", "url": f"{base}/{number}"}],
         }
         for number in range(n)
     ]
-    stage = study.begin("kept_posts")
-    stage.write(pa.Table.from_pylist(posts, schema=KEPT_POSTS.schema))
-    stage.publish(rows=n)
+    for spec in (POSTS, KEPT_POSTS):
+        stage = study.begin(spec.name)
+        stage.write(pa.Table.from_pylist(posts, schema=spec.schema))
+        stage.publish(rows=n)
     return study
 
 

@@ -87,7 +87,7 @@ def write_labels(study: Study, pictures: int, rng: np.random.Generator) -> None:
         "bucket": [n % BUCKETS for n in range(pictures)],
         "author_id": [f"author-{n // 4}" for n in range(pictures)],
         "likes": (ratio * 1000).astype(np.int64),
-        "followers": np.full(pictures, 1000),
+        "audience": np.full(pictures, 1000),
         "created_at": [now] * pictures,
         "age_days": np.full(pictures, 40.0),
         "n_faces": rng.integers(1, 4, pictures).astype(np.int32),

@@ -144,7 +144,7 @@ def _labels(study: Study, ids: list[str], rng: np.random.Generator) -> None:
         "bucket": [i * BUCKETS // n for i in range(n)],
         "author_id": [f"author-{i // 4}" for i in range(n)],
         "likes": (ratio * 1000).astype(np.int64),
-        "followers": rng.integers(100, 5000, n),
+        "audience": rng.integers(100, 5000, n),
         "created_at": [dt.datetime(2026, 6, 1, tzinfo=dt.UTC)] * n,
         "age_days": np.full(n, 40.0),
         "n_faces": rng.integers(1, 4, n).astype(np.int32),

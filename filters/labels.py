@@ -13,15 +13,15 @@ Stated rules:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from filters.columns import numbers
-from filters.quantiles import quantile
+from filters.quantiles import between, ranks
+from filters.rules import double
 from likewise.errors import DataError
 
 __all__ = [
@@ -29,19 +29,14 @@ __all__ = [
     "Correction",
     "Cut",
     "author_facts",
-    "compared",
     "correction",
     "cut",
-    "hours",
     "log10_histogram",
-    "log10_tenths",
-    "ratios",
+    "ratio",
 ]
 
 AGE_EDGES = (30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 365.0, 730.0)
 """Ages in days between which a post's growth is taken as even."""
-
-HOUR_US = 3_600_000_000
 
 LEAST_IN_BIN = 50
 """Posts below which a bin's median says too little to correct by."""
@@ -60,33 +55,21 @@ class Cut:
         """Plain JSON types."""
         return asdict(self)
 
-    def labels(self, ratio: NDArray[np.float64]) -> NDArray[np.int8]:
-        """1 good, 0 bad, -1 left out; shape (n,)."""
-        return compared(ratio, self.low, self.high)
 
-
-def compared(
-    ratio: NDArray[np.float64],
-    low: float | NDArray[np.float64],
-    high: float | NDArray[np.float64],
-) -> NDArray[np.int8]:
-    """1 above ``high``, 0 up to ``low``, -1 between them; shape (n,)."""
-    return np.where(ratio > high, 1, np.where(ratio <= low, 0, -1)).astype(np.int8)
-
-
-def cut(
-    values: NDArray[np.float64], counts: NDArray[np.int64] | None = None, *, margin: float = 0.0
-) -> Cut:
-    """The cut at the median of ``values`` (n,), each repeated ``counts`` times (once when absent).
+def cut(at: Callable[[Sequence[int]], Sequence[float]], total: int, *, margin: float = 0.0) -> Cut:
+    """The cut at the median of ``total`` ratios; ``at`` gives their values at ranks, from 0.
 
     Raises:
         DataError: no value lies above the cut, so there is one class only.
     """
-    times = np.ones(values.size, np.int64) if counts is None else counts
-    low, middle, high = (quantile(values, times, q) for q in (0.5 - margin, 0.5, 0.5 + margin))
-    if not (values > high).any():
+    asked = [0.5 - margin, 0.5, 0.5 + margin]
+    *found, largest = at([*(rank for q in asked for rank in ranks(total, q)), total - 1])
+    low, middle, high = (
+        between(found[2 * n], found[2 * n + 1], total, q) for n, q in enumerate(asked)
+    )
+    if largest <= high:
         raise DataError(
-            f"every ratio up to the largest, {values.max():g}, lies at or below the cut: "
+            f"every ratio up to the largest, {largest:g}, lies at or below the cut: "
             "there is no good picture",
             hint="likes are hidden or nearly all equal here; collect more, or lower [label] margin",
         )
@@ -104,58 +87,26 @@ class Correction:
         """Plain JSON types."""
         return {"age_edges": list(AGE_EDGES), "age": list(self.age), "hour": list(self.hour)}
 
-    def apply(
-        self,
-        ratio: NDArray[np.float64],
-        age_days: NDArray[np.float64],
-        hour: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """Corrected ratios, shape (n,); the hour -1 is an unknown one."""
-        factor = np.take(self.age, age_bin(age_days)) * np.take([*self.hour, 1.0], hour)
-        return np.asarray(ratio / factor, np.float64)
+    def factor(self) -> str:
+        """SQL expression for the factor of a row with ``age_days`` and ``created_at``."""
+        ages = " ".join(
+            f"WHEN age_days < {edge} THEN {double(factor)}"
+            for edge, factor in zip(AGE_EDGES, self.age, strict=False)
+        )
+        hours = " ".join(f"WHEN {hour} THEN {double(x)}" for hour, x in enumerate(self.hour))
+        age = f"CASE {ages} ELSE {double(self.age[-1])} END"
+        return f"({age} * CASE hour(created_at) {hours} ELSE {double(1.0)} END)"
 
 
-def ratios(rows: pa.RecordBatch, target: str, factors: Correction) -> NDArray[np.float64]:
-    """Corrected ratios (n,) of rows with ``likes``, ``followers``, ``age_days``, ``created_at``.
-
-    ``followers`` is what likes are divided by, but for the target ``likes``.
-    """
-    ratio = numbers(rows.column("likes"))[0].astype(np.float64)
-    if target != "likes":
-        ratio /= numbers(rows.column("followers"))[0]
-    if factors == Correction():
-        return ratio
-    age_days = rows.column("age_days").to_numpy(zero_copy_only=False)
-    return factors.apply(ratio, age_days, hours(rows.column("created_at")))
-
-
-def hours(times: pa.Array) -> NDArray[np.int64]:
-    """Hour of the day (UTC) of each moment, -1 for unknown ones; shape (n,)."""
-    moments, known = numbers(times)
-    return np.where(known, moments // HOUR_US % 24, -1)
-
-
-def log10_tenths(
-    ratio: NDArray[np.float64], label: NDArray[np.int8]
-) -> Counter[tuple[int | None, int]]:
-    """Pictures by tenth of log10(ratio), None for zero, and label; counters add up."""
-    positive = ratio > 0
-    tenth = np.floor(np.log10(np.where(positive, ratio, 1.0)) * 10).astype(np.int64)
-    coded, times = np.unique(np.where(positive, tenth, _ZERO) * 2 + label, return_counts=True)
-    return Counter(
-        {
-            (None if code >> 1 == _ZERO else code >> 1, code & 1): count
-            for code, count in zip(coded.tolist(), times.tolist(), strict=True)
-        }
-    )
-
-
-_ZERO = -(1 << 20)
-"""Stands for the tenth of a ratio of zero."""
+def ratio(target: str, factors: Correction) -> str:
+    """SQL expression for the corrected ratio of a row with ``likes`` and ``audience``."""
+    likes = "CAST(likes AS DOUBLE)"
+    plain = likes if target == "likes" else f"{likes} / CAST(audience AS DOUBLE)"
+    return plain if factors == Correction() else f"{plain} / {factors.factor()}"
 
 
 def log10_histogram(found: Counter[tuple[int | None, int]]) -> dict[str, Any]:
-    """Good and bad pictures in tenths of log10(ratio); ratios of zero stand apart."""
+    """Good and bad pictures in tenths of log10(ratio); ratios of zero, None, stand apart."""
     tenths = [tenth for tenth, _ in found if tenth is not None]
     bins = range(min(tenths), max(tenths) + 1) if tenths else range(0)
     return {

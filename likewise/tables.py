@@ -30,6 +30,7 @@ __all__ = [
     "check_schema",
     "features_schema",
     "media_key",
+    "same_type",
 ]
 
 UTC = pa.timestamp("us", tz="UTC")
@@ -93,6 +94,11 @@ _POST_FIELDS = [
     _field("media", pa.list_(MEDIA), "Pictures and films of the post, in its order."),
 ]
 
+_AUDIENCE = (
+    "What likes are divided by: the author's followers, read nearest to `collected_at`, or the "
+    "post's views for the target `likes/views`; null for `likes`."
+)
+
 POSTS = TableSpec("posts", "a post", ("platform", "host", "post_id"), pa.schema(_POST_FIELDS))
 
 AUTHORS = TableSpec(
@@ -120,17 +126,16 @@ AUTHORS = TableSpec(
 
 KEPT_POSTS = TableSpec(
     "kept_posts",
-    "a post that passed the rules",
+    "a post that passed the rules; captions, tags and media stay in `posts`",
     POSTS.key,
     pa.schema(
         [
-            *_POST_FIELDS,
-            _field(
-                "followers",
-                pa.int64(),
-                "Followers, read nearest to `collected_at`; null where the target needs none.",
-            ),
-            _field("followers_at", UTC, "When that follower count was read."),
+            *_POST_KEY,
+            _key("author_id", pa.string(), "The platform's own id of the author, as text."),
+            _field("created_at", UTC, "When the author says the post was made."),
+            _key("likes", pa.int64(), "Likes of the post."),
+            _field("audience", pa.int64(), _AUDIENCE),
+            _field("audience_at", UTC, "When that audience was read."),
             _key(
                 "age_days",
                 pa.float64(),
@@ -139,7 +144,7 @@ KEPT_POSTS = TableSpec(
             _field(
                 "robust_z",
                 pa.float64(),
-                "Modified z-score of the author's followers; null where the target needs none.",
+                "Modified z-score of the author's latest audience; null for the target `likes`.",
             ),
         ]
     ),
@@ -227,16 +232,11 @@ LABELS = TableSpec(
             _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
             _key("author_id", pa.string(), "The platform's own id of the author."),
             _key("likes", pa.int64(), "Likes of the post."),
-            _field(
-                "followers",
-                pa.int64(),
-                "What likes are divided by: the author's followers, or the post's views for the "
-                "target `likes/views`; null for `likes`.",
-            ),
+            _field("audience", pa.int64(), _AUDIENCE),
             _field("created_at", UTC, "When the post was made."),
             _key("age_days", pa.float64(), "Age of the post when it was read."),
             _field("n_faces", pa.int32(), "Faces found at the chosen threshold."),
-            _key("ratio", pa.float64(), "likes / followers, after any stated correction."),
+            _key("ratio", pa.float64(), "likes / audience, after any stated correction."),
             _key("label", pa.int8(), "1 above the median (good), 0 otherwise (bad)."),
             _key("weight", pa.float64(), "Weight in training; 1 unless said."),
             _key("fold", pa.int32(), "Cross-validation fold of the author, 0 ... k-1."),
@@ -352,7 +352,7 @@ def check_schema(actual: pa.Schema, expected: pa.Schema, table: str) -> None:
         if field.name not in names:
             raise DataError(f"table {table}: column {field.name!r} ({field.type}) is missing")
         found = actual.field(field.name).type
-        if not _same_type(found, field.type):
+        if not same_type(found, field.type):
             raise DataError(
                 f"table {table}: column {field.name!r} is {found}, expected {field.type}"
             )
@@ -361,13 +361,13 @@ def check_schema(actual: pa.Schema, expected: pa.Schema, table: str) -> None:
         raise DataError(f"table {table}: column {surplus!r} is not in the schema")
 
 
-def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+def same_type(found: pa.DataType, expected: pa.DataType) -> bool:
     """Types agree up to the nullability and the names of nested fields (Spark rewrites both)."""
     if pa.types.is_list(found) and pa.types.is_list(expected):
-        return _same_type(found.value_type, expected.value_type)
+        return same_type(found.value_type, expected.value_type)
     if pa.types.is_struct(found) and pa.types.is_struct(expected):
         return [field.name for field in found] == [field.name for field in expected] and all(
-            _same_type(left.type, right.type) for left, right in zip(found, expected, strict=True)
+            same_type(left.type, right.type) for left, right in zip(found, expected, strict=True)
         )
     return bool(found == expected)
 

@@ -1,41 +1,30 @@
 """``clean``: posts, authors -> kept_posts. Which posts count, and whose.
 
-The rules are those of ``filters.posts``. Three passes of work items: the readings of all authors
-are scattered by the hash of their key, sorted range by range into arrays that all workers map, and
-then every item of posts is judged, filtered and written as one part.
+The rules are those of ``filters.posts``, the bounds those of ``filters.outliers``. What is left
+to SQL: which reading of an author is nearest to a post's likes, and the first rule that holds.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from filters.columns import numbers
-from filters.hashing import key_hashes
 from filters.outliers import Bounds, bounds, distinct_counts, log10_histogram
-from filters.posts import AUTHOR_KEY, Audience, Judged, Known, judge, reasons
-from filters.readings import ROW, Readings, rows_of
+from filters.posts import Audience, rules
+from filters.rules import Rule, first_reason
 from likewise.config import CleanSection
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import AUTHORS, KEPT_POSTS, POSTS
-from spark_jobs.session import partitions, spark_progress, spark_session
-from spark_jobs.work import Item, Target, gather, items_of, ranges, scatter, spread
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["clean"]
 
-CODE = 2
+CODE = 3
 
 AUDIENCES: dict[str, Audience] = {
     "likes/followers": "followers",
@@ -69,93 +58,71 @@ def clean(
     )
     if stage.done:
         return stage.manifest
-    spark = spark_session(study.config, master=master)
-    scratch = tempfile.TemporaryDirectory(
-        dir=study.folder(".staging"), prefix="clean-", ignore_cleanup_errors=True
-    )
-    with scratch as name, spark_progress(spark, "clean"), stage.staging() as directory:
-        folder, rule = Path(name), None
+    with sql_engine(study, "clean", master) as engine, stage.staging() as directory:
+        engine.table(study, "posts")
+        engine.table(study, "authors")
+        rule: Bounds | None = None
         facts: dict[str, Any] = {}
-        posts = items_of(study.parts("posts"), partitions(spark))
         if audience != "none":
-            _gather_readings(spark, study, posts, audience, folder)
-            rule, facts = _rule(Readings.load(folder / "readings").latest(), settings)
-        target = Target("kept_posts", directory, folder)
-        counts = sum(
-            map(np.asarray, spread(spark, _Judge(target, settings, audience, rule), posts)),
-            start=np.zeros(len(reasons(settings, audience)) + 1, np.int64),
-        ).tolist()
-        target.finish()
-    dropped = dict(zip(reasons(settings, audience), counts[1:], strict=True))
-    funnel = Funnel("clean", "posts", sum(counts), counts[0], dropped)
-    return stage.publish(funnel=funnel, rows=funnel.rows_out, audience=audience, **facts)
+            engine.define("readings", READINGS[audience])
+            rule, facts = _rule(engine, settings)
+        asked = rules(settings, audience, rule)
+        engine.define("judged", _judged(audience, asked))
+        kept = f"SELECT {as_columns('kept_posts')} FROM judged WHERE reason = 0"
+        engine.write(kept, directory)
+        rows, dropped = reason_counts(engine, "judged", asked)
+    funnel = Funnel("clean", "posts", rows + sum(dropped.values()), rows, dropped)
+    return stage.publish(funnel=funnel, rows=rows, audience=audience, **facts)
 
 
 # -- authors ------------------------------------------------------------------------------
 
+# One row for each moment at which an author's count is known, valid for the posts that were
+# collected nearer to it than to the moments before and after; of two as near the earlier. Doubled
+# moments keep the middle of two a whole number. Of several counts of one moment the smallest
+# stands. An author whose count was never known has one row without one.
+FOLLOWERS = """
+WITH read AS (
+  SELECT platform, host, author_id, fetched_at AS audience_at, min(followers) AS audience
+  FROM authors GROUP BY platform, host, author_id, fetched_at),
+ordered AS (
+  SELECT *, lag(audience_at) OVER moments AS before, lead(audience_at) OVER moments AS after,
+         max_by(audience, audience_at) OVER (PARTITION BY platform, host, author_id) AS latest
+  FROM read WHERE audience IS NOT NULL
+  WINDOW moments AS (PARTITION BY platform, host, author_id ORDER BY audience_at))
+SELECT platform, host, author_id, audience_at, audience, latest,
+       coalesce(unix_micros(before) + unix_micros(audience_at), -9223372036854775807) AS low,
+       coalesce(unix_micros(after) + unix_micros(audience_at), 9223372036854775807) AS high,
+       after IS NULL AS last
+FROM ordered
+UNION ALL
+SELECT platform, host, author_id, NULL, NULL, NULL,
+       -9223372036854775807, 9223372036854775807, true
+FROM read GROUP BY platform, host, author_id HAVING max(audience) IS NULL
+"""
 
-def _gather_readings(
-    spark: SparkSession, study: Study, posts: list[Item], audience: Audience, folder: Path
-) -> None:
-    """Sort the readings of all authors into ``folder / "readings"``."""
-    table = "posts" if audience == "views" else "authors"
-    items = posts if audience == "views" else items_of(study.parts(table), partitions(spark))
-    pieces = folder / "pieces"
-    pieces.mkdir()
-    spread(spark, _Scatter(pieces, audience), items)
-    parts = spread(spark, _Sort(pieces, folder / "ranges"), ranges(pieces))
-    Readings.join(parts, folder / "readings")
+# Without follower counts the most viewed post says how far an author reaches.
+VIEWS = """
+SELECT platform, host, author_id, max(views) AS latest, true AS last
+FROM posts GROUP BY platform, host, author_id
+"""
 
-
-@dataclass(frozen=True, slots=True)
-class _Scatter:
-    """Readings of an item's authors, as records by key."""
-
-    pieces: Path
-    audience: Audience
-
-    def __call__(self, item: Item) -> None:
-        schema, columns = _READ_FROM[self.audience]
-        found = [_readings(batch, *columns) for batch in item.batches(schema)]
-        scatter(np.concatenate(found), self.pieces / f"{item.number:05d}.npy")
-
-
-def _only(schema: pa.Schema, *names: str) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in names])
-
-
-_READ_FROM = {
-    "followers": (_only(AUTHORS.schema, *AUTHOR_KEY, "fetched_at", "followers"), (3, 4)),
-    # Without follower counts the most viewed post says how far an author reaches. Views have no
-    # time of their own: ordered by themselves, the largest is the latest.
-    "views": (_only(POSTS.schema, *AUTHOR_KEY, "views"), (3, 3)),
-}
+READINGS = {"followers": FOLLOWERS, "views": VIEWS}
 
 
-def _readings(batch: pa.RecordBatch, at: int, count: int) -> NDArray[Any]:
-    values, known = numbers(batch.column(count))
-    return rows_of(*key_hashes(batch.columns[:3]), known, numbers(batch.column(at))[0], values)
+def _rule(engine: Engine, settings: CleanSection) -> tuple[Bounds, dict[str, Any]]:
+    """Bounds over all authors with an audience, and what the report shows of them.
 
-
-@dataclass(frozen=True, slots=True)
-class _Sort:
-    """One range of the scattered readings, sorted; answers with its folder."""
-
-    pieces: Path
-    sorted: Path
-
-    def __call__(self, keys: tuple[int, int, int]) -> Path:
-        number, low, high = keys
-        folder = self.sorted / f"{number:05d}-{uuid.uuid4().hex}"
-        Readings.of(gather(self.pieces, low, high, ROW)).save(folder)
-        return folder
-
-
-def _rule(latest: NDArray[np.float64], settings: CleanSection) -> tuple[Bounds, dict[str, Any]]:
-    """Bounds over all authors with an audience, and what the report shows of them."""
-    values, times, exact = distinct_counts(latest, settings.exact_up_to)
+    Makes ``standing`` known: the modified z-score of every latest count.
+    """
+    found = engine.fetch(
+        "SELECT CAST(latest AS DOUBLE) AS latest, count(*) AS authors FROM readings WHERE last "
+        "GROUP BY latest ORDER BY latest"
+    )
+    latest, authors = (column.to_numpy() for column in found.columns)
+    values, times, exact = distinct_counts(latest, authors, settings.exact_up_to)
     unknown, known = np.isnan(values), values > 0
-    authors = {
+    counts = {
         "known": int(times[known].sum()),
         "unknown": int(times[unknown].sum()),
         "without_audience": int(times[~known & ~unknown].sum()),
@@ -167,38 +134,59 @@ def _rule(latest: NDArray[np.float64], settings: CleanSection) -> tuple[Bounds, 
         "before": log10_histogram(values, times),
         "after": log10_histogram(values[stays], times[stays]),
     }
-    return rule, {"bounds": rule.to_dict(), "histogram": histograms, "authors": authors}
+    engine.known("standing", _standing(latest[latest > 0], rule))
+    return rule, {"bounds": rule.to_dict(), "histogram": histograms, "authors": counts}
+
+
+def _standing(latest: NDArray[np.float64], rule: Bounds) -> pa.Table:
+    return pa.table({"latest": latest.astype(np.int64), "robust_z": rule.z(latest)})
 
 
 # -- posts --------------------------------------------------------------------------------
 
+POSTS = """
+SELECT p.platform, p.host, p.post_id, p.author_id, p.created_at, p.likes,
+       unix_micros(p.created_at) AS created,
+       unix_micros(coalesce(p.indexed_at, p.created_at)) AS since,
+       unix_micros(p.collected_at) AS collected,
+       (unix_micros(p.collected_at) - unix_micros(coalesce(p.indexed_at, p.created_at)))
+         / CAST(86400000000 AS DOUBLE) AS age_days,
+       {columns}
+FROM posts p {joins}
+"""
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Judge an item's posts, write those that stay; answers with the count of every reason."""
+OF_AUTHOR = """LEFT JOIN readings r
+  ON p.platform = r.platform AND p.host = r.host AND p.author_id = r.author_id {nearest}
+LEFT JOIN standing s ON r.latest = s.latest"""
 
-    target: Target
-    settings: CleanSection
-    audience: Audience
-    rule: Bounds | None
+NEAREST = (
+    "AND 2 * unix_micros(p.collected_at) > r.low AND 2 * unix_micros(p.collected_at) <= r.high"
+)
 
-    def __call__(self, item: Item) -> list[int]:
-        known = None
-        if self.rule is not None:
-            known = Known(Readings.load(self.target.scratch / "readings"), self.rule)
-        counts = np.zeros(len(reasons(self.settings, self.audience)) + 1, np.int64)
-        with self.target.part(item.number) as write:
-            for batch in item.batches(POSTS.schema):
-                judged = judge(batch, self.settings, self.audience, known)
-                counts += np.bincount(judged.reason, minlength=counts.size)
-                stays = pa.array(judged.reason == 0)
-                write(_joined(batch, judged).filter(stays))
-        return counts.tolist()
+COLUMNS = {
+    "followers": "r.audience, r.audience_at",
+    "views": "p.views AS audience, p.collected_at AS audience_at",
+}
 
 
-def _joined(posts: pa.RecordBatch, judged: Judged) -> pa.RecordBatch:
-    more = (judged.followers, judged.followers_at, judged.age_days, judged.robust_z)
-    return pa.RecordBatch.from_arrays([*posts.columns, *more], schema=KEPT_POSTS.schema)
+def _judged(audience: Audience, asked: Sequence[Rule]) -> str:
+    """Every post with the columns of ``kept_posts`` and the number of its ``reason``."""
+    if audience == "none":
+        # CASE keeps the type: a plain null has none that both engines write as a time with zone.
+        columns = (
+            "NULL AS audience, CASE WHEN false THEN collected_at END AS audience_at, "
+            "NULL AS robust_z"
+        )
+        posts = POSTS.format(columns=columns, joins="")
+    else:
+        columns = f"r.author_id AS listed, r.latest, {COLUMNS[audience]}, s.robust_z"
+        nearest = NEAREST if audience == "followers" else ""
+        posts = POSTS.format(columns=columns, joins=OF_AUTHOR.format(nearest=nearest))
+        posts = f"SELECT *, unix_micros(audience_at) AS read_at FROM ({posts}) AS joined"
+    return (
+        f"SELECT platform, host, post_id, author_id, created_at, likes, audience, audience_at, "
+        f"age_days, robust_z, {first_reason(asked)} AS reason FROM ({posts}) AS facts"
+    )
 
 
 if __name__ == "__main__":

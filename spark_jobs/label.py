@@ -1,41 +1,40 @@
 """``label``: kept_posts, pictures, faces -> labels. Which pictures are good, and in which fold.
 
-The joins give a narrow table of candidates, one row a distinct picture, in a scratch folder;
-``spark_jobs.labelled`` makes the labels of it.
+The joins give candidates, one row a distinct picture; a ratio, a cut and a label are SQL over
+them. Which picture copies another one, and the dealing of authors over folds, need all of them at
+once and are made on the driver.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from filters.folds import Assignment, assign, author_keys
+from filters.labels import Correction, author_facts, correction, cut, log10_histogram, ratio
 from filters.pictures.copies import KINDS, copies
-from filters.posts import AUTHOR_KEY
+from filters.quantiles import fraction_of_rank
+from filters.rules import Rule, double, first_reason
+from likewise.config import LabelSection
+from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from spark_jobs.frames import (
-    PICTURE_KEY,
-    POST_KEY,
-    Counts,
-    counted,
-    decided,
-    hashed,
-    read_table,
-)
-from spark_jobs.labelled import CANDIDATES, labelled
-from spark_jobs.session import spark_progress, spark_session
-from spark_jobs.work import Target
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from pyspark.sql import Column, DataFrame, SparkSession
+from likewise.tables import PICTURES
+from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
 
-CODE = 2
+CODE = 3
+
+SAMPLE = 200_000
+"""Pictures, of whole authors, from which corrections and the author's part are estimated."""
+
+AUTHOR = "platform, host, author_id"
 
 
 def label(
@@ -59,92 +58,245 @@ def label(
     )
     if stage.done:
         return stage.manifest
-    spark = spark_session(study.config, master=master)
-    scratch = tempfile.TemporaryDirectory(
-        dir=study.folder(".staging"), prefix="label-", ignore_cleanup_errors=True
-    )
-    with scratch as folder, spark_progress(spark, "label"), stage.staging() as directory:
-        candidates = Path(folder) / "candidates"
-        before = _write_candidates(spark, study, candidates, faces=faces)
-        target = Target("labels", directory, Path(folder))
-        after, facts = labelled(spark, candidates, target, settings, seed=study.config.study.seed)
-    funnel = Funnel(
-        "label", "pictures", before.rows_in, after.rows_out, {**before.dropped, **after.dropped}
-    )
+    facts: dict[str, Any] = {"method": settings.method, "target": settings.target}
+    with sql_engine(study, "label", master) as engine, stage.staging() as directory:
+        before, gone = _candidates(engine, study, faces=faces)
+        if not before:
+            raise DataError("no picture is left to label", hint="see the funnel: likewise status")
+        share = min(1.0, SAMPLE / before)
+        facts |= _measured(engine, settings, before, share)
+        asked = _decided(engine, settings, facts.get("cut"))
+        after, dropped = reason_counts(engine, "decided", asked)
+        facts["folds"] = _deal(engine, settings, study.config.study.seed)
+        engine.write(LABELS, directory)
+        facts |= _shown(engine, share)
+    gone |= dropped
+    funnel = Funnel("label", "pictures", after + sum(gone.values()), after, gone)
     return stage.publish(funnel=funnel, rows=funnel.rows_out, **facts)
 
 
 # -- candidates ---------------------------------------------------------------------------
 
+CANDIDATES = """
+SELECT p.picture_id, p.platform, p.host, p.post_id, p.media_index, p.bucket, p.author_id,
+       k.likes, k.audience, k.created_at, k.age_days, {n_faces} AS n_faces, {reason} AS reason
+FROM pictures p
+LEFT JOIN kept_posts k
+  ON p.platform = k.platform AND p.host = k.host AND p.post_id = k.post_id
+LEFT JOIN copies c ON p.platform = c.platform AND p.host = c.host AND p.post_id = c.post_id
+  AND p.media_index = c.media_index
+{faces} WHERE p.status = 'ok'
+"""
 
-def _write_candidates(spark: SparkSession, study: Study, folder: Path, *, faces: bool) -> Counts:
-    """Distinct pictures of people in kept posts, narrow; tells what was dropped on the way."""
-    joined = _joined(spark, study, faces=faces)
-    with counted(decided(joined, _picture_reasons(faces=faces))) as (kept, counts):
-        kept.select(*CANDIDATES.names).write.parquet(str(folder))
-    return counts
 
-
-def _joined(spark: SparkSession, study: Study, *, faces: bool) -> DataFrame:
-    from pyspark.sql import functions as F  # noqa: N812
-
-    pictures = read_table(spark, study, "pictures").where(F.col("status") == "ok")
-    pictures = pictures.select(*PICTURE_KEY, "author_id", "bucket", "picture_id")
-    posts = read_table(spark, study, "kept_posts").withColumn("followers", _audience(study))
-    facts = posts.select(*_keys(POST_KEY, "post"), *POST_FACTS, F.lit(1).alias("kept"))
-    named = pictures.select("*", *_keys(POST_KEY, "post"), *_keys(AUTHOR_KEY, "author"))
-    kinds = F.broadcast(spark.createDataFrame(_copies(study)))
-    joined = named.join(facts, ["post_hash", "post_check"], "left")
-    joined = joined.join(kinds, list(PICTURE_KEY), "left")
-    if not faces:
-        return joined.withColumn("n_faces", F.lit(None).cast("int"))
-    found = read_table(spark, study, "faces").select(
-        "picture_id", "n_faces", F.col("status").alias("faces_status")
-    )
-    return joined.join(found, "picture_id", "left")
+def _candidates(engine: Engine, study: Study, *, faces: bool) -> tuple[int, dict[str, int]]:
+    """Define ``candidates``; tells how many stay, and what was dropped by reason."""
+    engine.table(study, "pictures")
+    engine.table(study, "kept_posts")
+    engine.known("copies", _copies(study))
+    kinds = (kind for kind in KINDS if kind != "original")
+    asked = [
+        Rule("post not kept", "k.post_id IS NULL"),
+        *(Rule(f"copy ({kind})", f"c.kind = '{kind}'") for kind in kinds),
+    ]
+    found = {"n_faces": "CAST(NULL AS INT)", "faces": ""}
+    if faces:
+        engine.table(study, "faces")
+        join = "LEFT JOIN faces f ON p.picture_id = f.picture_id"
+        found = {"n_faces": "f.n_faces", "faces": join}
+        asked += [
+            Rule("faces not looked for", "f.status IS NULL"),
+            Rule("undecodable for the detector", "f.status <> 'ok'"),
+            Rule("no face", "f.n_faces = 0"),
+        ]
+    engine.define("candidates", CANDIDATES.format(**found, reason=first_reason(asked)))
+    return reason_counts(engine, "candidates", asked)
 
 
 def _copies(study: Study) -> pa.Table:
     """Key and kind of every picture that copies another one, exactly or nearly."""
     import pyarrow.compute as pc
 
-    columns = [*PICTURE_KEY, "author_id", "picture_id", "phash"]
+    columns = [*PICTURES.key, "author_id", "picture_id", "phash"]
     rows = study.read("pictures", columns, filter=pc.field("status") == "ok")
     found = copies(rows, study.config.label.near_duplicate_radius)
     found = found.filter(pc.field("kind") != "original")
-    return found.select([*PICTURE_KEY, "kind"])
+    return found.select([*PICTURES.key, "kind"])
 
 
-POST_FACTS = ("likes", "followers", "created_at", "age_days")
+# -- ratios and cuts ----------------------------------------------------------------------
 
 
-def _audience(study: Study) -> Column:
-    """What likes are divided by; null for the target `likes`."""
-    from pyspark.sql import functions as F  # noqa: N812
+def _measured(engine: Engine, settings: LabelSection, rows: int, share: float) -> dict[str, Any]:
+    """Define ``measured``: candidates that stay, with their ratio; tells corrections and cut."""
+    facts: dict[str, Any] = {}
+    factors = Correction()
+    if settings.age_correction or settings.hour_correction:
+        sample = engine.fetch(
+            f"SELECT {ratio(settings.target, factors)} AS ratio, age_days, "
+            f"CAST(hour(created_at) AS BIGINT) AS hour FROM candidates "
+            f"WHERE reason = 0 AND created_at IS NOT NULL AND {_sampled(share)}"
+        )
+        factors = correction(
+            *(column.to_numpy() for column in sample.columns),
+            by_age=settings.age_correction,
+            by_hour=settings.hour_correction,
+        )
+        facts["correction"] = factors.to_dict()
+    engine.define(
+        "measured",
+        f"SELECT *, {ratio(settings.target, factors)} AS ratio FROM candidates WHERE reason = 0",
+    )
+    if settings.method == "pooled":
 
-    columns = {"likes/followers": F.col("followers"), "likes/views": F.col("views")}
-    return columns.get(study.config.label.target, F.lit(None).cast("bigint"))
+        def at(ranks: Any) -> list[float]:
+            asked = engine.array([fraction_of_rank(rank, rows) for rank in ranks])
+            found = engine.fetch(
+                f"SELECT percentile_disc({asked}) WITHIN GROUP (ORDER BY ratio) AS found "
+                "FROM measured"
+            )
+            values: list[float] = found["found"][0].as_py()
+            return values
+
+        facts["cut"] = cut(at, rows, margin=settings.margin).to_dict()
+    return facts
 
 
-def _keys(columns: Sequence[str], name: str) -> tuple[Column, Column]:
-    wide, check = hashed(columns)
-    return wide.alias(f"{name}_hash"), check.alias(f"{name}_check")
+def _sampled(share: float) -> str:
+    """A share of the authors, chosen by hash: the same every time, in both engines."""
+    return "true" if share >= 1 else f"substring(md5(author_id), 1, 6) < '{int(share * 16**6):06x}'"
 
 
-def _picture_reasons(*, faces: bool) -> list[tuple[str, Column]]:
-    from pyspark.sql import functions as F  # noqa: N812
+# Each author's own quantiles, which interpolate linearly as those of the pooled cut do.
+OWN_CUTS = """
+WITH ranked AS (
+  SELECT platform, host, author_id, post_id, ratio,
+         row_number() OVER (PARTITION BY platform, host, author_id ORDER BY ratio) - 1 AS rank,
+         count(*) OVER (PARTITION BY platform, host, author_id) - 1 AS last
+  FROM measured),
+placed AS (SELECT *, {low} * last AS low_at, {high} * last AS high_at FROM ranked),
+beside AS (
+  SELECT platform, host, author_id, max(low_at - floor(low_at)) AS low_part,
+         max(high_at - floor(high_at)) AS high_part,
+         max(CASE WHEN rank = floor(low_at) THEN ratio END) AS low_value,
+         max(CASE WHEN rank = least(floor(low_at) + 1, last) THEN ratio END) AS low_next,
+         max(CASE WHEN rank = floor(high_at) THEN ratio END) AS high_value,
+         max(CASE WHEN rank = least(floor(high_at) + 1, last) THEN ratio END) AS high_next,
+         count(DISTINCT post_id) >= {least} AS enough
+  FROM placed GROUP BY platform, host, author_id)
+SELECT platform, host, author_id, enough, low_value + (low_next - low_value) * low_part AS low,
+       high_value + (high_next - high_value) * high_part AS high
+FROM beside
+"""
 
-    reasons = [
-        ("post not kept", F.col("kept").isNull()),
-        *((f"copy ({kind})", F.col("kind") == kind) for kind in KINDS if kind != "original"),
+
+def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | None) -> list[Rule]:
+    """Define ``decided``: what is measured, with a label and the number of its reason."""
+    asked = [
+        Rule(f"within {settings.margin:.0%} of the median", "m.ratio > low AND m.ratio <= high")
     ]
-    if faces:
-        reasons += [
-            ("faces not looked for", F.col("faces_status").isNull()),
-            ("undecodable for the detector", F.col("faces_status") != "ok"),
-            ("no face", F.col("n_faces") == 0),
-        ]
-    return reasons
+    if pooled is not None:
+        cuts = f"SELECT {double(pooled['low'])} AS low, {double(pooled['high'])} AS high"
+        joined = f"measured m CROSS JOIN ({cuts}) AS cuts"
+    else:
+        least = settings.min_posts_per_author
+        asked.insert(0, Rule(f"author has fewer than {least} posts", "NOT enough"))
+        low, high = double(0.5 - settings.margin), double(0.5 + settings.margin)
+        engine.define("cuts", OWN_CUTS.format(low=low, high=high, least=least))
+        joined = (
+            "measured m JOIN cuts c ON m.platform = c.platform AND m.host = c.host "
+            "AND m.author_id = c.author_id"
+        )
+    columns = "picture_id, platform, host, post_id, media_index, bucket, author_id, likes, audience"
+    own = ", ".join(f"m.{name}" for name in columns.split(", "))
+    engine.define(
+        "decided",
+        f"SELECT {own}, m.created_at, m.age_days, m.n_faces, m.ratio, "
+        "CASE WHEN m.ratio > high THEN 1 ELSE 0 END AS label, "
+        f"{first_reason(asked)} AS reason FROM {joined}",
+    )
+    return asked
+
+
+# -- authors ------------------------------------------------------------------------------
+
+
+def _deal(engine: Engine, settings: LabelSection, seed: int) -> dict[str, Any]:
+    """Deal authors over folds, make the answer known as ``folds``, tell the balance."""
+    authors = engine.fetch(
+        f"SELECT {AUTHOR}, count(*) AS n, CAST(sum(label) AS BIGINT) AS good "
+        f"FROM decided WHERE reason = 0 GROUP BY {AUTHOR} ORDER BY {AUTHOR}"
+    )
+    if not len(authors):
+        raise DataError("no picture is left to label", hint="lower [label] margin or its minimum")
+    sizes, good = (authors[name].to_numpy() for name in ("n", "good"))
+    if good.sum() in (0, sizes.sum()):
+        raise DataError(
+            "all pictures have the same label", hint="collect more, or lower the margin"
+        )
+    keys = (authors[name].to_pylist() for name in ("platform", "host", "author_id"))
+    dealt = assign(
+        author_keys(zip(*keys, strict=True)),
+        sizes,
+        good,
+        folds=settings.folds,
+        test_fraction=settings.test_fraction,
+        seed=seed,
+    )
+    split = pa.array(np.where(dealt.test, "test", "train"))
+    columns = [*authors.columns[:3], pa.array(dealt.fold), split, pa.array(range(len(authors)))]
+    names = ["platform", "host", "author_id", "fold", "split", "number"]
+    engine.known("folds", pa.table(columns, names=names))
+    return _balance(dealt, sizes, good, settings.folds)
+
+
+def _balance(
+    dealt: Assignment, sizes: NDArray[np.int64], good: NDArray[np.int64], folds: int
+) -> dict[str, Any]:
+    """Authors, pictures and good pictures of each fold, of both sides of the split."""
+
+    def total(side: bool, weights: NDArray[np.int64] | None) -> list[int]:
+        here = dealt.test == side
+        counts = np.bincount(
+            dealt.fold[here], None if weights is None else weights[here], minlength=folds
+        )
+        return [int(count) for count in counts]
+
+    return {
+        name: {
+            "authors": total(side, None),
+            "pictures": total(side, sizes),
+            "good": total(side, good),
+        }
+        for name, side in (("train", False), ("test", True))
+    }
+
+
+# -- labels -------------------------------------------------------------------------------
+
+DEALT = """decided d JOIN folds f
+  ON d.platform = f.platform AND d.host = f.host AND d.author_id = f.author_id"""
+
+LABELS = f"""
+SELECT {as_columns("labels")} FROM (
+  SELECT d.*, 1 AS weight, f.fold, f.split FROM {DEALT} WHERE d.reason = 0) AS dealt
+"""
+
+
+def _shown(engine: Engine, share: float) -> dict[str, Any]:
+    """The author's part in the labels, and the histogram."""
+    tenths = engine.fetch(
+        "SELECT CASE WHEN ratio > 0 THEN CAST(floor(log10(ratio) * 10) AS BIGINT) END AS tenth, "
+        "CAST(label AS BIGINT) AS label, count(*) AS n FROM decided WHERE reason = 0 "
+        "GROUP BY 1, 2"
+    )
+    found = Counter({(row["tenth"], row["label"]): row["n"] for row in tenths.to_pylist()})
+    sample = engine.fetch(
+        f"SELECT ratio, label, number FROM (SELECT d.*, f.number FROM {DEALT}) AS dealt "
+        f"WHERE reason = 0 AND {_sampled(share)} ORDER BY number, label, ratio"
+    )
+    baseline = author_facts(*(column.to_numpy() for column in sample.columns))
+    return {"author_baseline": baseline, "histogram": log10_histogram(found)}
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def _smaller_heap(section: SparkSection, enough: int | None) -> dict[str, str]:
 def _settings(section: SparkSection, *, local: bool) -> dict[str, str]:
     settings = {
         "spark.driver.memory": section.driver_memory,
+        "spark.driver.maxResultSize": "0",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",

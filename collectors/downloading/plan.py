@@ -13,14 +13,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collectors.downloading.expiry import expires_at
 from collectors.downloading.fetch import RETRYABLE, TIMEOUTS
 from collectors.downloading.spool import Parts
 from likewise.errors import UsageError
-from likewise.study import Study, open_part
+from likewise.study import Study
 from likewise.tables import PICTURES, bucket_of, media_key
 
 __all__ = ["ITEMS", "KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
@@ -185,8 +184,7 @@ def _table(rows: list[tuple[object, ...]]) -> pa.Table:
 
 
 def _media(study: Study, plan: Plan) -> Iterator[Item]:
-    columns = ["platform", "host", "post_id", "author_id", "media"]
-    for batch in _batches(study.parts("kept_posts"), columns):
+    for batch in _kept_media(study):
         for platform, host, post_id, author_id, media in zip(
             *(column.to_pylist() for column in batch.columns), strict=True
         ):
@@ -202,10 +200,20 @@ def _media(study: Study, plan: Plan) -> Iterator[Item]:
                 yield Item(platform, host, post_id, index, author_id, bucket, url, expires)
 
 
-def _batches(parts: Sequence[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in parts:
-        with pq.ParquetFile(open_part(part)) as file:
-            yield from file.iter_batches(batch_size=1024, columns=columns)
+def _kept_media(study: Study) -> Iterator[pa.RecordBatch]:
+    """Keys, authors and media of the kept posts, in the order of ``posts``.
+
+    DuckDB holds the keys of the kept posts only; PyArrow's own join knows no nested columns.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        for name in ("posts", "kept_posts"):
+            connection.register(name, study.dataset(name))
+        yield from connection.sql(
+            "SELECT platform, host, post_id, author_id, media "
+            "FROM posts SEMI JOIN kept_posts USING (platform, host, post_id)"
+        ).to_arrow_reader(1024)
 
 
 def _no_picture(medium: Mapping[str, object]) -> str | None:

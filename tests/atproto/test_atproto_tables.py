@@ -159,7 +159,7 @@ def test_pictures_are_the_bytes_behind_the_addresses(world: World, study: Study)
 def _keep_all(study: Study) -> None:
     """All posts as kept posts: who is ordinary is another stage's business."""
     rows = [
-        {**row, "followers": 1, "age_days": 40.0, "robust_z": 0.0}
+        {**row, "audience": 1, "age_days": 40.0, "robust_z": 0.0}
         for row in study.read("posts").to_pylist()
     ]
     stage = study.begin("kept_posts", inputs=["posts"], redo=True)

@@ -69,7 +69,7 @@ def _label_row(picture: dict[str, Any]) -> dict[str, Any]:
     names = ("picture_id", "platform", "host", "post_id", "media_index", "bucket", "author_id")
     return {name: picture[name] for name in names} | {
         "likes": 3,
-        "followers": 30,
+        "audience": 30,
         "created_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         "age_days": 90.0,
         "ratio": 0.1,

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLD = ["--authors", "80", "--posts", "220", "--seed", "5"]
 
 # What depends on the moment at which a row was read, and on how often it had to be asked for.
-MOMENTS = {"collected_at", "fetched_at", "followers_at", "age_days", "attempts"}
+MOMENTS = {"collected_at", "fetched_at", "audience_at", "age_days", "attempts"}
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

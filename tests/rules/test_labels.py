@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from filters.labels import (
     AGE_EDGES,
     Correction,
+    Cut,
     author_facts,
     correction,
     cut,
-    hours,
     log10_histogram,
-    log10_tenths,
-    ratios,
+    ratio,
 )
 from likewise.errors import DataError
 
@@ -26,23 +29,20 @@ some_ratios = st.lists(st.integers(0, 50), min_size=2, max_size=200).filter(
 )
 
 
+def cut_of(values: NDArray[np.float64], margin: float = 0.0) -> Cut:
+    ordered = np.sort(values)
+    return cut(lambda ranks: [float(ordered[rank]) for rank in ranks], ordered.size, margin=margin)
+
+
 @given(some_ratios)
-def test_good_is_strictly_above_the_median(values: list[int]) -> None:
+def test_the_cut_is_the_median_when_something_lies_above_it(values: list[int]) -> None:
     x = np.asarray(values, float)
     if (x > np.median(x)).any():
-        label = cut(x).labels(x)
-        assert (label == (x > np.median(x))).all()
-        assert label.sum() <= len(x) / 2
+        found = cut_of(x)
+        assert found.low == found.median == found.high == np.median(x)
     else:
         with pytest.raises(DataError, match="no good picture"):
-            cut(x)
-
-
-@given(st.lists(st.floats(1e-6, 1), min_size=10, max_size=200, unique=True))
-def test_without_ties_the_halves_are_equal(values: list[float]) -> None:
-    x = np.asarray(values)
-    label = cut(x).labels(x)
-    assert abs(int((label == 1).sum()) - int((label == 0).sum())) <= 1
+            cut_of(x)
 
 
 @given(
@@ -51,54 +51,73 @@ def test_without_ties_the_halves_are_equal(values: list[float]) -> None:
 )
 def test_a_margin_leaves_out_the_middle(values: list[float], margin: float) -> None:
     x = np.asarray(values)
-    label = cut(x, margin=margin).labels(x)
-    out = np.sort(x[label == -1])
-    assert (x[label == 0].max(initial=0) <= out.min(initial=1)) if out.size else True
-    assert (x[label == 1].min(initial=1) >= out.max(initial=0)) if out.size else True
-    assert abs(out.size - 2 * margin * (len(x) - 1)) <= 2
-    middle = np.median(x)
-    assert (x[label == 1] > middle).all() and (x[label == 0] < middle).all()
+    found = cut_of(x, margin)
+    out = (x > found.low) & (x <= found.high)
+    assert abs(out.sum() - 2 * margin * (x.size - 1)) <= 2
+    assert found.low <= np.median(x) <= found.high
+    assert [found.low, found.high] == pytest.approx(np.quantile(x, [0.5 - margin, 0.5 + margin]))
 
 
 def test_all_equal_ratios_have_no_good_half() -> None:
-    with pytest.raises(DataError, match="no good picture"):
-        cut(np.full(10, 0.25))
+    with pytest.raises(DataError, match=r"up to the largest, 0.25, .*no good picture"):
+        cut_of(np.full(10, 0.25))
 
 
 def test_mostly_zeros_still_give_two_classes() -> None:
-    x = np.array([0.0] * 8 + [0.1, 0.2])
-    assert cut(x).labels(x).tolist() == [0] * 8 + [1, 1]
+    assert cut_of(np.array([0.0] * 8 + [0.1, 0.2])) == Cut(0.0, 0.0, 0.0, 0.0)
+
+
+def corrected(rows: dict[str, object], target: str, factors: Correction) -> NDArray[np.float64]:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET threads TO 1")
+        connection.register("rows", pa.table(rows))
+        found = connection.sql(f"SELECT {ratio(target, factors)} AS r FROM rows")
+        return found.to_arrow_table()["r"].to_numpy()
+
+
+def moments(hours: NDArray[np.int64]) -> pa.Array:
+    return pa.array(hours * 3_600_000_000, pa.timestamp("us", tz="UTC"))
 
 
 def test_planted_growth_with_age_is_removed() -> None:
     rng = np.random.default_rng(5)
     age = rng.uniform(30, 1000, 20_000)
     growth = 1 + np.digitize(age, AGE_EDGES) * 0.2
-    ratio = rng.lognormal(-3, 0.3, age.size) * growth
+    likes = (1e6 * rng.lognormal(-3, 0.3, age.size) * growth).astype(np.int64)
     hour = rng.integers(0, 24, age.size)
-    found = correction(ratio, age, hour, by_age=True, by_hour=False)
-    fixed = found.apply(ratio, age, hour)
-    before = np.corrcoef(np.log(ratio), growth)[0, 1]
+    found = correction(likes / 1.0, age, hour, by_age=True, by_hour=False)
+    rows = {"likes": likes, "age_days": age, "created_at": moments(hour)}
+    fixed = corrected(rows, "likes", found)
+    before = np.corrcoef(np.log(likes), growth)[0, 1]
     after = np.corrcoef(np.log(fixed), growth)[0, 1]
     assert before > 0.4 and abs(after) < 0.03
-    assert np.median(fixed) == pytest.approx(np.median(ratio), rel=0.05)
+    assert np.median(fixed) == pytest.approx(np.median(likes), rel=0.05)
     assert set(found.hour) == {1.0}
+
+
+def test_every_hour_and_age_takes_its_own_factor() -> None:
+    rng = np.random.default_rng(7)
+    factors = Correction(tuple(rng.uniform(0.5, 2, 9)), tuple(rng.uniform(0.5, 2, 24)))
+    age = np.repeat([0.0, *AGE_EDGES, 45.1, 729.99, 5000.0], 24)
+    hour = np.tile(np.arange(24), age.size // 24)
+    rows = {"likes": np.full(age.size, 7), "audience": np.full(age.size, 3), "age_days": age}
+    fixed = corrected({**rows, "created_at": moments(hour)}, "likes/followers", factors)
+    factor = np.take(factors.age, np.digitize(age, AGE_EDGES)) * np.take(factors.hour, hour)
+    assert (fixed == 7 / 3 / factor).all()
 
 
 def test_an_unknown_hour_is_not_corrected() -> None:
     """Its ratio is corrected for the age alone, at every target."""
-    rows = pa.RecordBatch.from_pydict(
-        {
-            "likes": [6, 6],
-            "followers": [3, 3],
-            "age_days": [31.0, 31.0],
-            "created_at": pa.array([23 * 3_600_000_000, None], pa.timestamp("us", tz="UTC")),
-        }
-    )
+    rows = {
+        "likes": [6, 6],
+        "audience": [3, 3],
+        "age_days": [31.0, 31.0],
+        "created_at": pa.array([23 * 3_600_000_000, None], pa.timestamp("us", tz="UTC")),
+    }
     factors = Correction((1.0, 4.0, *[1.0] * 7), (*[1.0] * 23, 2.0))
-    assert hours(rows["created_at"]).tolist() == [23, -1]
-    assert ratios(rows, "likes/followers", factors).tolist() == [0.25, 0.5]
-    assert ratios(rows, "likes", factors).tolist() == [0.75, 1.5]
+    assert corrected(rows, "likes/views", factors).tolist() == [0.25, 0.5]
+    assert corrected(rows, "likes", factors).tolist() == [0.75, 1.5]
+    assert corrected(rows, "likes", Correction()).tolist() == [6.0, 6.0]
 
 
 def test_small_bins_are_left_alone() -> None:
@@ -129,17 +148,15 @@ def test_author_facts_of_unrelated_ratios_are_chance() -> None:
     assert facts["author_ap"] == pytest.approx(0.5, abs=0.04)
 
 
-def test_the_histogram_is_that_of_numpy() -> None:
-    rng = np.random.default_rng(6)
-    ratio = np.where(rng.random(5000) < 0.1, 0.0, rng.lognormal(-3, 2, 5000))
-    label = (ratio > 0.05).astype(np.int8)
-    halves = log10_tenths(ratio[:2000], label[:2000]) + log10_tenths(ratio[2000:], label[2000:])
-    found = log10_histogram(halves)
-    assert found["zeros"] == (ratio == 0).sum() > 0
-    for name, number in (("good", 1), ("bad", 0)):
-        logs = np.log10(ratio[(label == number) & (ratio > 0)])
-        assert found[name] == np.histogram(logs, found["log10_ratio_edges"])[0].tolist()
-    assert log10_histogram(log10_tenths(np.zeros(3), np.zeros(3, np.int8))) == {
+def test_a_histogram_has_every_tenth_between_the_ends() -> None:
+    found = log10_histogram(Counter({(-13, 1): 4, (-13, 0): 1, (-11, 0): 2, (None, 0): 3}))
+    assert found == {
+        "log10_ratio_edges": [-1.3, -1.2, -1.1, -1.0],
+        "good": [4, 0, 0],
+        "bad": [1, 0, 2],
+        "zeros": 3,
+    }
+    assert log10_histogram(Counter({(None, 0): 3})) == {
         "log10_ratio_edges": [0.0],
         "good": [],
         "bad": [],

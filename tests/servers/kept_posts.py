@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from likewise.study import Study
-from likewise.tables import KEPT_POSTS
+from likewise.tables import KEPT_POSTS, POSTS
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
@@ -22,16 +22,16 @@ def keep(study: Study, urls: list[str], *, host: str = "a.example") -> None:
             "post_id": f"{number:05d}",
             "author_id": str(number % 7),
             "collected_at": NOW,
-            "followers": 10,
-            "age_days": 40.0,
-            "robust_z": 0.0,
+            "likes": 1,
             "media": [{"index": 0, "kind": "image", "url": url}],
         }
         for number, url in enumerate(urls)
     ]
-    stage = study.begin("kept_posts", params={"urls": urls, "host": host}, redo=True)
-    stage.write(pa.Table.from_pylist(posts, schema=KEPT_POSTS.schema))
-    stage.publish(rows=len(posts))
+    kept = [{**post, "audience": 10, "age_days": 40.0, "robust_z": 0.0} for post in posts]
+    for spec, rows in ((POSTS, posts), (KEPT_POSTS, kept)):
+        stage = study.begin(spec.name, params={"urls": urls, "host": host}, redo=True)
+        stage.write(pa.Table.from_pylist(rows, schema=spec.schema))
+        stage.publish(rows=len(rows))
 
 
 def rows_of(study: Study) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ ORDINARY = [author(f"a{n}", 100 + n) for n in range(40)]
 
 
 @pytest.fixture
-def run(study_folder: Any, spark: Any) -> Any:
+def run(study_folder: Any) -> Any:
     def run(posts: list[dict[str, Any]], authors: list[dict[str, Any]]) -> Any:
         publish(study_folder, "posts", posts)
         publish(study_folder, "authors", [*ORDINARY, *authors])
@@ -62,8 +62,8 @@ def test_every_reason_is_named_and_counted(run: Any) -> None:
     assert kept["post_id"].to_pylist() == ["20", "21"]
     check_schema(kept.schema, KEPT_POSTS.schema, "kept_posts")
     row = kept.to_pylist()[0]
-    assert row["media"][0]["url"] == "http://one.example/20.jpg"
-    assert (row["followers"], row["age_days"], row["tags"]) == (100, 60.0, ["me"])
+    assert (row["likes"], row["audience"], row["age_days"]) == (5, 100, 60.0)
+    assert row["audience_at"] == NOW and row["created_at"] == NOW - 60 * DAY
 
 
 def test_followers_are_those_read_nearest_to_the_likes(run: Any) -> None:
@@ -83,7 +83,7 @@ def test_followers_are_those_read_nearest_to_the_likes(run: Any) -> None:
     ]
     posts = [post(100 + n, name, likes=1) for n, name in enumerate(cases)]
     _, kept = run(posts, authors)
-    found = dict(zip(kept["author_id"].to_pylist(), kept["followers"].to_pylist(), strict=True))
+    found = dict(zip(kept["author_id"].to_pylist(), kept["audience"].to_pylist(), strict=True))
     assert found == {name: expected for name, (_, expected) in cases.items()}
 
 
@@ -112,7 +112,7 @@ def test_the_time_that_the_server_saw_a_post_counts(run: Any) -> None:
     assert kept.to_pylist()[0]["age_days"] == 40.0
 
 
-def test_many_distinct_counts_are_rounded_first(study_folder: Any, spark: Any) -> None:
+def test_many_distinct_counts_are_rounded_first(study_folder: Any) -> None:
     configure(study_folder, clean={"exact_up_to": 10})
     rng = np.random.default_rng(1)
     followers = np.unique(rng.lognormal(9, 1, 300).astype(int))
@@ -123,7 +123,7 @@ def test_many_distinct_counts_are_rounded_first(study_folder: Any, spark: Any) -
     assert np.expm1(rule["median"]) == pytest.approx(np.median(followers), rel=5e-4)
 
 
-def test_views_take_the_place_of_followers(study_folder: Any, spark: Any) -> None:
+def test_views_take_the_place_of_followers(study_folder: Any) -> None:
     configure(study_folder, label={"target": "likes/views"})
     publish(study_folder, "authors", [author("a0", None)])
     rows = [post(n, f"a{n % 10}", views=100 + n) for n in range(20)]
@@ -131,9 +131,12 @@ def test_views_take_the_place_of_followers(study_folder: Any, spark: Any) -> Non
     manifest = clean(study_folder)
     assert manifest.funnel["dropped"] == {"views unknown": 1, "zero views": 1}
     assert manifest.extra["audience"] == "views"
+    kept = Study.open(study_folder).read("kept_posts").sort_by("audience")
+    assert kept["audience"].to_pylist() == [*range(100, 120)]
+    assert set(kept["audience_at"].to_pylist()) == {NOW}
 
 
-def test_likes_alone_need_no_authors(study_folder: Any, spark: Any) -> None:
+def test_likes_alone_need_no_authors(study_folder: Any) -> None:
     configure(study_folder, label={"target": "likes"})
     publish(study_folder, "authors", [])
     publish(study_folder, "posts", [post(1), post(2, likes=None)])
@@ -143,7 +146,7 @@ def test_likes_alone_need_no_authors(study_folder: Any, spark: Any) -> None:
 
 @pytest.mark.parametrize("authors", [[], [author("a0", None), author("a1", 0)]])
 def test_no_author_with_followers_is_an_error(
-    study_folder: Any, spark: Any, authors: list[dict[str, Any]]
+    study_folder: Any, authors: list[dict[str, Any]]
 ) -> None:
     publish(study_folder, "authors", authors)
     publish(study_folder, "posts", [post(1)])
@@ -157,7 +160,7 @@ def test_no_posts_give_an_empty_table(run: Any) -> None:
     check_schema(kept.schema, KEPT_POSTS.schema, "kept_posts")
 
 
-def test_a_failed_run_leaves_nothing_behind(study_folder: Any, spark: Any) -> None:
+def test_a_failed_run_leaves_nothing_behind(study_folder: Any) -> None:
     publish(study_folder, "authors", [])
     publish(study_folder, "posts", [post(1)])
     with pytest.raises(DataError):

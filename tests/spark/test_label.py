@@ -24,7 +24,7 @@ def jpeg(number: int, side: int = 64) -> bytes:
 
 
 @pytest.fixture
-def labelled(study_folder: Any, spark: Any) -> Any:
+def labelled(study_folder: Any) -> Any:
     """40 authors of four posts; author n's posts have n + 1, n + 2, ... likes, 100 followers."""
     posts, pictures = [], []
     for number in range(160):

@@ -1,4 +1,4 @@
-"""The same rows come out whatever the number of partitions."""
+"""The same rows come out whatever the number of parts, partitions and machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from likewise.study import Study
 from likewise.tables import POSTS
 from spark_jobs.clean import clean
 from spark_jobs.label import label
-from spark_jobs.work import items_of
 
 
 def publish_in_parts(folder: Path, rows: list[dict[str, Any]], parts: int) -> None:
@@ -40,7 +39,7 @@ def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def answers(study_folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def answers(study_folder: Path) -> Any:
     rng = np.random.default_rng(4)
     followers = [*(rng.lognormal(6, 1, 110) + 1).astype(int), *[9_000_000] * 5, *[0] * 5]
     authors = [author(f"a{n}", int(count)) for n, count in enumerate(followers)]
@@ -53,32 +52,40 @@ def answers(study_folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> 
     publish(study_folder, "authors", authors)
     publish_pictures(study_folder, pictures)
 
-    def run(partitions: int) -> dict[str, list[dict[str, Any]]]:
+    def run(parts: int, master: str | None = None) -> dict[str, list[dict[str, Any]]]:
         for name in ("posts", "kept_posts", "labels"):
             shutil.rmtree(study_folder / "tables" / name, ignore_errors=True)
-        publish_in_parts(study_folder, posts, partitions)
-        assert len(items_of(Study.open(study_folder).parts("posts"), partitions)) == partitions
-        # Authors are sorted in as many ranges of their keys as posts have parts, and more.
-        monkeypatch.setattr("spark_jobs.work.RANGE_ROWS", 640 // partitions)
-        before = spark.conf.get("spark.sql.shuffle.partitions")
-        spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
-        try:
-            clean(study_folder)
-            label(study_folder)
-        finally:
-            spark.conf.set("spark.sql.shuffle.partitions", before)
+        publish_in_parts(study_folder, posts, parts)
+        clean(study_folder, master=master)
+        label(study_folder, master=master)
         return tables(study_folder)
 
     return run
 
 
+SETTINGS = {"require_faces": False, "age_correction": True, "hour_correction": True}
+
+
 @pytest.mark.parametrize("method", ["pooled", "per-author"])
-def test_any_number_of_partitions_gives_the_same_tables(
+def test_any_number_of_parts_gives_the_same_tables(
     answers: Any, study_folder: Path, method: str
 ) -> None:
-    settings = {"require_faces": False, "age_correction": True, "hour_correction": True}
-    configure(study_folder, label={**settings, "method": method})
+    configure(study_folder, label={**SETTINGS, "method": method})
     one = answers(1)
     assert 300 < len(one["labels"]) < 640
-    for partitions in (2, 7, 64) if method == "pooled" else (7,):
-        assert answers(partitions) == one
+    for parts in (2, 7, 64) if method == "pooled" else (7,):
+        assert answers(parts) == one
+
+
+def test_any_number_of_spark_partitions_gives_the_tables_of_one_machine(
+    answers: Any, study_folder: Path, spark: Any
+) -> None:
+    configure(study_folder, label={**SETTINGS, "method": "per-author", "margin": 0.05})
+    one = answers(1)
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    try:
+        for partitions in (1, 7):
+            spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
+            assert answers(3, "local[2]") == one
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)

@@ -217,7 +217,7 @@ def _posts(study: Study, made: list[Shot]) -> None:
     stage.write(pa.Table.from_pylist([*authors.values(), *others], AUTHORS.schema))
     stage.publish()
     kept = [
-        {**row, "followers": shot.followers, "followers_at": NOW, "age_days": 60.0, "robust_z": 0.5}
+        {**row, "audience": shot.followers, "audience_at": NOW, "age_days": 60.0, "robust_z": 0.5}
         for row, shot in zip(rows, made, strict=True)
     ]
     stage = study.begin("kept_posts", inputs=["posts", "authors"])
@@ -315,7 +315,7 @@ def _labels(study: Study, made: list[Shot], *, faces: bool) -> None:
             "bucket": shot.bucket,
             "author_id": _author(shot),
             "likes": shot.likes,
-            "followers": shot.followers,
+            "audience": shot.followers,
             "created_at": NOW - dt.timedelta(days=60),
             "age_days": 60.0,
             "n_faces": shot.n_faces if faces else None,

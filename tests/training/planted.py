@@ -62,7 +62,7 @@ def plant(world: World) -> Planted:
             "bucket": i % 2,
             "author_id": str(author[i]),
             "likes": int(100 * likes[i]),
-            "followers": int(rng.integers(10, 5000)),
+            "audience": int(rng.integers(10, 5000)),
             "created_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(hours=7 * i),
             "age_days": 40.0,
             "n_faces": 1,

@@ -83,7 +83,7 @@ def _rows(author: int, n: int, rng: np.random.Generator) -> tuple[Row, Row]:
     tag = {
         **common,
         "likes": label,
-        "followers": 2,
+        "audience": 2,
         "age_days": 40.0,
         "ratio": label / 2,
         "label": label,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels", "Matrix", "feature_layers", "load_labels", "load_matrix"]
 
-LABEL_COLUMNS = "picture_id platform host author_id followers created_at label weight fold split"
+LABEL_COLUMNS = "picture_id platform host author_id audience created_at label weight fold split"
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels
         label=table["label"].to_numpy().astype(np.int64),
         weight=table["weight"].to_numpy().astype(np.float64),
         fold=fold,
-        followers=table["followers"].to_numpy().astype(np.float64),
+        followers=table["audience"].to_numpy().astype(np.float64),
         created=_days(table["created_at"]),
         n_train=n_train,
         dropped=dropped,

@@ -38,7 +38,7 @@ class Pick:
     url: str | None
     ratio: float
     likes: int
-    followers: int
+    audience: int
     label: int
     alt: str
 
@@ -125,7 +125,7 @@ _POST = ("platform", "host", "post_id")
 def _ranking(study: Study) -> pa.Table:
     labels = study.read(
         "labels",
-        ["picture_id", "post_id", "media_index", "likes", "followers", "ratio", "label", "split"],
+        ["picture_id", "post_id", "media_index", "likes", "audience", "ratio", "label", "split"],
     )
     scores = study.read("scores")
     joined = scores.join(labels, "picture_id", join_type="inner")
@@ -168,7 +168,7 @@ def _pick(
     )
 
 
-_COPIED = ("picture_id", "rank", "score", "probability", "ratio", "likes", "followers", "label")
+_COPIED = ("picture_id", "rank", "score", "probability", "ratio", "likes", "audience", "label")
 
 
 def _lookup(

@@ -33,7 +33,7 @@ def section(context: Context) -> Section:
 
 
 def _held_out(context: Context) -> pa.Table:
-    columns = ["picture_id", "n_faces", "followers", "label", "split"]
+    columns = ["picture_id", "n_faces", "audience", "label", "split"]
     labels = context.study.read("labels", columns)
     labels = labels.filter(pc.equal(labels["split"], "test"))
     columns = ["picture_id", "platform", "host", "author_id", "score", "probability"]
@@ -46,7 +46,7 @@ def _groups(rows: pa.Table, seed: int) -> list[dict[str, Any]]:
     author = frame.groupby(["platform", "host", "author_id"]).ngroup().to_numpy()
     label, score = frame["label"].to_numpy(np.int64), frame["score"].to_numpy(np.float64)
     found = []
-    for kind, name, mask in _masks(frame["n_faces"], frame["followers"]):
+    for kind, name, mask in _masks(frame["n_faces"], frame["audience"]):
         if not mask.any():
             continue
         group = {
