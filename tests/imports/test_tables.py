@@ -1,4 +1,4 @@
-# ruff: noqa: E501, S608 - rows of tables are easier to read in one line; queries are this file's
+# ruff: noqa: E501 - rows of tables are easier to read in one line; queries are this file's
 """Tables as people have them, read beside pandas and DuckDB, and with everything that is wrong."""
 
 from __future__ import annotations
