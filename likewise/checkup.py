@@ -216,7 +216,9 @@ def _servers(study: Study | str | os.PathLike[str]) -> list[Check]:
 async def _server(platform: Platform) -> Check:
     """Ask the server once what it is, without any token and outside of any budget."""
     import aiohttp
+    from yarl import URL
 
+    from collectors.crawling.proxies import Proxies
     from collectors.crawling.unreachable import trouble
 
     if platform.offline:
@@ -226,7 +228,9 @@ async def _server(platform: Platform) -> Check:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session,
-            session.get(address, allow_redirects=False) as response,
+            session.get(
+                address, allow_redirects=False, proxy=Proxies().of(URL(address))
+            ) as response,
         ):
             return _answered(platform, response.status, response.headers.get("Location", ""))
     except (aiohttp.ClientError, OSError) as error:

@@ -14,7 +14,9 @@ import aiohttp
 from yarl import URL
 
 from collectors.budgets.pool import Lease, Pool
-from collectors.crawling.failures import CallError, detail_of, problem_of
+from collectors.crawling.failures import CallError, detail_of
+from collectors.crawling.proxies import Proxies
+from collectors.crawling.unreachable import trouble
 from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
 from collectors.platforms.fields import plain
 from collectors.tokens.sentences import quiet, said
@@ -36,6 +38,7 @@ LONGEST_BLOCK_S = 2 * 86400.0
 """Platforms count by the day at most; a reset later than this is a mistake (milliseconds, say)."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_TLS = {"tls", "certificate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Client:
         self.limits = limits or Limits()
         self.breaker = breaker or Breaker()
         self.counters: Counter[str] = Counter()
+        self._proxies = Proxies()
         self._renewing: dict[str, asyncio.Lock] = {}
 
     async def _replayed(self, request: Request) -> Answer:
@@ -165,7 +169,8 @@ class Client:
                 f"{what}: a token is needed ({why})",
                 hint=f"likewise auth add {self.platform.name} --host {self.platform.base}",
             )
-        return CallError(verdict.reason, what, detail=detail_of(answer))
+        mend = answer.mend or None
+        return CallError(verdict.reason, what, detail=detail_of(answer), mend=mend)
 
     def _throttled(self, lease: Lease, verdict: Verdict) -> None:
         now = self.pool.clock()
@@ -243,19 +248,31 @@ class Client:
         """What an answer means; without any answer there is something to try again."""
         if answer.status == 0:
             # A certificate does not become good by asking again.
-            outcome = Outcome.REFUSED if answer.problem == "tls" else Outcome.RETRY
+            outcome = Outcome.REFUSED if answer.problem in _TLS else Outcome.RETRY
             return Verdict(outcome, answer.problem or "no_answer")
         return self.platform.judge(answer)
+
+    def _check_way(self, address: URL, proxy: URL | None) -> None:
+        """Plain http stays within this machine when it carries a token."""
+        if address.host not in _LOOPBACK:
+            raise CredentialsError(
+                f"{self.platform.base} is not encrypted: no token is sent there",
+                hint="write https:// before the host",
+            )
+        if proxy is not None and proxy.host not in _LOOPBACK:
+            raise CredentialsError(
+                f"{self.platform.base} would be asked through the proxy {proxy.host}, and is not "
+                "encrypted: no token is sent there",
+                hint=f"set NO_PROXY={address.host}",
+            )
 
     async def _send(self, request: Request, token: Token | None) -> Answer:
         request = self.platform.address(request, token)
         address = URL(self.platform.base + request.path)
         headers, form = self.platform.sign(request, token)
-        if (headers or form) and address.scheme == "http" and address.host not in _LOOPBACK:
-            raise CredentialsError(
-                f"{self.platform.base} is not encrypted: no token is sent there",
-                hint="write https:// before the host",
-            )
+        proxy = self._proxies.of(address)
+        if (headers or form) and address.scheme == "http":
+            self._check_way(address, proxy)
         try:
             async with self.session.request(
                 request.method,
@@ -265,11 +282,12 @@ class Client:
                 json=dict(request.json) or None,
                 headers=headers,
                 allow_redirects=False,
+                proxy=proxy,
             ) as response:
                 return await read_answer(response, self.platform.decode)
         except (TimeoutError, aiohttp.ClientError, ssl.SSLError, ValueError) as error:
-            problem, detail = problem_of(error)
-            return Answer(0, {}, problem=problem, detail=detail)
+            why = trouble(error)
+            return Answer(0, {}, problem=why.reason, detail=why.what, mend=why.mend)
 
     # -- tokens ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from typing import NamedTuple
 
 import aiohttp
@@ -23,32 +24,11 @@ def trouble(error: BaseException) -> Trouble:
 
     The kinds are told apart by the exception's class, and by ``errno`` where the system refused.
     """
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Trouble(
-            "dns", "its name cannot be resolved (DNS)",
-            "check the spelling of host, and that this machine has a network and a name server",
-        )  # fmt: skip
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Trouble(
-            "certificate", f"its certificate is not valid (TLS): {error.certificate_error}",
-            "check the spelling of host and this machine's clock; behind a proxy that opens TLS, "
-            "name its certificate in SSL_CERT_FILE",
-        )  # fmt: skip
-    if isinstance(error, aiohttp.ClientSSLError):
-        return Trouble(
-            "tls", "it does not speak TLS there",
-            "check host and port; a server without TLS is written http:// (no token is sent there)",
-        )  # fmt: skip
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Trouble(
-            "proxy", f"the proxy refuses or is gone: {error}",
-            "check HTTPS_PROXY, or unset it",
-        )  # fmt: skip
-    if isinstance(error, TimeoutError):
-        return Trouble(
-            "timeout", "it does not answer in time",
-            "try again later; a firewall that drops packets looks the same",
-        )  # fmt: skip
+    for kinds, found in _BY_CLASS:
+        if isinstance(error, kinds):
+            # A proxy's address may hold a password: no text of aiohttp's own is repeated.
+            detail = getattr(error, "status", "") or getattr(error, "certificate_error", "")
+            return found._replace(what=f"{found.what}: {detail}" if detail else found.what)
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ECONNREFUSED:
         return Trouble(
@@ -60,7 +40,56 @@ def trouble(error: BaseException) -> Trouble:
             "unreachable", "there is no route to it",
             "check this machine's network and firewall",
         )  # fmt: skip
+    if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
+        return Trouble(
+            "connection", f"the connection broke: {error or type(error).__name__}",
+            "try again; if it stays, ask the server's operators",
+        )  # fmt: skip
     return Trouble(
-        "connection", f"the connection broke: {error or type(error).__name__}",
-        "try again; if it stays, ask the server's operators",
+        "protocol", f"its answer is no HTTP ({type(error).__name__})",
+        "check host and port: something else answers there",
     )  # fmt: skip
+
+
+_BY_CLASS: list[tuple[tuple[type[BaseException], ...], Trouble]] = [
+    (
+        (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
+        Trouble(
+            "proxy", "the proxy refuses or cannot be reached",
+            "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+        ),
+    ),
+    (
+        (aiohttp.ClientConnectorDNSError,),
+        Trouble(
+            "dns", "its name cannot be resolved (DNS)",
+            "check the spelling of host, and that this machine has a network and a name server",
+        ),
+    ),
+    (
+        (aiohttp.ClientConnectorCertificateError,),
+        Trouble(
+            "certificate", "its certificate is not valid (TLS)",
+            "check the spelling of host and this machine's clock; behind a proxy that opens TLS, "
+            "name its certificate in SSL_CERT_FILE",
+        ),
+    ),
+    (
+        (aiohttp.ClientSSLError, ssl.SSLError),
+        Trouble(
+            "tls", "it does not speak TLS there",
+            "check host and port; a server without TLS is written http:// (no token is sent there)",
+        ),
+    ),
+    (
+        (TimeoutError,),
+        Trouble(
+            "timeout", "it does not answer in time",
+            "try again later; a firewall that drops packets looks the same",
+        ),
+    ),
+    (
+        (aiohttp.ClientPayloadError, aiohttp.ContentTypeError),
+        Trouble("truncated", "its answer was cut short", "try again later"),
+    ),
+]  # fmt: skip

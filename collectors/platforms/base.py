@@ -64,8 +64,8 @@ class Answer:
     """What came back. ``problem`` names why there is no body, or none that can be read.
 
     Header names are lower case. ``skew`` is the server's clock minus ours, in seconds. ``repaired``
-    names what had to be mended before the body could be read; ``detail`` is what the network or
-    the server said about a failure, for people.
+    names what had to be mended before the body could be read; ``detail`` is what the network
+    said about a failure, and ``mend`` what to do about it, for people.
     """
 
     status: int
@@ -76,6 +76,7 @@ class Answer:
     skew: float = 0.0
     repaired: str | None = None
     detail: str = ""
+    mend: str = ""
     text: str = ""
     """The start of a body that is neither JSON nor a page: servers say things in plain text."""
 

@@ -211,9 +211,13 @@ class Flickr(Platform):
             return Answer(status, headers, problem="empty_body")
         try:
             try:
-                return Answer(status, headers, parse(raw))
+                answer = Answer(status, headers, parse(raw))
             except ET.ParseError:
-                return Answer(status, headers, _mended(raw), repaired="raw_control_characters")
+                mended = _mended(raw)
+                answer = Answer(status, headers, mended, repaired="raw_control_characters")
+            error = answer.body.find("err")
+            answer.detail = "" if error is None else fields.plain(error.get("msg")) or ""
+            return answer
         except (ET.ParseError, ValueError, LookupError):
             problem = "html" if "html" in headers.get("content-type", "") else "broken_xml"
             return Answer(status, headers, problem=problem)

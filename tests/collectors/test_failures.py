@@ -55,7 +55,7 @@ def test_nothing_listens(tmp_path: Path, closed_port: int, command: Command) -> 
 def test_a_name_that_is_not_known(tmp_path: Path, command: Command) -> None:
     once(tmp_path, "https://no-such-server.invalid", "mastodon", tags=["x"])
     said = command(tmp_path)
-    assert "no-such-server.invalid" in said and "dns" in said and "resolves names" in said
+    assert "no-such-server.invalid" in said and "dns" in said and "name server" in said
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def untrusted() -> Iterator[str]:
 def test_a_certificate_that_nobody_knows(tmp_path: Path, untrusted: str, command: Command) -> None:
     once(tmp_path, untrusted, "mastodon", tags=["x"])
     said = command(tmp_path)
-    assert "tls" in said and "certificate cannot be trusted" in said
+    assert "certificate" in said and "(TLS)" in said
 
 
 @pytest.mark.parametrize(
