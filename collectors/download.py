@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from collectors.downloading.engine import Settings, TooManyFailedError, fetch_all
+from collectors.downloading.breaker import EXPIRED, TooManyFailedError
+from collectors.downloading.engine import Settings, fetch_all
 from collectors.downloading.fetch import Limits
 from collectors.downloading.fold import Facts, fold
 from collectors.downloading.plan import Plan, Todo, make_plan
@@ -106,8 +108,9 @@ def in_this_process(todo: Todo, settings: Settings, store: Store, bar: Bar) -> N
 
 def _check_share(facts: Facts, share: float, store: Store) -> None:
     """Nothing is published when nearly all rows failed for one reason."""
-    n = facts.status.total()
-    for reason, times in facts.failed_reasons.most_common(1):
+    n = facts.status.total() - facts.failed_reasons[EXPIRED]
+    others = facts.failed_reasons - Counter({EXPIRED: facts.failed_reasons[EXPIRED]})
+    for reason, times in others.most_common(1):
         if n >= LEAST and times >= share * n:
             store.suspect(reason)
             raise TooManyFailedError(reason, times, n)
@@ -133,6 +136,7 @@ def settings_of(config: DownloadSection, contact: str = "") -> Settings:
             max_bytes=config.max_bytes,
             concurrency=config.concurrency,
             per_host=config.per_host,
+            in_flight=config.max_in_flight,
             user_agent=f"likewise/{__version__}" + (f" (+{contact})" if contact else ""),
         ),
         hygiene=hygiene_of(config),

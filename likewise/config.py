@@ -144,6 +144,9 @@ class DownloadSection(Section):
     per_host: int = Field(8, ge=1, le=200, description="Downloads at once from one host.")
     timeout_s: float = Field(30.0, gt=0, description="Limit of one download, seconds.")
     max_bytes: Positive = Field(20_000_000, description="Larger files are refused.")
+    max_in_flight: Positive = Field(
+        256_000_000, description="Bytes of pictures in memory at once, over all downloads."
+    )
     max_pixels: Positive = Field(80_000_000, description="Pictures of more pixels are refused.")
     min_side: Positive = Field(224, description="Smaller pictures are rejected, pixels.")
     max_aspect: float = Field(

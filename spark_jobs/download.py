@@ -28,7 +28,8 @@ from pyspark import TaskContext
 
 from collectors.download import Retry, in_this_process
 from collectors.download import download as download_here
-from collectors.downloading.engine import Settings, TooManyFailedError, fetch_all, host_of
+from collectors.downloading.breaker import TooManyFailedError
+from collectors.downloading.engine import Settings, fetch_all, host_of
 from collectors.downloading.plan import CHUNK, ITEMS, Item, Key, Todo, outcomes
 from collectors.downloading.spool import Parts
 from collectors.downloading.store import Store
@@ -83,7 +84,12 @@ def share_of(settings: Settings, lanes: int) -> Settings:
     """Settings of one of ``lanes`` partitions; over all of them no limit is exceeded."""
     limits = settings.limits
     per_host = limits.per_host // min(lanes, limits.per_host)
-    mine = replace(limits, concurrency=limits.concurrency // lanes, per_host=per_host)
+    mine = replace(
+        limits,
+        concurrency=limits.concurrency // lanes,
+        per_host=per_host,
+        in_flight=max(1, limits.in_flight // lanes),
+    )
     return replace(settings, limits=mine, workers=settings.workers or 1)
 
 

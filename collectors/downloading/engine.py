@@ -17,22 +17,34 @@ import pyarrow as pa
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from collectors.downloading.fetch import NO_ANSWER, RETRYABLE, Answer, Fetcher, Limits, open_fetcher
+from collectors.downloading.breaker import EXPIRED, Breaker
+from collectors.downloading.fetch import (
+    NO_ANSWER,
+    RETRYABLE,
+    SHUT,
+    Answer,
+    Fetcher,
+    Limits,
+    open_fetcher,
+)
 from collectors.downloading.guard import AddressGuard
 from collectors.downloading.inspectors import Inspectors, open_inspectors
 from collectors.downloading.local import LocalFiles
 from collectors.downloading.plan import Item
+from collectors.downloading.room import Hold
 from collectors.downloading.spool import Parts
 from collectors.downloading.turns import Turns
 from collectors.imports.places import SCHEME, is_imported
 from filters.pictures.decode import Hygiene, Inspection
-from likewise.errors import CircuitOpenError
 from likewise.tables import PICTURES
 
-__all__ = ["Breaker", "Renew", "Settings", "Tally", "TooManyFailedError", "fetch_all", "host_of"]
+__all__ = ["Renew", "Settings", "Tally", "fetch_all", "host_of"]
 
 LOOKAHEAD = 2048
 """Items that wait in memory; the others wait on disk."""
+
+OVER = frozenset({400, 401, 403, 404, 410})
+"""What servers answer to a signed address that is over; Google says 400, Discord 404."""
 
 FLUSH_ROWS = 64
 FLUSH_BYTES = 8_000_000
@@ -55,43 +67,6 @@ class Settings:
     workers: int = 0
     roots: tuple[tuple[str, str], ...] = ()
     """Imported hosts, each with the folder or archive that its pictures lie in."""
-
-
-class Breaker:
-    """Opens when nearly every picture fails for one and the same reason.
-
-    That is a bug or a ban, not data: going on would only write thousands of false failures.
-    """
-
-    LEAST = 50
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._failed: Counter[str] = Counter()
-        self._n = 0
-
-    def count(self, status: str, error_class: str | None) -> None:
-        """Count one row. Raises TooManyFailedError when it was one too many."""
-        self._n += 1
-        if status == "failed" and error_class:
-            self._failed[error_class] += 1
-            times = self._failed[error_class]
-            if self._n >= self.LEAST and times >= self._share * self._n:
-                raise TooManyFailedError(error_class, times, self._n)
-
-
-class TooManyFailedError(CircuitOpenError):
-    """The circuit breaker has opened for ``reason``; ``counts`` are (failed, of so many)."""
-
-    def __init__(self, reason: str, times: int, n: int) -> None:
-        super().__init__(
-            f"download stopped: {times} of {n} pictures failed as {reason}",
-            [(f"{times} pictures", reason)],
-            hint="look into one of them; those that failed so are asked again by the next run "
-            "(or raise [download] breaker if this is how things are)",
-        )
-        self.reason = reason
-        self.counts = times, n
 
 
 @dataclass(slots=True)
@@ -125,7 +100,7 @@ async def fetch_all(
         tls: TLS settings for the session; the system's authorities when None.
 
     Raises:
-        TooManyFailedError: nearly all failed for one reason.
+        TooManyFailedError: nearly all failed for one reason; see ``breaker``.
     """
     guard = AddressGuard(settings.allow_hosts)
     writer = _Writer(sink)
@@ -185,7 +160,9 @@ class _Run:
             item = next(items, None)
             if item is None:
                 return False
-            self._turns.add(host_of(item.url), _Job(item, item.url))
+            # Files that an import names come in the order in which they lie: no fair sample.
+            number = None if is_imported(item.host) else self._breaker.draw()
+            self._turns.add(host_of(item.url), _Job(item, item.url, number))
         return True
 
     async def _pause(self, until: float | None, now: float) -> None:
@@ -202,52 +179,63 @@ class _Run:
                 answered = False
                 await self._finish(job, Answer(given_up))
             else:
-                answered = await self._ask(host, job)
+                with self._fetcher.hold() as hold:
+                    answered = await self._ask(host, job, hold)
         finally:
             self._turns.done(host, success=answered)
             self._wake.set()
 
-    async def _ask(self, host: str, job: _Job) -> bool:
+    async def _ask(self, host: str, job: _Job, hold: Hold) -> bool:
         """One request. Whether the host has answered for good or ill, rather than refused."""
         if job.item.expires is not None and job.url == job.item.url:
             await self._refresh(job, now=time.time())
-        answer = await self._answer(job)
+        answer = await self._answer(job, hold)
         self.tally.requests += 1
-        job.tries += 1
         now = asyncio.get_running_loop().time()
+        # Behind a redirect it is not the host of the address that refuses or does not answer.
+        there = answer.host or host
+        if answer.error_class == SHUT:
+            self._turns.add(there, job)
+            return True
+        job.tries += 1
         if answer.error_class is None or answer.error_class not in RETRYABLE:
-            if answer.status in {403, 410} and await self._refresh(job, now=None):
+            if answer.status in OVER and await self._refresh(job, now=None):
                 self._turns.add(host, job)
             else:
                 await self._finish(job, answer)
             return True
         if self._asks_for_patience(answer):
-            refusals = self._turns.shut(host, now, answer.retry_after)
+            refusals = self._turns.shut(there, now, answer.retry_after)
             again, when = refusals <= self._settings.max_attempts, 0.0
             job.refused += 1
         else:
             refusals = 0
             if answer.error_class in NO_ANSWER:
                 patience = 2 * self._settings.limits.per_host
-                refusals = self._turns.strike(host, now, patience)
+                refusals = self._turns.strike(there, now, patience)
             again = job.tries - job.refused < self._settings.max_attempts
             when = now + random.uniform(0.25, 1.0) * 2 ** min(job.tries, 6) / 2
         if refusals > self._settings.max_attempts:
             down = answer.error_class if answer.status else "host_down"
-            self._turns.give_up(host, down or "host_down")
+            self._turns.give_up(there, down or "host_down")
         if not again:
             await self._finish(job, answer)
         elif when:
-            self._turns.add_later(host, job, when)
+            self._turns.add_later(there, job, when)
         else:
-            self._turns.add(host, job)
-        return False
+            self._turns.add(there, job)
+        return there != host
 
-    async def _answer(self, job: _Job) -> Answer:
+    async def _answer(self, job: _Job, hold: Hold) -> Answer:
         """The picture's bytes: from the network, or from where an import has left them."""
         if is_imported(job.item.host) and job.url.startswith(SCHEME):
-            return await asyncio.to_thread(self._local.read, job.item.host, job.url)
-        return await self._fetcher.fetch(job.url)
+            answer = await asyncio.to_thread(self._local.read, job.item.host, job.url)
+            await hold.take(len(answer.body))
+            return answer
+        clock = asyncio.get_running_loop().time
+        return await self._fetcher.fetch(
+            job.url, hold, lambda host: self._turns.closed(host, clock())
+        )
 
     @staticmethod
     def _asks_for_patience(answer: Answer) -> bool:
@@ -276,13 +264,15 @@ class _Run:
         self.tally.n_bytes += len(answer.body)
         await self._writer.add(_row(job, answer, found, sha256))
         self._advance()
-        self._breaker.count(found.status, found.error_class)
+        if job.number is not None:
+            self._breaker.count(job.number, found.status, found.error_class)
 
 
 @dataclass(slots=True)
 class _Job:
     item: Item
     url: str
+    number: int | None
     tries: int = 0
     refused: int = 0
     renewed: bool = False
@@ -299,8 +289,8 @@ def host_of(url: str) -> str:
 def _not_fetched(job: _Job, answer: Answer) -> Inspection:
     reason = answer.error_class
     expires = job.item.expires
-    if answer.status in {403, 410} and expires is not None and expires < time.time():
-        reason = "expired"
+    if answer.status in OVER and expires is not None and expires < time.time():
+        reason = EXPIRED
     refused = answer.manners or reason == "too_large"
     return Inspection("rejected" if refused else "failed", reason)
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import email.utils
 import ssl
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from collectors.downloading.address import as_given, joined
 from collectors.downloading.guard import AddressGuard, RefusedError, Resolver
+from collectors.downloading.response_headers import declined, recoded, seconds_to_wait
+from collectors.downloading.room import Hold, Room
 from likewise import __version__
 
-__all__ = ["NO_ANSWER", "RETRYABLE", "TIMEOUTS", "Answer", "Fetcher", "Limits", "open_fetcher"]
+__all__ = [
+    "NO_ANSWER",
+    "RETRYABLE",
+    "SHUT",
+    "TIMEOUTS",
+    "Answer",
+    "Fetcher",
+    "Limits",
+    "open_fetcher",
+]
 
 MAX_REDIRECTS = 5
 
@@ -39,6 +49,8 @@ RETRYABLE = TIMEOUTS | {
     "http_502",
     "http_503",
     "http_504",
+    # Cloudflare's, about the server behind it: down, unreachable, too slow, misconfigured.
+    *(f"http_{status}" for status in range(520, 531)),
     "reset",
 }
 """Reasons that may be gone at the next try; everything else is an answer."""
@@ -46,18 +58,20 @@ RETRYABLE = TIMEOUTS | {
 NO_ANSWER = TIMEOUTS | {"connect", "dns", "reset"}
 """Reasons that speak against the host rather than against the picture."""
 
-FORBIDDING = ("noai", "noimageai", "noindex", "noimageindex", "none")
-"""Words of X-Robots-Tag by which a site declines such use of its pictures."""
+SHUT = "host_shut"
+"""A redirect leads to a host that has asked for patience: nothing was sent there. No row says so,
+the picture is asked for again when the host opens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one request and of the session."""
+    """Bounds of one request and of the session; ``in_flight`` are bytes of bodies in memory."""
 
     timeout_s: float = 30.0
     max_bytes: int = 20_000_000
     concurrency: int = 32
     per_host: int = 8
+    in_flight: int = 256_000_000
     user_agent: str = f"likewise/{__version__}"
 
 
@@ -67,6 +81,7 @@ class Answer:
 
     ``error_class`` is None when ``body`` holds the whole file. ``retry_after`` is the server's
     wish in seconds. ``manners`` tells that the site declined, rather than that something failed.
+    ``host`` is the one that answered, or did not: the last of a chain of redirects.
     """
 
     error_class: str | None
@@ -74,6 +89,7 @@ class Answer:
     body: bytes = b""
     retry_after: float | None = None
     manners: bool = False
+    host: str = field(default="", compare=False)
 
 
 @contextlib.asynccontextmanager
@@ -104,98 +120,125 @@ async def open_fetcher(
             "Accept": "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8",
             "Accept-Encoding": "identity",
         },
-        timeout=aiohttp.ClientTimeout(
-            total=limits.timeout_s, sock_connect=min(10.0, limits.timeout_s)
-        ),
+        # The whole time is limited by ``fetch``, which does not count the wait for memory.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, limits.timeout_s)),
     )
     async with session:
-        yield Fetcher(session, guard, limits.max_bytes)
+        yield Fetcher(session, guard, limits)
 
 
 class Fetcher:
     """Asks for pictures over one shared session."""
 
-    def __init__(self, session: aiohttp.ClientSession, guard: AddressGuard, max_bytes: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, guard: AddressGuard, limits: Limits) -> None:
         self._session = session
         self._guard = guard
-        self._max_bytes = max_bytes
+        self._limits = limits
+        self._room = Room(limits.in_flight)
 
-    async def fetch(self, url: str) -> Answer:
-        """Ask once. Network trouble comes back as an error class; nothing is raised for it."""
+    def hold(self) -> Hold:
+        """A share of the memory for bodies, to be kept until the body is let go."""
+        return self._room.hold()
+
+    async def fetch(
+        self,
+        url: str,
+        hold: Hold | None = None,
+        closed: Callable[[str], bool] = lambda _: False,
+    ) -> Answer:
+        """Ask once. Network trouble comes back as an error class; nothing is raised for it.
+
+        Args:
+            url: Goes over the wire as it is.
+            hold: Takes the room of the body before it is read; the caller gives it back. Without
+                one the room counts only while the body is on its way.
+            closed: Whether a host that a redirect leads to must be left alone for now.
+        """
+        visit = _Visit()
         try:
-            return await self._follow(URL(url))
+            async with asyncio.timeout(self._limits.timeout_s) as clock:
+                with contextlib.ExitStack() as stack:
+                    room = hold or stack.enter_context(self._room.hold())
+                    answer = await self._follow(url, visit, _Pause(clock, room), closed)
         except RefusedError as error:
-            return Answer(error.error_class)
+            answer = Answer(error.error_class)
         except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
-            return Answer(_reason(error))
+            answer = Answer(_reason(error), visit.status)
+        return replace(answer, host=visit.host)
 
-    async def _follow(self, url: URL) -> Answer:
+    async def _follow(
+        self, url: str, visit: _Visit, pause: _Pause, closed: Callable[[str], bool]
+    ) -> Answer:
+        target = as_given(url)
         seen: set[URL] = set()
-        for _ in range(MAX_REDIRECTS + 1):
-            self._guard.check_url(url)
-            if url in seen:
-                return Answer("redirect_loop")
-            seen.add(url)
-            async with self._session.get(url, allow_redirects=False) as response:
-                target = response.headers.get("Location")
-                if response.status not in REDIRECTS or not target:
-                    return await self._read(response)
-                url = url.join(URL(target))
+        for redirects in range(MAX_REDIRECTS + 1):
+            self._guard.check_url(target)
+            visit.host = target.host or ""
+            if redirects and closed(visit.host):
+                return Answer(SHUT)
+            if target in seen:
+                break
+            seen.add(target)
+            async with self._session.get(target, allow_redirects=False) as response:
+                place = response.headers.get("Location")
+                if response.status not in REDIRECTS or not place:
+                    visit.status = response.status
+                    return await self._read(response, pause)
+                target = joined(target, place)
         return Answer("redirect_loop")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
-        status = response.status
+    async def _read(self, response: aiohttp.ClientResponse, pause: _Pause) -> Answer:
+        status, headers = response.status, response.headers
         if status != 200:
-            wait = _retry_after(response.headers.get("Retry-After"))
+            wait = seconds_to_wait(headers.get("Retry-After"))
             return Answer(f"http_{status}", status, retry_after=wait)
-        word = _declined(response.headers.getall("X-Robots-Tag", []))
+        word = declined(headers.getall("X-Robots-Tag", []))
         if word:
             return Answer(f"robots_{word}", status, manners=True)
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if recoded(headers.getall("Content-Encoding", [])):
             return Answer("content_encoding", status)
-        if (response.content_length or 0) > self._max_bytes:
+        expected = response.content_length
+        if (expected or 0) > self._limits.max_bytes:
             return Answer("too_large", status)
-        try:
-            return await self._body(response)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return Answer(_reason(error), status)
+        # A body of unknown length may become as large as any.
+        await pause.take(self._limits.max_bytes if expected is None else expected)
+        return await self._body(response, pause)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _body(self, response: aiohttp.ClientResponse, pause: _Pause) -> Answer:
         parts: list[bytes] = []
         size = 0
         while part := await response.content.readany():
             size += len(part)
-            if size > self._max_bytes:
+            if size > self._limits.max_bytes:
                 return Answer("too_large", response.status)
             parts.append(part)
+        pause.hold.shrink(size)
         return Answer(None, response.status, b"".join(parts))
 
 
-def _declined(values: list[str]) -> str | None:
-    """The forbidding word of an X-Robots-Tag that speaks to everybody or to likewise."""
-    for value in values:
-        agent, colon, rest = value.lower().partition(":")
-        if colon and agent.strip() not in {"*", "likewise", "unavailable_after"}:
-            continue
-        words = {word.strip() for word in (rest if colon else value.lower()).split(",")}
-        for word in FORBIDDING:
-            if word in words:
-                return word
-    return None
+@dataclass(slots=True)
+class _Visit:
+    """How far a request has come: the host that is asked, and its status once it has answered."""
+
+    host: str = ""
+    status: int | None = None
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header: a number or an HTTP date; None when unreadable."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    moment = moment.replace(tzinfo=moment.tzinfo or dt.UTC)
-    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
+@dataclass(slots=True)
+class _Pause:
+    """Waits for memory while the clock of the request stands still."""
+
+    clock: asyncio.Timeout
+    hold: Hold
+
+    async def take(self, n: int) -> None:
+        """Wait for room for ``n`` bytes."""
+        now = asyncio.get_running_loop().time
+        left = (self.clock.when() or now()) - now()
+        if not self.hold.fits(n):
+            self.clock.reschedule(None)
+        await self.hold.take(n)
+        self.clock.reschedule(now() + left)
 
 
 def _reason(error: BaseException) -> str:

@@ -62,14 +62,12 @@ class Turns(Generic[T]):
 
     def add(self, host: str, item: T) -> None:
         """Queue an item of ``host``."""
-        queue = self._hosts.setdefault(host, HostQueue(self._per_host))
-        queue.waiting.append(item)
+        self._queue(host).waiting.append(item)
         self.pending += 1
         self._announce(host)
 
     def add_later(self, host: str, item: T, when: float) -> None:
         """Queue an item that must not start before ``when``."""
-        self._hosts.setdefault(host, HostQueue(self._per_host))
         heapq.heappush(self._later, (when, next(self._count), host, item))
         self.pending += 1
 
@@ -106,7 +104,7 @@ class Turns(Generic[T]):
 
         Returns the number of windows in which it has refused since its last success.
         """
-        queue = self._hosts[host]
+        queue = self._queue(host)
         if queue.shut_until <= now:
             queue.refusals += 1
             queue.limit = max(1.0, queue.limit / 2)
@@ -120,7 +118,7 @@ class Turns(Generic[T]):
 
     def strike(self, host: str, now: float, patience: int) -> int:
         """The host did not answer; after a run of that it is left alone for a growing while."""
-        queue = self._hosts[host]
+        queue = self._queue(host)
         queue.strikes += 1
         if queue.strikes >= patience:
             queue.strikes = 0
@@ -129,18 +127,28 @@ class Turns(Generic[T]):
 
     def give_up(self, host: str, reason: str) -> None:
         """Ask nothing more of this host; its items come out of ``take`` at once."""
-        self._hosts[host].given_up = reason
-        self._hosts[host].shut_until = 0.0
+        queue = self._queue(host)
+        queue.given_up, queue.shut_until = reason, 0.0
         self._announce(host)
 
     def given_up(self, host: str) -> str | None:
         """Why the host was given up, or None."""
-        return self._hosts[host].given_up
+        queue = self._hosts.get(host)
+        return None if queue is None else queue.given_up
+
+    def closed(self, host: str, now: float) -> bool:
+        """Whether the host must be left alone: it has asked for patience, or was given up."""
+        queue = self._hosts.get(host)
+        return queue is not None and (queue.shut_until > now or queue.given_up is not None)
 
     def next_time(self) -> float | None:
         """When the next shut host opens or the next delayed item is due; None when neither."""
         times = [heap[0][0] for heap in (self._shut, self._later) if heap]
         return min(times, default=None)
+
+    def _queue(self, host: str) -> HostQueue[T]:
+        """A host's queue; a redirect may lead to one that no address names."""
+        return self._hosts.setdefault(host, HostQueue(self._per_host))
 
     def _wake(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
@@ -158,5 +166,6 @@ class Turns(Generic[T]):
 
     def _forget(self, host: str, queue: HostQueue[T]) -> None:
         """Drop hosts without work, so that memory does not grow with their number."""
-        if not queue.active and not queue.waiting and not queue.refusals:
+        idle = not queue.active and not queue.waiting
+        if idle and not queue.refusals and queue.given_up is None:
             self._hosts.pop(host, None)

@@ -228,6 +228,10 @@ class Misbehaving:
         value = unquote(urlsplit(target).query)
         return await self._send(writer, picture(7), X_Robots_Tag=value)
 
+    async def on_coded(self, target: str, writer: asyncio.StreamWriter) -> bool:
+        value = unquote(urlsplit(target).query)
+        return await self._send(writer, picture(7), Content_Encoding=value)
+
     async def on_to(self, target: str, writer: asyncio.StreamWriter) -> bool:
         """Redirect to ``?url=``."""
         place = parse_qs(urlsplit(target).query)["url"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ from urllib.parse import quote
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import given
+from hypothesis import strategies as st
 from misbehaving import Misbehaving, picture
 
-from collectors.downloading.fetch import Answer, Limits, open_fetcher
+from collectors.downloading.address import as_given, joined
+from collectors.downloading.fetch import RETRYABLE, Answer, Limits, open_fetcher
 from collectors.downloading.guard import AddressGuard
+from collectors.downloading.response_headers import declined, seconds_to_wait
 
 LIMITS = Limits(timeout_s=1.0, max_bytes=300_000)
 
@@ -43,6 +48,7 @@ async def test_whole_file(server: Misbehaving) -> None:
         ("/status/404", "http_404"),
         ("/status/403", "http_403"),
         ("/status/500", "http_500"),
+        ("/status/520", "http_520"),
         ("/status/206", "http_206"),
         ("/drip", "timeout"),
         ("/hold", "timeout"),
@@ -97,6 +103,19 @@ async def test_untrusted_certificate(tls_server: Misbehaving) -> None:
         ("otherbot: noai", None),
         ("all", None),
         ("unavailable_after: 25 Jun 2010 15:00:00 PST", None),
+        ("noindex, unavailable_after: 25 Jun 2010 15:00:00 PST", "robots_noindex"),
+        ("unavailable_after: Friday, 25 Jun 2010 15:00:00 PST, noai", "robots_noai"),
+        ("max-image-preview: none", None),
+        ("max-image-preview:large, max-snippet:-1, NoAI", "robots_noai"),
+        ("googlebot: nofollow, noai", "robots_noai"),
+        ("otherbot: noindex, nofollow", None),
+        ("otherbot: noindex, likewise: noimageindex", "robots_noimageindex"),
+        ("otherbot: noarchive, *: none", "robots_none"),
+        ("likewise/1.0: noai", "robots_noai"),
+        ("noarchive; noimageai", "robots_noimageai"),
+        ("noarchive noai", "robots_noai"),
+        ("noairplanes, indexnone, noindexing", None),
+        (",, :,", None),
     ],
 )
 async def test_robots_tag(server: Misbehaving, tag: str, reason: str | None) -> None:
@@ -113,6 +132,130 @@ async def test_one_connection_serves_many(server: Misbehaving) -> None:
     assert len({seen.headers["host"] for seen in server.seen}) == 1
     assert {seen.headers["accept-encoding"] for seen in server.seen} == {"identity"}
     assert all(seen.headers["user-agent"].startswith("likewise/") for seen in server.seen)
+
+
+async def test_several_lines_of_a_header_are_one_list(server: Misbehaving) -> None:
+    tags = quote("otherbot: noindex\r\nX-Robots-Tag: noarchive, noai")
+    assert (await ask(server.url(f"/robots?{tags}"))).error_class == "robots_noai"
+
+
+@pytest.mark.parametrize(
+    ("coding", "reason"),
+    [
+        ("identity", None),
+        ("", None),
+        ("none", None),
+        ("UTF-8", None),
+        ("aws-chunked", None),
+        ("binary, identity", None),
+        ("gzip", "content_encoding"),
+        ("X-GZIP", "content_encoding"),
+        ("identity, br", "content_encoding"),
+    ],
+)
+async def test_codings_that_change_nothing(
+    server: Misbehaving, coding: str, reason: str | None
+) -> None:
+    assert (await ask(server.url(f"/coded?{quote(coding)}"))).error_class == reason
+
+
+def test_gateway_troubles_may_pass() -> None:
+    assert {f"http_{status}" for status in range(520, 531)} <= RETRYABLE
+
+
+# -- the wait that a server asks for ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("\u00b2", None),
+        ("\u0661\u0662", None),
+        ("1e3", None),
+        ("-5", None),
+        ("1.5", None),
+        ("9" * 400, float("inf")),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 9999 07:28:00 -2359", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    got = seconds_to_wait(value)
+    assert got == seconds or (seconds is None and value is not None and "9999" in value)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ [\d:]+ .{0,6}")))
+def test_any_retry_after_is_a_wait_or_nothing(value: str) -> None:
+    got = seconds_to_wait(value)
+    assert got is None or got >= 0
+
+
+@given(st.text(alphabet="noaindexmg,:;* -_", max_size=40), st.text(alphabet="abc, :;", max_size=9))
+def test_a_wish_counts_wherever_it_stands(before: str, after: str) -> None:
+    """Whatever stands around it, unless the name of another agent stands right before it."""
+    assert declined([f"{before}, noai, {after}"]) is not None
+    assert declined([before, "noai", after]) is not None
+
+
+# -- addresses on the wire --------------------------------------------------------------------
+
+AS_GIVEN = [
+    "/same/%7Ex/a%2Fb?sig=%2B%2f%2F==&x=+%20",
+    "/same/~x/(1)!$'*,;:@&=",
+    "/same/..%2F../a/./b//c?q",
+    '/same/[1]|{2}^`?q=[]{}|<>"\\',
+    "/same/%zz%?%",
+    "/same?url=http://b.example/?x%3Dy",
+]
+
+
+@pytest.mark.parametrize("path", AS_GIVEN)
+async def test_addresses_go_over_the_wire_as_given(server: Misbehaving, path: str) -> None:
+    assert (await ask(server.url(path) + "#part")).error_class is None
+    assert server.seen[-1].path == path
+    for place in (server.url(path), path):
+        through = server.url(f"/to?url={quote(place, safe='')}")
+        assert (await ask(through)).error_class is None
+        assert server.seen[-1].path == path
+
+
+@given(
+    st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#"))
+)
+def test_printable_paths_are_never_rewritten(path: str) -> None:
+    url = as_given(f"http://a.example/{path}")
+    assert url.raw_path_qs == f"/{path}" or path.endswith("?")
+    assert str(joined(url, "http://b.example:81/" + path)) == "http://b.example:81/" + path
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_an_address_or_none(text: str) -> None:
+    for address in (text, f"http://a.example/{text}", f"http://{text}/"):
+        with contextlib.suppress(ValueError):
+            line = as_given(address).raw_path_qs
+            assert line.isascii() and not set(line) & set(" \r\n\t\0")
+
+
+async def test_what_cannot_be_sent_is_percent_encoded(server: Misbehaving) -> None:
+    await ask(server.url("/same/\u00fc a\x07?q=\u65e5 "))
+    assert server.seen[-1].path == "/same/%C3%BC%20a%07?q=%E6%97%A5"
+    await ask(server.url("/same/a\r\nX-Evil:%201"))
+    assert server.seen[-1].path == "/same/aX-Evil:%201"
+    assert as_given("http://B\u00dcCHER.example?x=1").host == "b\u00fccher.example"
+    assert str(as_given("http://B\u00dcCHER.example?x=1")) == "http://xn--bcher-kva.example/?x=1"
+
+
+async def test_the_host_behind_a_redirect_is_named(server: Misbehaving) -> None:
+    there = f"http://localhost:{server.port}"
+    guard = AddressGuard(["127.0.0.1", "localhost"])
+    answer = await ask(server.url(f"/to?url={there}/never"), guard)
+    assert (answer.error_class, answer.host, answer.retry_after) == ("http_429", "localhost", 0.0)
+    answer = await ask(server.url(f"/to?url={there}/hold"), guard)
+    assert (answer.error_class, answer.host) == ("timeout", "localhost")
 
 
 # -- the guard ----------------------------------------------------------------------------
