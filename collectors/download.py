@@ -92,6 +92,7 @@ def download(
             f"{len(facts.failed)} of {len(todo)} pictures failed",
             facts.failed,
             hint=f"ask again with: likewise download --retry failed {study.root}",
+            folder=study.root / "spool",
         )
     return manifest
 

@@ -11,15 +11,19 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
 from likewise import __version__
 from likewise.errors import ExitCode, LikewiseError, PartialError
 from likewise.extras import advice
+from likewise.whole import write_bytes
 
 __all__ = ["COMMANDS", "cli", "guarded", "main", "run"]
 
@@ -125,6 +129,8 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         sys.stdout and sys.stdout.flush()
     except LikewiseError as error:
         failures = error.failures if isinstance(error, PartialError) else ()
+        if len(failures) > FEW and not as_json:
+            failures = _summed_up(failures, getattr(error, "folder", None))
         result = getattr(error, "result", None)
         tell(error.exit_code, str(error), error.hint, failures, result, topic=error.topic)
         return error.exit_code
@@ -150,6 +156,27 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         return _unplanned(error, tell)
     # Click answers with the code of Context.exit, and with None after an ordinary end.
     return answer if isinstance(answer, int) else ExitCode.DONE
+
+
+FEW = 20
+"""More failures than this are counted on the screen and listed in a file."""
+
+
+def _summed_up(failures: Sequence[tuple[str, str]], folder: Path | None) -> list[tuple[str, str]]:
+    """Counts by reason, the most frequent first, and the file with the whole list."""
+    lines = ("\t".join(" ".join(part.split()) for part in one) for one in failures)
+    try:
+        folder = folder or Path(tempfile.mkdtemp(prefix="likewise-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        listed = str(folder / "failed.tsv")
+        write_bytes(Path(listed), ("\n".join(lines) + "\n").encode("utf-8", "replace"))
+    except OSError as error:  # a full disk must not hide what failed
+        listed = f"not listed: {error}"
+    counts = Counter(reason for _, reason in failures).most_common()
+    shown = [(f"{times:,}", reason) for reason, times in counts[:FEW]]
+    if rest := counts[FEW:]:
+        shown.append((f"{sum(times for _, times in rest):,}", f"{len(rest)} other reasons"))
+    return [*shown, ("all of them", listed)]
 
 
 def _interrupt(*_: object) -> None:

@@ -135,6 +135,7 @@ class PartialError(LikewiseError):
     """Some items failed. ``failures`` lists every one of them as (item, reason).
 
     ``result`` is what ``--json`` says of all the others, where a verb has such a thing to say.
+    ``folder`` is where the command line writes a list that is too long to read on a screen.
     """
 
     exit_code = ExitCode.PARTIAL
@@ -147,10 +148,12 @@ class PartialError(LikewiseError):
         *,
         hint: str | None = None,
         result: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.failures = list(failures)
         self.result = result
+        self.folder = folder
 
 
 class CircuitOpenError(PartialError):

@@ -69,6 +69,7 @@ def run(
             f"{opened.root}: {len(failures)} items failed, everything else is done",
             failures,
             hint="ask again with: likewise download --retry failed, then likewise run",
+            folder=opened.root / "spool",
         )
     return answer if isinstance(answer, Path) else None
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from likewise.cli import COMMANDS, run
+from likewise.cli import COMMANDS, guarded, run
+from likewise.errors import ExitCode, PartialError
 
 LIKEWISE = [sys.executable, "-c", "from likewise.cli import main; main()"]
 
@@ -152,3 +153,32 @@ def test_an_interrupt_is_exit_130(study_folder: Path, sign: signal.Signals) -> N
         assert process.wait(30) == 130
         assert process.stderr is not None
         assert "run the same command to go on" in process.stderr.read()
+
+
+def test_many_failures_are_counted_and_listed_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = [(f"picture {n}", "http_404" if n % 10 else "a\ttimeout") for n in range(47_500)]
+
+    def work() -> None:
+        raise PartialError("47500 of 50000 pictures failed", failures, folder=tmp_path / "spool")
+
+    assert guarded(work) == ExitCode.PARTIAL
+    said = capsys.readouterr().err.splitlines()
+    listed = tmp_path / "spool" / "failed.tsv"
+    assert said[1:] == ["  42,750: http_404", "  4,750: a\ttimeout", f"  all of them: {listed}"]
+    rows = listed.read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 47_500
+    assert rows[:2] == ["picture 0\ta timeout", "picture 1\thttp_404"]
+
+
+def test_a_list_without_a_study_has_a_place_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise PartialError("many", [(str(n), f"reason {n}") for n in range(100)])
+
+    assert guarded(work) == ExitCode.PARTIAL
+    said = capsys.readouterr().err.splitlines()
+    assert "  80: 80 other reasons" in said
+    listed = Path(said[-1].split(": ")[1])
+    assert len(listed.read_text(encoding="utf-8").splitlines()) == 100
+    shutil.rmtree(listed.parent)
