@@ -77,8 +77,9 @@ def download(
         with progress("download", len(todo)) as bar:
             if len(todo):
                 settings = settings_of(study.config.download, study.config.collect.contact)
-                posts = study.require("posts")
-                settings = replace(settings, roots=tuple(sorted(roots(posts.extra).items())))
+                posts = study.manifest("posts")
+                named = roots(posts.extra) if posts is not None else {}
+                settings = replace(settings, roots=tuple(sorted(named.items())))
                 (engine or in_this_process)(todo, settings, store, bar)
     except TooManyFailedError as error:
         store.suspect(error.reason)
