@@ -35,11 +35,21 @@ __all__ = [
 ]
 
 
-def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = None) -> Manifest:
+HOUR = 3_600_000_000
+"""Microseconds: time that was covered less than an hour ago is not asked for again."""
+
+
+def collect(
+    study: Study | str | os.PathLike[str],
+    *,
+    since: dt.date | None = None,
+    until_now: bool = False,
+) -> Manifest:
     """Collect posts and authors, or go on where an earlier run stopped.
 
     Called again after it was done, it asks nothing and changes nothing; ``since`` extends the
-    crawl to everything from that day until now that has not been covered.
+    crawl to everything from that day until now that has not been covered, ``until_now`` (as
+    ``likewise run`` calls it) to what came after the last covered moment, when that is an hour ago.
 
     Returns:
         Manifest of ``posts``; ``authors`` is published with it.
@@ -54,11 +64,15 @@ def collect(study: Study | str | os.PathLike[str], *, since: dt.date | None = No
     adapters = open_platforms(opened)
     if not adapters:  # everything was imported
         return opened.require("posts")
-    return collect_from(opened, adapters, since=since)
+    return collect_from(opened, adapters, since=since, until_now=until_now)
 
 
 def collect_from(
-    opened: Study, adapters: Sequence[Platform], *, since: dt.date | None = None
+    opened: Study,
+    adapters: Sequence[Platform],
+    *,
+    since: dt.date | None = None,
+    until_now: bool = False,
 ) -> Manifest:
     """As ``collect``, from these adapters."""
     for platform in adapters:
@@ -66,6 +80,8 @@ def collect_from(
     start = None if since is None else micros(since)
     with Journal(opened.journal_path) as journal:
         start = _remembered_since(journal, start)
+        if until_now and any(hours_open(journal, platform) >= 1 for platform in adapters):
+            journal.set_meta("extend", str(time.time_ns() // 1000))
         tokens = [tokens_for(platform) for platform in adapters]
         raw_folder = opened.folder("raw") if opened.config.collect.keep_raw else None
         crawl = _crawl(opened.config.collect, journal, adapters, tokens, start, raw_folder)
@@ -75,6 +91,16 @@ def collect_from(
     if stopped or failures:
         raise _outcome(stopped, failures)
     return manifest
+
+
+def hours_open(journal: Journal, platform: Platform) -> float:
+    """Hours since the last moment that a crawl of this host has covered; 0 before the first."""
+    planned = journal.chains.planned(platform.name, platform.host)
+    tops = [chain.hi for chain in planned if chain.hi is not None]
+    until = platform.source.until
+    now = time.time_ns() // 1000
+    end = now if until is None else min(now, micros(until))
+    return max(0.0, (end - max(tops)) / HOUR) if tops else 0.0
 
 
 def _outcome(stopped: list[LikewiseError], failures: list[tuple[str, str]]) -> LikewiseError:
@@ -261,6 +287,8 @@ async def _plan(journal: Journal, platform: Platform, since: int | None) -> None
     planned = await journal.run(journal.chains.planned, platform.name, platform.host)
     extend = bool(await journal.run(journal.meta, "extend"))
     fresh = uncovered(_chains(platform, since), planned, extend=extend)
+    if planned and fresh:  # a later night: its readings stand beside the earlier ones
+        await journal.run(journal.authors.next_pass)
     await journal.run(journal.chains.add, platform.name, platform.host, fresh)
     await journal.run(journal.set_meta, "extend", "")
 

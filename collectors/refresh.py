@@ -33,8 +33,19 @@ if TYPE_CHECKING:
 __all__ = ["refresh"]
 
 
-def refresh(study: Study | str | os.PathLike[str], *, confirm_deletions: bool = False) -> Manifest:
+DAY = 86_400_000_000
+
+
+def refresh(
+    study: Study | str | os.PathLike[str],
+    *,
+    confirm_deletions: bool = False,
+    of_age: bool = False,
+) -> Manifest:
     """Read the counts of every kept post again; returns the manifest of ``posts``.
+
+    With ``of_age`` only those that were younger than ``[clean] min_age_days`` when they were read
+    and are older now: nothing is asked where there is none.
 
     Counts that changed make another version, which ``likewise run`` takes up. Posts that their
     authors deleted, or whose authors opted out since, leave every table of the study at once.
@@ -52,25 +63,35 @@ def refresh(study: Study | str | os.PathLike[str], *, confirm_deletions: bool = 
     adapters = open_platforms(opened)
     if not adapters:
         return posts
-    return refresh_from(opened, adapters, confirm_deletions=confirm_deletions)
+    return refresh_from(opened, adapters, confirm_deletions=confirm_deletions, of_age=of_age)
 
 
 def refresh_from(
-    opened: Study, adapters: Sequence[Platform], *, confirm_deletions: bool = False
+    opened: Study,
+    adapters: Sequence[Platform],
+    *,
+    confirm_deletions: bool = False,
+    of_age: bool = False,
 ) -> Manifest:
     """As ``refresh``, from these adapters."""
     for platform in adapters:
         check_permission(platform)
     with Journal(opened.journal_path) as journal:
+        age = int(opened.config.clean.min_age_days * DAY) if of_age else None
+        if age is not None:
+            adapters = [p for p in adapters if waits_for_reading(journal, p, age)]
+            if not adapters:
+                return opened.require("posts")
         tokens = [tokens_for(platform) for platform in adapters]
         known = {(p.name, p.host): journal.posts.count_kept(p.name, p.host) for p in adapters}
-        asked, stopped = asyncio.run(_refresh(opened, journal, adapters, tokens))
+        asked, stopped = asyncio.run(_refresh(opened, journal, adapters, tokens, age))
         journal.flush()
         refusal = None if confirm_deletions else _too_many(opened, asked, known)
         if refusal is None:
             _let_go(opened, journal, asked, adapters)
         since = journal.meta("since")
-        manifest = publish(opened, journal, adapters, int(since) if since else None)
+        everything = open_platforms(opened) if of_age else adapters
+        manifest = publish(opened, journal, everything, int(since) if since else None)
     failures = [failure for again in asked for failure in again.failures]
     if refusal is not None:
         refusal.failures = failures
@@ -84,6 +105,14 @@ def refresh_from(
             hint="nothing was erased of them; run likewise refresh again",
         )
     return manifest
+
+
+def waits_for_reading(journal: Journal, platform: Platform, age: int) -> int:
+    """How many posts of a host have come of age (microseconds) since their counts were read."""
+    if not platform.counts_per_call:
+        return 0
+    every = 1 << 31
+    return len(journal.posts.came_of_age(platform.name, platform.host, "", every, age))
 
 
 def _too_many(
@@ -125,6 +154,7 @@ async def _refresh(
     journal: Journal,
     adapters: Sequence[Platform],
     tokens: Sequence[Sequence[Token]],
+    age: int | None,
 ) -> tuple[list[Again], list[LikewiseError]]:
     section = study.config.collect
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
@@ -147,7 +177,7 @@ async def _refresh(
                 asked.append(again)
                 try:
                     await ask_server(again.client)
-                    await again.run(section.concurrency)
+                    await again.run(section.concurrency, age)
                 except (LikewiseError, BaseExceptionGroup) as error:
                     stopped.append(_ours(error))
     return asked, stopped

@@ -30,6 +30,7 @@ VERBS = {
     "rank": "training.rank",
     "explain": "training.explain",
     "report": "training.report",
+    "plan": "likewise.planning",
     "run": "likewise.runner",
     "status": "likewise.overview",
     "doctor": "likewise.checkup",

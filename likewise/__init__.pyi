@@ -9,6 +9,7 @@ from collectors.refresh import refresh as refresh
 from likewise.checkup import doctor as doctor
 from likewise.initialise import init as init
 from likewise.overview import status as status
+from likewise.planning import plan as plan
 from likewise.runner import run as run
 from spark_jobs.clean import clean as clean
 from spark_jobs.extract import extract as extract
@@ -40,6 +41,7 @@ __all__ = [
     "import_",
     "init",
     "label",
+    "plan",
     "rank",
     "refresh",
     "report",

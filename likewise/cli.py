@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "rank": "Score every picture; best and worst galleries.",
     "explain": "Show what the ranking goes by.",
     "report": "Write one HTML file that shows everything.",
+    "plan": "Say what a run would do, why, and what it will cost.",
     "run": "Do all stages in order, skipping what is done.",
     "status": "Show where a study stands: the funnel of every stage.",
     "prune": "Delete earlier versions of the tables, but for the last nights.",

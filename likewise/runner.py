@@ -11,6 +11,7 @@ import likewise
 from likewise.errors import PartialError, UsageError
 from likewise.nights import end_night
 from likewise.progress import note
+from likewise.rates import Rate, note_rate
 from likewise.study import MADE_BY, Study
 
 __all__ = ["STAGES", "run"]
@@ -38,6 +39,8 @@ def run(
 ) -> Path | None:
     """Do the stages up to ``until``; return the report's path when it was made.
 
+    Called again it is a night: it collects from the last covered moment to now, reads the counts of
+    posts that have come of age again, and goes through the stages; within an hour it asks nothing.
     A stage whose inputs and parameters have not changed is skipped; another makes the next version
     of its table, and the last one stays readable: ``Study.open(path, at=NIGHT)``.
 
@@ -55,13 +58,14 @@ def run(
     answer: Any = None
     for stage in STAGES[: STAGES.index(until) + 1]:
         started = time.monotonic()
+        before = _parts(stage, opened)
         try:
-            options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
-            answer = getattr(likewise, stage)(opened, **options)
+            answer = _do(stage, opened, master)
         except PartialError as error:
             if opened.manifest(_TABLES.get(stage, stage)) is None:
                 raise
             failures += [(f"{stage}: {item}", reason) for item, reason in error.failures]
+        _note_rate(stage, opened, before, time.monotonic() - started)
         note(f"{stage:<9} {_summary(stage, opened)} ({time.monotonic() - started:.1f} s)")
     end_night(opened)
     if failures:
@@ -72,6 +76,32 @@ def run(
             folder=opened.root / "spool",
         )
     return answer if isinstance(answer, Path) else None
+
+
+def _do(stage: str, study: Study, master: str | None) -> Any:
+    """One stage; ``collect`` goes on to now, and reads what has come of age again."""
+    if stage == "collect":
+        likewise.collect(study, until_now=True)
+        return likewise.refresh(study, of_age=True)
+    options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
+    return getattr(likewise, stage)(study, **options)
+
+
+def _parts(stage: str, study: Study) -> dict[str, int]:
+    return study.store.sizes(_TABLES[stage]) if stage in _TABLES else {}
+
+
+def _note_rate(stage: str, study: Study, before: dict[str, int], seconds: float) -> None:
+    """Remember what the stage cost for each item that it made."""
+    after = _parts(stage, study)
+    new = after.keys() - before.keys()
+    manifest = study.manifest(_TABLES[stage]) if stage in _TABLES else None
+    if not new or manifest is None:
+        return
+    written = sum(after[part] for part in new)
+    share = written / max(1, sum(after.values()))
+    items = round(manifest.rows / manifest.extra.get("views", 1) * share)
+    note_rate(study, stage, Rate(seconds, written, items))
 
 
 _TABLES = {verb: table for table, verb in reversed(MADE_BY.items())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collectors.crawling.client import Client
@@ -67,14 +68,16 @@ class Again:
         self._witness: str | None = None
         self._open: list[str] = []
 
-    async def run(self, concurrency: int) -> None:
-        """Ask for every kept post; what cannot be decided stands in ``failures``."""
+    async def run(self, concurrency: int, age: int | None = None) -> None:
+        """Ask for every kept post; what cannot be decided stands in ``failures``.
+
+        With ``age`` (microseconds) only for those that were younger when they were read.
+        """
         last = ""
-        size = self.platform.counts_per_call
+        posts, size = self.journal.posts, self.platform.counts_per_call
+        following = posts.kept_after if age is None else partial(posts.came_of_age, age=age)
         async with bounded(concurrency) as start:
-            while ids := await self.journal.run(
-                self.journal.posts.kept_after, *self.where, last, size
-            ):
+            while ids := await self.journal.run(following, *self.where, last, size):
                 await start(self._first(ids))
                 last = ids[-1]
         await self._second(concurrency)

@@ -14,6 +14,10 @@ from collectors.platforms.records import Author
 __all__ = ["Authors"]
 
 
+_FRESH = 30 * 86_400_000_000
+"""Microseconds for which a reading that says the same is not stored again."""
+
+
 class Authors:
     """What was read about authors; the readings of each pass stand beside those of earlier ones."""
 
@@ -40,6 +44,9 @@ class Authors:
         """Store what was read about authors; the last reading of a pass stays."""
         now = time.time_ns() // 1000
         latest = {(a.author_id, a.source): a for a in authors if a.author_id not in gone}
+        if self._pass > 1:
+            here = (platform, host)
+            latest = {k: a for k, a in latest.items() if not self._told(*here, a, now)}
         self._db.executemany(
             "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -47,6 +54,15 @@ class Authors:
                 for a in latest.values()
             ],
         )
+
+    def _told(self, platform: str, host: str, author: Author, now: int) -> bool:
+        """Whether an earlier pass has read the same of an author, and not long ago."""
+        row = self._db.execute(
+            "SELECT flags, record, fetched_at FROM authors WHERE platform = ? AND host = ? "
+            "AND author_id = ? AND source = ? AND pass < ? ORDER BY pass DESC LIMIT 1",
+            (platform, host, author.author_id, author.source, self._pass),
+        ).fetchone()
+        return row is not None and row[:2] == _columns(author) and now - row[2] < _FRESH
 
     def let_go(self, platform: str, host: str, out: Iterable[Author]) -> None:
         """Delete what was read of authors who opted out, and of those without a post left."""

@@ -112,6 +112,15 @@ class Posts:
         )
         return [row[0] for row in rows]
 
+    def came_of_age(self, platform: str, host: str, last: str, most: int, age: int) -> list[str]:
+        """The next kept posts that are ``age`` microseconds old and were younger when read."""
+        rows = self._db.execute(
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND post_id > ? AND kept "
+            "AND created_at + ? <= ? AND collected_at < created_at + ? ORDER BY post_id LIMIT ?",
+            (platform, host, last, age, time.time_ns() // 1000, age, most),
+        )
+        return [row[0] for row in rows]
+
     def read_again(self, platform: str, host: str, page: Page, counted: Collection[str]) -> None:
         """Store the ``counted`` columns of posts that were read again; the others stay."""
         for post in page.posts:
