@@ -148,6 +148,13 @@ BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in _ALL}
 OFFLINE = "efficientnet-lite0"
 """The backbone whose weights come as a Python package that likewise depends on."""
 
+PAPER = "alexnet-caffe"
+NOT_THE_PAPERS = (
+    "this is not the paper's network: the weights of Caffe's AlexNet are not here, so "
+    "EfficientNet-Lite0 describes the pictures; with bvlc_alexnet.caffemodel at hand: likewise "
+    "weights import bvlc_alexnet.caffemodel"
+)
+
 _PREFERRED = ("alexnet", "alexnet-caffe", OFFLINE)
 
 
@@ -170,8 +177,14 @@ def get(name: str) -> Backbone:
 def choose(name: str = "auto") -> Choice:
     """The backbone that would run: ``auto`` is AlexNet as soon as its weights are at hand.
 
-    Nothing is fetched here. Raises UsageError for an unknown name.
+    ``paper`` is the paper's very network, Caffe's AlexNet, and where its weights are not at hand
+    the one that comes with likewise. Nothing is fetched here. Raises UsageError for an unknown
+    name.
     """
+    if name == "paper":
+        if weights.at_hand(BACKBONES[PAPER].weights) is not None:
+            return Choice(PAPER, "the paper's network; its weights are at hand")
+        return Choice(OFFLINE, NOT_THE_PAPERS)
     if name != "auto":
         return Choice(get(name).name, "asked for")
     for candidate in _PREFERRED:

@@ -117,6 +117,13 @@ class CleanSection(Section):
         "log1p", description="Scale of the MAD rule; `raw` reproduces the paper."
     )
     threshold: float = Field(3.5, gt=0, description="Largest modified z-score that stays.")
+    keep_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the authors to keep instead, e.g. 0.6; `clean` prints the threshold "
+        "that this means.",
+    )
     max_likes_per_follower: float = Field(
         20.0,
         gt=0,
@@ -219,7 +226,9 @@ class ExtractSection(Section):
     """`likewise extract`: activations of a pretrained network."""
 
     backbone: str = Field(
-        "auto", description="Network; `auto` is AlexNet when its weights are at hand."
+        "auto",
+        description="Network; `auto` is AlexNet when its weights are at hand, `paper` Caffe's "
+        "AlexNet, or EfficientNet-Lite0 where its weights are not.",
     )
     layers: list[str] = Field([], description="Feature layers; empty takes the backbone's own.")
     flip: bool = Field(True, description="Add the mirror image of each picture.")
@@ -254,6 +263,16 @@ class CompareSection(Section):
         ["normal", "flipped"],
         min_length=1,
         description="Train on the originals, or on originals and mirror images.",
+    )
+    split: Literal["author", "time"] = Field(
+        "author",
+        description="Held out are whole authors; with `time` also their later posts from the "
+        "training authors' earlier ones. The split by time is reported anyway.",
+    )
+    by_picture: bool = Field(
+        False,
+        description="Also cross-validate with folds by picture. They leak: an author stands on "
+        "both sides. Only to be compared with numbers that were made that way.",
     )
     c_values: list[Annotated[float, Field(gt=0)]] = Field(
         [float(f"1e{e}") for e in range(-6, 6)],
@@ -317,6 +336,9 @@ class FinetuneSection(Section):
     )
     learning_rate: float = Field(0.001, gt=0, description="Of the lower layers.")
     head_factor: float = Field(10.0, gt=0, description="The new head learns this much faster.")
+    bias_factor: float = Field(
+        1.0, gt=0, description="Biases learn this much faster; 2 in Caffe's examples."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
     weight_decay: float = Field(
         0.0005, ge=0, description="Pull of the weights to 0; biases and norms are left out."
@@ -340,6 +362,11 @@ class FinetuneSection(Section):
     mixed_precision: bool = Field(True, description="Half precision on a GPU; no effect on CPUs.")
     validation_fold: int = Field(
         0, ge=-1, description="Fold of training authors for curves and calibration; -1: none."
+    )
+    refit: bool = Field(
+        False,
+        description="After validation, train again on all training authors, for as many "
+        "iterations as did best: 3:1 as in the paper, in twice the time.",
     )
     evaluate_every: Positive = Field(500, description="Iterations between two validations.")
     patience: int = Field(

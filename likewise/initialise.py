@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from likewise import recipes
 from likewise.config import Source, parse, render
 from likewise.errors import ConfigError, StudyError
 from likewise.study import Study, root_of
@@ -16,11 +17,20 @@ __all__ = ["init"]
 
 
 def init(
-    path: str | os.PathLike[str], *, values: Mapping[str, Mapping[str, Any]] | None = None
+    path: str | os.PathLike[str],
+    *,
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: str | None = None,
 ) -> Study:
-    """Make a study folder; ``values`` are settings by section, e.g. ``{"study": {"seed": 2}}``.
+    """Make a study folder.
+
+    Args:
+        path: of the new folder.
+        values: settings by section, e.g. ``{"study": {"seed": 2}}``.
+        recipe: name of a published study whose settings are taken where ``values`` has none.
 
     Raises:
+        UsageError: there is no such recipe.
         StudyError: the path is a file or an address, or holds a study already.
         ConfigError: a value is not valid, or a source names no platform, server, tag or account
             that can be.
@@ -34,9 +44,13 @@ def init(
             f"{config_file} exists already",
             hint="edit it, or choose another folder for a new study",
         )
-    settings = {name: dict(section) for name, section in (values or {}).items()}
+    known = recipes.get(recipe) if recipe else None
+    settings = {name: dict(section) for name, section in (known.settings if known else {}).items()}
+    for name, section in (values or {}).items():
+        settings[name] = settings.get(name, {}) | dict(section)
     settings["study"] = {"name": root.name, **settings.get("study", {})}
-    text = render(settings)
+    about = "".join(f"# {line}\n" for line in known.about) + "\n" if known else ""
+    text = about + render(settings)
     for source in parse(text, str(config_file)).collect.sources:
         _check(source)
     root.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.kept_share import threshold_keeping
 from filters.outliers import Bounds, bounds, distinct_counts, log10_histogram
 from filters.posts import Audience, rules
 from filters.rules import Rule, first_reason
@@ -128,7 +129,10 @@ def _rule(engine: Engine, settings: CleanSection) -> tuple[Bounds, dict[str, Any
         "without_audience": int(times[~known & ~unknown].sum()),
     }
     values, times = values[known], times[known]
-    rule = bounds(values, times, threshold=settings.threshold, scale=settings.scale, exact=exact)
+    threshold, scale = settings.threshold, settings.scale
+    if settings.keep_share is not None and values.size:
+        threshold = threshold_keeping(values, times, share=settings.keep_share, scale=scale)
+    rule = bounds(values, times, threshold=threshold, scale=scale, exact=exact)
     stays = rule.inside(values)
     histograms = {
         "before": log10_histogram(values, times),

@@ -23,7 +23,17 @@ from training.comparison import results, sentences, verdict
 from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
 from training.comparison.judge import Judge
 from training.comparison.learning import learning_curve
-from training.comparison.results import Comparison, Data, LearningPoint, Result, Worth
+from training.comparison.looks import look
+from training.comparison.results import (
+    ByPicture,
+    ByTime,
+    Comparison,
+    Data,
+    LearningPoint,
+    Result,
+    Worth,
+)
+from training.comparison.splits import Later, by_picture, by_time, later
 from training.comparison.tabulate import comparison_rows, text
 from training.comparison.verdict import Judged
 from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
@@ -72,7 +82,7 @@ def compare(
     )
     if stage.done:
         return stage.manifest
-    labels = load_labels(opened)
+    labels = load_labels(opened, settings.split)
     return _Comparison(opened, stage, labels, master).run()
 
 
@@ -113,6 +123,9 @@ class _Comparison:
         self.known = Known.of(labels)
         self.notes = list(self.known.notes)
         self.learning: dict[str, list[LearningPoint]] = {}
+        self.later = later(labels, study.config.label.test_fraction)
+        self.by_time: dict[str, ByTime] = {}
+        self.by_picture: list[ByPicture] = []
 
     def run(self) -> Manifest:
         layers = self._layers()
@@ -163,11 +176,22 @@ class _Comparison:
 
     def _judged(self, problem: Problem, name: str) -> Judged:
         judged = Judged.of(self.judge, problem, self._classify(problem, name))
-        if name == linear.NAME and problem.matrix.layer not in self.learning:
-            store = self.store.below(f"{problem.matrix.layer}-{problem.set_name}-learning")
-            c = float(judged.fitted.parameters["C"])
-            self.learning[problem.matrix.layer] = learning_curve(problem, store, c, self.judge)
+        if name == linear.NAME:
+            self._beside(problem, judged)
         return judged
+
+    def _beside(self, problem: Problem, judged: Judged) -> None:
+        """What is told beside a LinearSVC: its learning curve, and other splits."""
+        layer, c = problem.matrix.layer, float(judged.fitted.parameters["C"])
+        store = self.store.below(f"{layer}-{problem.set_name}-learning")
+        if layer not in self.learning:
+            self.learning[layer] = learning_curve(problem, store, c, self.judge)
+        if isinstance(self.later, Later):
+            self.by_time[judged.model] = by_time(problem, store, self.later, c, self.judge)
+        if self.settings.by_picture:
+            store = self.store.below(f"{layer}-{problem.set_name}-by-picture")
+            found = by_picture(problem, store, self.settings.c_values, judged.fitted)
+            self.by_picture.append(found)
 
     def _points(self, layers: int) -> int:
         folds = len(self.labels.folds)
@@ -177,8 +201,12 @@ class _Comparison:
             sgd.NAME: sgd.grid_points(self.settings.step_sizes, self.settings.sgd_scaling),
         }
         each = sum(per_set[name] for name in self.settings.classifiers)
-        learning = linear.NAME in self.settings.classifiers
-        return layers * (len(self.settings.sets) * each + learning)
+        if linear.NAME not in self.settings.classifiers:
+            return layers * len(self.settings.sets) * each
+        each += isinstance(self.later, Later) + self.settings.by_picture * len(
+            self.settings.c_values
+        )
+        return layers * (len(self.settings.sets) * each + 1)
 
     def _problems(self, matrix: Matrix) -> list[Problem]:
         views = {"normal": 1, "flipped": 2}
@@ -239,6 +267,9 @@ class _Comparison:
             chance=self.judge.chance,
             margin=self.judge.margin,
             worth=self._worth(best[0]),
+            by_time=self._by_time(found),
+            by_picture=self.by_picture,
+            looks=look(self.study, "compare", self.stage.fingerprint, len(rows)),
             left_out=self.judge.left_out.count,
             permutations=self.settings.permutations,
         )
@@ -275,6 +306,15 @@ class _Comparison:
             pictures=data.held_out_pictures,
             authors=data.held_out_authors,
         )
+
+    def _by_time(self, found: Sequence[Result]) -> ByTime | None:
+        """That of the linear model that was best in cross-validation."""
+        if isinstance(self.later, str):
+            self._note(f"no test on later posts: {self.later}")
+        linear_rows = [row for row in found if row.model in self.by_time]
+        if not linear_rows:
+            return None
+        return self.by_time[max(linear_rows, key=_rank).model]
 
     def _save_models(self, rows: Sequence[Judged], found: Comparison) -> None:
         about = {"folds": list(self.labels.folds), "weights": self._weights()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study, write_json
 from training.comparison import judge
+from training.comparison.looks import look
 from training.models import saved as models
 from training.statistics.calibration import platt, probability
 from training.statistics.intervals import leave_out
@@ -93,7 +94,8 @@ def finetune(
     samples = job.samples()
     samples.parts(recipe.validation_fold)  # refuses what cannot be trained on, before it starts
     launch(job, master=master)
-    manifest = _publish(job, stage, samples, failed, choice.reason)
+    final = _refitted(job, samples, master) if recipe.refit else job
+    manifest = _publish(job, final, stage, samples, failed, choice.reason)
     shutil.rmtree(job.work.parent, ignore_errors=True)
     shutil.rmtree(job.canvases, ignore_errors=True)
     return manifest
@@ -109,12 +111,25 @@ def _recipe(study: Study, workers: int | None) -> FinetuneSection:
             f"{recipe.workers} workers",
             hint=f"take a multiple of {recipe.workers}",
         )
-    if recipe.patience and recipe.validation_fold < 0:
+    wants = "refit" if recipe.refit else "patience" if recipe.patience else ""
+    if wants and recipe.validation_fold < 0:
         raise UsageError(
-            "[finetune] patience needs a validation fold to stop by",
-            hint="set validation_fold = 0, or patience = 0",
+            f"[finetune] {wants} needs a validation fold to go by",
+            hint=f"set validation_fold = 0, or leave {wants} out",
         )
     return recipe
+
+
+def _refitted(job: Job, samples: Samples, master: str | None) -> Job:
+    """Train on all training authors, as long as did best where some of them were left out."""
+    _, state = job.trained(samples.classes)
+    iterations = state.best_at if state.best_weights else state.iteration
+    more = {"validation_fold": -1, "patience": 0, "iterations": max(1, iterations)}
+    final = replace(
+        job, recipe=job.recipe.model_copy(update=more), fingerprint=f"{job.fingerprint}-all"
+    )
+    launch(final, master=master)
+    return final
 
 
 def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) -> Stage:
@@ -138,13 +153,16 @@ def _weights(backbone: str, recipe: FinetuneSection) -> dict[str, str]:
 
 
 def _publish(
-    job: Job, stage: Stage, samples: Samples, failed: dict[str, str], reason: str
+    job: Job, final: Job, stage: Stage, samples: Samples, failed: dict[str, str], reason: str
 ) -> Manifest:
-    tunable, state = job.trained(samples.classes)
-    measured = _Measured(job, samples, tunable)
+    """``job`` was validated, ``final`` is kept; they are the same without ``[finetune] refit``."""
+    validated, state = job.trained(samples.classes)
+    tunable = final.trained(samples.classes)[0] if final is not job else validated
+    measured = _Measured(job, final, samples, validated, tunable)
     card = _card(job, samples, tunable, state, measured)
     scorer = FinetunedScorer(card, tunable.network)
     models.save(job.study, cast("models.LinearScorer", scorer))
+    looked = look(job.study, TABLE, job.fingerprint, 1)
     summary = {
         "model": card["name"],
         "backbone": job.backbone,
@@ -153,6 +171,7 @@ def _publish(
         "stopped_early": state.stopped,
         "pictures": measured.counts,
         "scores": card["scores"],
+        "looks": asdict(looked),
         "events": f"logs/finetune-{job.fingerprint}",
     }
     write_json(job.root / "reports" / "finetune.json", {**summary, "curves": state.curves})
@@ -165,16 +184,19 @@ def _publish(
 class _Measured:
     """Scores of the validation and test pictures, both views averaged, and what they are worth."""
 
-    def __init__(self, job: Job, samples: Samples, tunable: Tunable) -> None:
+    def __init__(
+        self, job: Job, final: Job, samples: Samples, validated: Tunable, tunable: Tunable
+    ) -> None:
         self._job, self._samples = job, samples
         self._pictures = Canvases(job.canvases, samples.picture_ids)
         parts = samples.parts(job.recipe.validation_fold)
+        # Refitted, the network has seen the validation authors: only the first one's scores of
+        # them say anything.
+        by = {"validation": validated, "test": tunable}
+        kept = samples.parts(final.recipe.validation_fold)
         self.counts = {name: len(indices) for name, indices in parts.items()}
-        self.logits = {
-            name: self._logits(tunable, indices)
-            for name, indices in parts.items()
-            if name != "train" and len(indices)
-        }
+        self.counts["train"] = len(kept["train"])
+        self.logits = {name: self._logits(by[name], parts[name]) for name in by if len(parts[name])}
         self.calibration = self._calibration(parts["validation"])
         self.scores = self._scores(parts)
 

@@ -18,6 +18,7 @@ from likewise.commands._common import emit, json_option
 @click.option("--tag", "tags", multiple=True, help="Hashtag to follow; may be given several times.")
 @click.option("--account", "accounts", multiple=True, help="Account to read; may be repeated.")
 @click.option("--permission", default="", help="Who allowed the collection, and when.")
+@click.option("--recipe", help="Settings of a published study: paper1.")
 @json_option
 def command(
     study: str,
@@ -26,6 +27,7 @@ def command(
     tags: tuple[str, ...],
     accounts: tuple[str, ...],
     permission: str,
+    recipe: str | None,
     as_json: bool,
 ) -> None:
     """Make a study folder with a commented likewise.toml.
@@ -49,7 +51,7 @@ def command(
         source = {"platform": platform, "host": host, "permission": permission}
         lists = {"tags": list(tags), "accounts": list(accounts)}
         values["collect"] = {"sources": [source | {k: v for k, v in lists.items() if v}]}
-    made = likewise.init(study, values=values)
+    made = likewise.init(study, values=values, recipe=recipe)
     emit(
         {"study": str(made.root), "config": str(made.root / "likewise.toml")},
         as_json=as_json,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from training.fitting.grid import GridStore, Point
     from training.fitting.workers import Workers
 
-__all__ = ["NAME", "fit", "fit_fold", "grid_points"]
+__all__ = ["NAME", "cross_validated", "fit", "fit_fold", "grid_points"]
 
 NAME = "linear-svc"
 
@@ -46,10 +46,7 @@ def fit(
     """
     ordered = sorted(c_values)
     points = _curve(problem, store, ordered)
-    curve = [
-        CurvePoint({"C": c}, fold_scores(problem, point["out_of_fold"]))
-        for c, point in zip(ordered, points, strict=True)
-    ]
+    curve = _scored(problem, ordered, points)
     best = choose(curve)
     c, point = ordered[best], points[best]
     checked = _checked_grid(problem, store, curve, workers) if reference == "grid" else {}
@@ -85,6 +82,23 @@ def fit(
         },
         notes=[str(note) for note in final["notes"]],
     )
+
+
+def cross_validated(
+    problem: Problem, store: GridStore, c_values: Sequence[float]
+) -> list[CurvePoint]:
+    """The C-curve alone, rising in C; nothing is refitted."""
+    ordered = sorted(c_values)
+    return _scored(problem, ordered, _curve(problem, store, ordered))
+
+
+def _scored(
+    problem: Problem, ordered: Sequence[float], points: Sequence[Point]
+) -> list[CurvePoint]:
+    return [
+        CurvePoint({"C": c}, fold_scores(problem, point["out_of_fold"]))
+        for c, point in zip(ordered, points, strict=True)
+    ]
 
 
 def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> list[Point]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.fitting.fitted import Problem
     from training.fitting.grid import GridStore, Point
 
-__all__ = ["learning_curve", "test_scores"]
+__all__ = ["held_out_scores", "learning_curve"]
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 REPEATS = 3
@@ -62,11 +62,11 @@ def _curve(problem: Problem, c: float) -> Point:
     authors, scores = [], []
     for size, inside in _subsets(problem):
         authors.append(size)
-        scores.append(test_scores(problem, inside, c))
+        scores.append(held_out_scores(problem, inside, c))
     return {"authors": np.array(authors), "scores": np.stack(scores)}
 
 
-def test_scores(problem: Problem, inside: NDArray[np.bool_], c: float) -> NDArray[np.float64]:
+def held_out_scores(problem: Problem, inside: NDArray[np.bool_], c: float) -> NDArray[np.float64]:
     """Scores of the held-out pictures by a LinearSVC of the (n_train,) pictures ``inside``."""
     labels, matrix = problem.labels, problem.matrix
     keep = np.tile(inside, problem.views)

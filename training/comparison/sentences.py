@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.comparison.results import Chance, Comparison, Difference, Result, Score, Worth
+from training.comparison.results import (
+    ByPicture,
+    ByTime,
+    Chance,
+    Comparison,
+    Difference,
+    Looks,
+    Result,
+    Score,
+    Worth,
+)
 
 __all__ = ["answer", "listed", "of_result", "score", "signed"]
 
@@ -28,13 +38,48 @@ def answer(found: Comparison) -> list[str]:
         words.append(_beside(best.against["author-history"], found.margin))
     if "picture-properties" in best.against:
         words.append(_plain(best.against["picture-properties"], found.margin))
+    if found.by_time is not None:
+        words.append(_later(found.by_time))
     data = found.data
     words.append(
         f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} authors "
         "that no model had seen, with intervals over authors. The best in cross-validation is "
         f"{best.classifier} on {best.layer} of {found.backbone}."
     )
+    if found.looks is not None:
+        words.append(_looked(found.looks))
+    words += [_leaks(one) for one in found.by_picture]
     return words
+
+
+def _later(found: ByTime) -> str:
+    """The split by time, as an answer of its own."""
+    start = (
+        f"Trained on posts before {found.cut} and tested on other authors' later ones "
+        f"({found.held_out_pictures:,} pictures of {found.held_out_authors:,} authors), the "
+        f"average precision is {score(found.average_precision)}"
+    )
+    chance = f"{found.chance.average_precision:.2f} ({_size(found.against_chance, 2)})"
+    if found.against_chance.verdict == "above":
+        return f"{start}, above chance, {chance}."
+    return f"{start}; that this is above chance, {chance}, is not shown."
+
+
+def _looked(looks: Looks) -> str:
+    times = "once" if looks.runs == 1 else f"{looks.runs} times"
+    return (
+        f"The held-out authors have been looked at {times}, by {looks.models} "
+        f"model{'' if looks.models == 1 else 's'} in all; the best of many looks is a little too "
+        "good."
+    )
+
+
+def _leaks(found: ByPicture) -> str:
+    return (
+        f"Leaking, for comparison only: with folds by picture {found.classifier} on {found.layer} "
+        f"({found.set}) has a cross-validated average precision of {found.by_picture:.3f}, with "
+        f"folds by author {found.by_author:.3f}."
+    )
 
 
 def of_result(row: Result, chance: Chance, margin: float, *, chosen: bool = False) -> str:

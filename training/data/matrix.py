@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from likewise.errors import DataError
+from training.data.by_time import split_by_time
 from training.data.mapped import create
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ class Labels:
     def folds(self) -> list[int]:
         """Folds that hold training authors, ascending."""
         return sorted(int(f) for f in np.unique(self.fold[: self.n_train]))
+
+    def only(self, keep: NDArray[np.bool_], dropped: Mapping[str, int]) -> Labels:
+        """The (n,) pictures where ``keep`` is true; ``dropped`` says why the others go."""
+        arrays = {
+            name: getattr(self, name)[keep]
+            for name in ("picture_id", "author", "label", "weight", "fold", "followers", "created")
+        }
+        n_train = int(keep[: self.n_train].sum())
+        return replace(self, **arrays, n_train=n_train, dropped={**self.dropped, **dropped})
 
     @property
     def sign(self) -> NDArray[np.float32]:
@@ -117,8 +127,12 @@ def feature_layers(study: Study) -> list[str]:
     return [f.name for f in schema if pa.types.is_list(f.type) or pa.types.is_large_list(f.type)]
 
 
-def load_labels(study: Study) -> Labels:
+def load_labels(study: Study, split: Literal["author", "time"] = "author") -> Labels:
     """Labels of the pictures that have usable features.
+
+    Args:
+        study: the study.
+        split: ``time`` keeps training authors' earlier and held-out authors' later posts.
 
     Raises:
         DataError: no rows, one class only, an author in both splits, or fewer than two folds or
@@ -136,6 +150,8 @@ def load_labels(study: Study) -> Labels:
     made_from = study.require("labels").made_from["params"]
     labels = _labels(table.take(order), int(pc.sum(train).as_py() or 0), dropped)
     labels = replace(labels, method=str(made_from.get("method", "pooled")))
+    if split == "time":
+        labels = split_by_time(labels, study.config.label.test_fraction)
     _check(labels)
     return labels
 

@@ -101,22 +101,28 @@ def _switch_off_unused(network: nn.Module, size: int) -> None:
 
 
 def groups(tunable: Tunable, recipe: FinetuneSection) -> list[dict[str, object]]:
-    """Parameter groups: the head learns ``head_factor`` times faster; biases do not decay."""
+    """Parameter groups: the head learns ``head_factor`` times faster, biases ``bias_factor`` times.
+
+    Biases and norms do not decay.
+    """
     network = tunable.network
     head = {id(p) for p in network.get_submodule(tunable.head).parameters()}
-    made: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in network.parameters():
+    made: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
         if recipe.freeze and id(parameter) not in head:
             parameter.requires_grad_(False)
         if parameter.requires_grad:
-            made.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
+            kind = (id(parameter) in head, parameter.ndim > 1, name.endswith("bias"))
+            made.setdefault(kind, []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": recipe.learning_rate * (recipe.head_factor if is_head else 1.0),
+            "lr": recipe.learning_rate
+            * (recipe.head_factor if is_head else 1.0)
+            * (recipe.bias_factor if is_bias else 1.0),
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
-        for (is_head, decays), parameters in made.items()
+        for (is_head, decays, is_bias), parameters in made.items()
     ]
 
 

@@ -1,0 +1,67 @@
+"""Recipes: settings that repeat a published study, and what to know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from likewise.errors import UsageError
+
+__all__ = ["RECIPES", "Recipe", "get"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Settings by section, and lines that stand at the top of the file."""
+
+    settings: dict[str, dict[str, Any]]
+    about: tuple[str, ...]
+
+
+PAPER1 = Recipe(
+    settings={
+        "clean": {"min_age_days": 30.0, "scale": "raw", "keep_share": 0.6},
+        "label": {"method": "pooled", "target": "likes/followers", "test_fraction": 0.25},
+        "extract": {"backbone": "paper", "layers": [], "flip": True, "pre_relu": False},
+        "compare": {
+            "sets": ["normal", "flipped"],
+            "c_values": [float(f"1e{e}") for e in range(-6, 6)],
+            "trees": 500,
+            "sgd_scaling": ["none", "standardised"],
+            "by_picture": True,
+        },
+        "finetune": {
+            "backbone": "paper",
+            "learning_rate": 0.001,
+            "head_factor": 10.0,
+            "bias_factor": 2.0,
+            "step": 5000,
+            "gamma": 0.1,
+            "iterations": 35_000,
+            "refit": True,
+        },
+        "rank": {"n": 25},
+    },
+    about=(
+        "Recipe paper1: Bhaskar, Patel: Image Classification using Convolutional Neural Network.",
+        "What the paper says is set; what it leaves open is a default, and docs/papers.md tells",
+        "which is which and what may be compared.",
+        "keep_share: the paper's rule about followers kept 60 % of its pictures, on the raw scale;",
+        "`likewise clean` prints the threshold that this means.",
+        'backbone = "paper" is Caffe\'s AlexNet: likewise weights import bvlc_alexnet.caffemodel.',
+        "Without that file EfficientNet-Lite0 runs, and every answer says so at its top.",
+        "by_picture: folds by picture leak, since an author stands on both sides; they are kept",
+        "beside the honest ones to be compared with numbers that were made that way.",
+    ),
+)
+
+RECIPES = {"paper1": PAPER1}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name. Raises UsageError that names the known ones."""
+    if name not in RECIPES:
+        raise UsageError(
+            f"there is no recipe {name!r}", hint=f"known recipes: {', '.join(sorted(RECIPES))}"
+        )
+    return RECIPES[name]
