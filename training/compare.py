@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from backbones.registry import NOT_THE_PAPERS
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
@@ -275,7 +276,7 @@ class _Comparison:
         )
         return replace(
             comparison,
-            answer=sentences.answer(comparison),
+            answer=[*self._another_network(), *sentences.answer(comparison)],
             sentences=[
                 sentences.of_result(
                     row, comparison.chance, comparison.margin, chosen=row.model == comparison.best
@@ -284,6 +285,11 @@ class _Comparison:
             ],
             notes=self.notes,
         )
+
+    def _another_network(self) -> list[str]:
+        """Said above all else: the paper's network was asked for and is not this one."""
+        reason = self.study.require("features").extra.get("reason")
+        return [f"{reason[0].upper()}{reason[1:]}."] if reason == NOT_THE_PAPERS else []
 
     def _worth(self, best: Judged) -> Worth | None:
         """What the best classifier's score adds to what is known without the picture."""

@@ -16,13 +16,17 @@ from likewise.tables import LABELS, features_schema
 
 @dataclass
 class World:
-    """What to plant: ``strength`` 0 is pure noise; ``author_effect`` makes authors alike."""
+    """What to plant: ``strength`` 0 is pure noise; ``author_effect`` makes authors alike.
+
+    ``author_trace`` puts who the author is into the features: a model can know authors by heart.
+    """
 
     authors: int = 80
     pictures: int = 3
     dim: int = 24
     strength: float = 1.0
     author_effect: float = 0.0
+    author_trace: float = 0.0
     seed: int = 0
     folds: int = 5
     flip: bool = True
@@ -48,6 +52,8 @@ def plant(world: World) -> Planted:
     latent = rng.normal(size=(n, world.dim))
     appeal = world.strength * latent @ direction
     appeal += world.author_effect * rng.normal(size=world.authors)[author] + rng.normal(size=n)
+    if world.author_trace:
+        latent += world.author_trace * rng.normal(size=(world.authors, world.dim))[author]
     features = {layer: np.maximum(latent + 0.5, -0.5).astype(np.float32) for layer in world.layers}
     test = rng.permutation(world.authors) < world.authors // 4
     fold = rng.permutation(world.authors) % world.folds

@@ -67,6 +67,25 @@ def test_what_stands_there_afterwards(tuned: Study) -> None:
     assert not list((tuned.root / "cache").rglob("*.*")), "nothing large is left behind"
 
 
+@pytest.mark.slow
+def test_refitted_it_learns_from_all_training_authors(tmp_path: Path) -> None:
+    """3:1 as in the paper; the calibration is that of authors the first training has not seen."""
+    short = {**QUICK, "iterations": 4, "evaluate_every": 2}
+    study = make_study(tmp_path / "study", refit=True, **short)
+    manifest = likewise.finetune(study)
+    assert manifest.extra["pictures"] == {"train": 36, "validation": 12, "test": 12}
+    card = json.loads((study.root / "models" / NAME / "card.json").read_text())
+    assert card["calibration"]["fitted_on"] == "validation fold"
+    assert manifest.extra["looks"] == {"runs": 1, "models": 1}
+    assert not list((study.root / "cache").rglob("*.*")), "nothing large is left behind"
+
+
+def test_a_refit_needs_a_validation_to_go_by(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", refit=True, **{**QUICK, "validation_fold": -1})
+    with pytest.raises(UsageError, match="refit needs a validation fold"):
+        likewise.finetune(study)
+
+
 def test_the_model_scores_picture_files(tuned: Study) -> None:
     rng = np.random.default_rng(99)
     good, bad = ([picture(label, rng) for _ in range(6)] for label in (1, 0))

@@ -134,6 +134,18 @@ def test_unused_parameters_are_left_alone() -> None:
     assert all(p.ndim > 1 for group in decayed for p in group["params"])
 
 
+def test_biases_learn_at_their_own_rate() -> None:
+    """Caffe's lr_mult of 2 for biases, beside the head's factor; norms are no biases."""
+    tunable = tt.tiny()
+    recipe = tt.FinetuneSection(learning_rate=0.001, head_factor=10, bias_factor=2)
+    rates = {id(p): g["lr"] for g in groups(tunable, recipe) for p in g["params"]}
+    for name, parameter in tunable.network.named_parameters():
+        if id(parameter) in rates:
+            expected = 0.001 * (10 if name.startswith(tunable.head) else 1)
+            expected *= 2 if name.endswith("bias") else 1
+            assert rates[id(parameter)] == pytest.approx(expected), name
+
+
 def test_a_network_without_a_linear_head_is_refused() -> None:
     with pytest.raises(WeightsError, match="linear layer"):
         replace_head(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()), 2, 8)
