@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from collectors.crawling.erase import Doomed, erase
+import pyarrow.compute as pc
+
+from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
 from collectors.crawling.publish import refresh_digests
-from likewise.errors import UsageError
+from collectors.crawling.traces import blot_out, delete_derived, leave_out, still_named
+from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 
 __all__ = ["Person", "find", "forget"]
@@ -16,57 +19,125 @@ __all__ = ["Person", "find", "forget"]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An author on one host."""
+    """An author on one host, and the handles that the study knows."""
 
     platform: str
     host: str
     author_id: str
+    handles: frozenset[str] = frozenset()
 
 
-def find(journal: Journal, author: str, host: str | None = None) -> Person:
-    """The author of that id or handle.
+def find(study: Study, journal: Journal, author: str, host: str | None = None) -> Person:
+    """The author of that id or handle (``ada``, ``@ada``, ``ada@example.social``).
 
     Raises:
         UsageError: nobody in the study goes by that name, or several do.
     """
     name = author.strip().removeprefix("@")
-    rows = journal.db.execute(
-        "SELECT DISTINCT platform, host, author_id FROM authors WHERE author_id = ?1 "
-        "OR (record != '' AND json_extract(record, '$.handle') = ?1) "
-        "UNION SELECT DISTINCT platform, host, author_id FROM posts WHERE author_id = ?1",
-        (name,),
-    )
-    found = [Person(*row) for row in rows if host is None or row[1] == host]
-    if not found:
+    user, _, server = name.rpartition("@")
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for platform, its_host, author_id, handle in [*_in_journal(journal), *_in_tables(study)]:
+        known = str(handle or "").casefold()
+        at_home = user.casefold() == known and server.casefold() == its_host
+        if name == author_id or (known and (name.casefold() == known or at_home)):
+            found.setdefault((platform, its_host, author_id), set())
+    wanted = {key for key in found if host is None or key[1] == host}
+    if not wanted:
         raise UsageError(
             f"there is no author {author!r} in this study", hint="give the handle or the id"
         )
-    if len(found) > 1:
+    if len(wanted) > 1:
         raise UsageError(
-            f"{author!r} is on several servers: {', '.join(p.host for p in found)}",
+            f"{author!r} is on several servers: {', '.join(sorted(key[1] for key in wanted))}",
             hint="say which one with --host",
         )
-    return found[0]
+    [key] = wanted
+    rows = [*_in_journal(journal), *_in_tables(study)]
+    handles = {str(handle) for *of, handle in rows if tuple(of) == key and handle}
+    return Person(*key, frozenset(handles))
+
+
+Row = tuple[str, str, str, str | None]
+"""Platform, host, author's id and handle."""
+
+
+def _in_journal(journal: Journal) -> list[Row]:
+    return journal.db.execute(
+        "SELECT DISTINCT platform, host, author_id, "
+        "CASE WHEN record != '' THEN json_extract(record, '$.handle') END FROM authors "
+        "UNION SELECT DISTINCT platform, host, author_id, NULL FROM posts WHERE author_id != '' "
+        "UNION SELECT platform, host, author_id, value FROM accounts"
+    ).fetchall()
+
+
+def _in_tables(study: Study) -> list[Row]:
+    """Authors of tables that came from elsewhere, or whose journal is gone."""
+    rows: list[Row] = []
+    for table in ("authors", "posts"):
+        if study.manifest(table) is None:
+            continue
+        columns = ["platform", "host", "author_id"] + ["handle"] * (table == "authors")
+        distinct = study.read(table, columns).group_by(columns).aggregate([])
+        rows += [
+            (row["platform"], row["host"], row["author_id"], row.get("handle"))
+            for row in distinct.to_pylist()
+        ]
+    return rows
 
 
 def forget(
     study: Study | str | os.PathLike[str], author: str, *, host: str | None = None
 ) -> dict[str, int]:
-    """Delete an author from the journal and from every table; returns the rows deleted.
+    """Delete an author from the journal, from every table and its earlier versions, and from files.
 
-    The author's id is kept as a digest only, so that a later crawl leaves the person out.
+    The author's id is kept as a digest only, so that a later crawl leaves the person out; the
+    accounts of ``likewise.toml`` lose the name. What is made again on demand (galleries, report,
+    raw pages, unfinished work) is deleted whole; logs lose the names. Returns the rows deleted.
 
     Raises:
         UsageError: nobody goes by that name, or several do.
+        PartialError: everything was erased, but other files in the study still name the person.
     """
     opened = Study.open(study)
     with Journal(opened.journal_path) as journal:
-        person = find(journal, author, host)
-        erased = erase(opened, Doomed(person.platform, person.host, author_ids=[person.author_id]))
+        person = find(opened, journal, author, host)
+        doomed = Doomed(person.platform, person.host, author_ids=[person.author_id])
+        names = {person.author_id, *person.handles, author.strip().removeprefix("@")}
+        marks = names | pictures_of(opened, doomed) | _posts_of(opened, journal, person)
+        # The journal comes last: until then a run that was killed finds the person again.
+        delete_derived(opened)
+        blot_out(opened, marks)
+        leave_out(opened, names)
+        erased = erase(opened, doomed)
         with journal.transaction():
             erased["journal"] = journal.forgotten.forget(
-                person.platform, person.host, person.author_id
+                person.platform, person.host, person.author_id, names
             )
-        journal.scrub()
+        scrubbed = journal.scrub()
         refresh_digests(opened, journal)
+    left = [
+        (path, "look through it: delete it, or the name") for path in still_named(opened, marks)
+    ]
+    if not scrubbed:
+        left.append((journal.path.name, "another process reads it: its log goes when that ends"))
+    if left:
+        raise PartialError(
+            "the person is erased from all tables, but these files still name them",
+            left,
+            hint="files that likewise does not make are not changed by it",
+        )
     return erased
+
+
+def _posts_of(study: Study, journal: Journal, person: Person) -> set[str]:
+    where = (person.platform, person.host, person.author_id)
+    known = journal.db.execute(
+        "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND author_id = ?", where
+    )
+    found = {str(row[0]) for row in known}
+    if study.manifest("posts") is not None:
+        fields = zip(("platform", "host", "author_id"), where, strict=True)
+        conditions = [pc.field(name) == value for name, value in fields]
+        theirs = conditions[0] & conditions[1] & conditions[2]
+        found |= set(study.read("posts", ["post_id"], filter=theirs)["post_id"].to_pylist())
+    return found

@@ -15,10 +15,11 @@ from collectors.budgets.pool import Pool
 from collectors.collect import ask_server, first_error, open_platforms, tokens_for
 from collectors.crawling.again import Again
 from collectors.crawling.client import Client, Limits, open_session
-from collectors.crawling.erase import Doomed, erase
+from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
 from collectors.crawling.publish import publish
+from collectors.crawling.traces import blot_out
 from collectors.imports.publishing import imports_of
 from likewise.errors import CircuitOpenError, LikewiseError, PartialError
 from likewise.progress import note, progress
@@ -141,12 +142,17 @@ def _let_go(
     for again in asked:
         if again.vanished:
             journal.let_go(*again.where, again.vanished, again.opted_out)
+    marks: set[str] = set()
     for platform in adapters:
         ids = journal.posts.gone(platform.name, platform.host)
+        doomed = Doomed(platform.name, platform.host, post_ids=ids)
         if ids:
-            erase(study, Doomed(platform.name, platform.host, post_ids=ids))
+            marks |= pictures_of(study, doomed) | set(ids)
+            erase(study, doomed)
     if any(again.vanished for again in asked):
-        journal.scrub()
+        blot_out(study, marks)
+        if not journal.scrub():
+            note(f"{journal.path} is being read: what was deleted leaves its log when that ends")
 
 
 async def _refresh(

@@ -107,7 +107,8 @@ class Crawl:
                 raise CallError(verdict.reason, request.path, detail=_GONE[at.chain.kind])
             page = self.platform.read_page(at.chain, at.cursor, answer)
             if self.raw_folder is not None:
-                await asyncio.to_thread(raw.keep, self.raw_folder, at, request, answer)
+                left_out = await self.journal.run(self._left_out, page)
+                await asyncio.to_thread(raw.keep, self.raw_folder, at, request, answer, left_out)
             progress = await self.journal.run(self._store, at, page)
             self._note(page, progress.fresh)
             if progress.cursor is None:
@@ -122,6 +123,16 @@ class Crawl:
             return at
         known = await self.journal.run(self.journal.chains.account, *self.where, at.chain.value)
         return at if known is None else replace(at, cursor=self.platform.start(known))
+
+    def _left_out(self, page: Page) -> set[str]:
+        """Ids of the posts and authors on a page of whom nothing but a key may be kept."""
+        out = manners.OPTED_OUT
+        authors = {author.author_id for author in page.authors}
+        gone = self.journal.forgotten.among(
+            *self.where, authors | {p.author_id for p in page.posts}
+        )
+        posts = {p.post_id for p in page.posts if p.flags & out or p.author_id in gone}
+        return posts | gone | {a.author_id for a in page.authors if a.flags & out}
 
     def _store(self, at: StoredChain, page: Page) -> Progress:
         progress = self.journal.store_page(*self.where, at, page, self.keep)

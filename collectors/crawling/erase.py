@@ -9,7 +9,6 @@ galleries, kept raw pages and unfinished downloads are deleted: they are made ag
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -19,14 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
 from likewise.store import Manifest, open_input, open_part, unique
 from likewise.study import Study
 
-__all__ = ["Doomed", "erase"]
+__all__ = ["Doomed", "erase", "pictures_of"]
 
 KEY = ("platform", "host", "post_id")
-_KEPT_REPORTS = {"comparison.json", "figures"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +43,17 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
 
     The journal is not touched. Tables must not be read by a running stage: hold the lock.
     """
-    pictures = _pictures(study, doomed)
+    pictures = pictures_of(study, doomed)
     erased: dict[str, int] = {}
     for name in study.tables():
         erased[name] = _erase_table(study, name, doomed, pictures)
     if any(erased.values()):
         forget_nights(study)
-        _delete_derived(study)
+        delete_derived(study)
     return {name: count for name, count in erased.items() if count}
 
 
-def _pictures(study: Study, doomed: Doomed) -> set[str]:
+def pictures_of(study: Study, doomed: Doomed) -> set[str]:
     """Pictures that nobody else's rows show."""
     theirs: set[str] = set()
     others: set[str] = set()
@@ -161,13 +160,3 @@ def _any(file: pq.ParquetFile, names: list[str], doomed: Doomed, pictures: set[s
 def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
     for batch in file.iter_batches(batch_size=256):
         yield pa.Table.from_batches([batch])
-
-
-def _delete_derived(study: Study) -> None:
-    """Everything that may show a person and is made again by ``rank`` and ``report``."""
-    reports = study.root / "reports"
-    for path in sorted(reports.iterdir()) if reports.is_dir() else ():
-        if path.name not in _KEPT_REPORTS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in ("raw", "spool"):
-        shutil.rmtree(study.root / name, ignore_errors=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
-import os
 import re
+import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from likewise.whole import write_bytes
 
 if TYPE_CHECKING:
     from collectors.crawling.journal import StoredChain
     from collectors.platforms.base import Answer, Request
 
-__all__ = ["keep", "stripped"]
+__all__ = ["keep", "stripped", "without"]
+
+_IDS = ("id", "uri", "did")
+_OWNERS = ("account", "author", "post", "owner")
 
 _SECRET = re.compile(
     r"^(access_token|refresh_token|client_secret|app_secret|appsecret_proof|api_key|api_sig|"
@@ -46,17 +53,51 @@ def _strip_address(address: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
-def keep(folder: Path, at: StoredChain, request: Request, answer: Answer) -> None:
-    """Write one page as ``CHAIN/PAGE.json.gz``; the file is there whole or not at all."""
-    target = folder / f"{at.id:06d}" / f"{at.pages:08d}.json.gz"
-    target.parent.mkdir(parents=True, exist_ok=True)
+def without(value: Any, ids: Collection[str]) -> Any:
+    """The same JSON without the entries of these posts and authors; None for one of them."""
+    if isinstance(value, dict):
+        if any(str(value.get(name)) in ids for name in _IDS):
+            return None
+        # An entry whose account was left out is an entry of that account.
+        kept = {k: without(v, ids) for k, v in value.items()}
+        lost = any(kept[k] is None and value[k] is not None for k in _OWNERS if k in kept)
+        return None if lost else kept
+    if isinstance(value, list):
+        found = [(item, without(item, ids)) for item in value]
+        return [kept for item, kept in found if kept is not None or item is None]
+    return value
+
+
+def keep(
+    folder: Path,
+    at: StoredChain,
+    request: Request,
+    answer: Answer,
+    left_out: Collection[str] = (),
+) -> None:
+    """Write one page as ``CHAIN/PAGE.json.gz``; the file is there whole or not at all.
+
+    ``left_out`` are ids of posts and authors of whom nothing may be kept.
+    """
+    body = answer.body
+    if isinstance(body, ET.Element):
+        body = _as_text(body, left_out)
     content = {
         "path": request.path,
         "params": [list(pair) for pair in request.params],
         "status": answer.status,
         "received": answer.received,
-        "body": answer.body,
+        "body": without(body, left_out),
     }
-    staged = target.with_suffix(".part")
-    staged.write_bytes(gzip.compress(json.dumps(stripped(content)).encode(), mtime=0))
-    os.replace(staged, target)
+    target = folder / f"{at.id:06d}" / f"{at.pages:08d}.json.gz"
+    write_bytes(target, gzip.compress(json.dumps(stripped(content)).encode(), mtime=0))
+
+
+def _as_text(root: ET.Element, left_out: Collection[str]) -> str:
+    """An XML answer as text, without the entries of these posts and authors."""
+    root = copy.deepcopy(root)
+    for parent in root.iter():
+        for child in list(parent):
+            if any(child.get(name) in left_out for name in ("id", "owner", "nsid")):
+                parent.remove(child)
+    return ET.tostring(root, encoding="unicode")

@@ -21,6 +21,7 @@ def command(study: str, author: str, host: str | None, as_json: bool) -> None:
     with opened.lock():
         erased = forget(opened, author, host=host)
     lines = [f"{name}: {count} rows deleted" for name, count in sorted(erased.items())]
+    lines.append("what other people wrote about the person stays in their posts")
     lines.append(
         "models learnt from these rows are not changed: likewise compare --redo learns anew"
     )

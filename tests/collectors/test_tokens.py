@@ -201,5 +201,20 @@ async def test_a_failing_write_reaches_whoever_waits(tmp_path: Path) -> None:
         assert await journal.run(journal.meta, "x", "still alive") == "still alive"
 
 
+def test_a_loop_that_ends_before_its_jobs_does_not_stop_the_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.sqlite") as journal:
+
+        async def leave_early() -> None:
+            task = asyncio.create_task(journal.run(time.sleep, 0.2))
+            await asyncio.sleep(0.02)
+            task.cancel()
+
+        asyncio.run(leave_early())
+        journal.flush()
+        journal.writer.hand_over(journal.set_meta, "x", "still alive")
+        journal.flush()
+        assert journal.meta("x") == "still alive"
+
+
 def _broken(journal: Journal) -> Any:
     journal.db.execute("INSERT INTO chains (platform) VALUES (NULL)")

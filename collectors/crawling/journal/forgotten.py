@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Collection
 
-__all__ = ["Forgotten"]
+__all__ = ["Forgotten", "digest"]
+
 
 _DELETE = (
-    "DELETE FROM posts ",
-    "DELETE FROM authors ",
-    "DELETE FROM wanted ",
-    "DELETE FROM accounts ",
+    "DELETE FROM posts WHERE platform = ? AND host = ? AND author_id = ?",
+    "DELETE FROM authors WHERE platform = ? AND host = ? AND author_id = ?",
+    "DELETE FROM wanted WHERE platform = ? AND host = ? AND author_id = ?",
+    "DELETE FROM accounts WHERE platform = ? AND host = ? AND author_id = ?",
 )
 
 
@@ -32,22 +34,47 @@ class Forgotten:
         if not self._any:
             return frozenset()
         known = {row[0] for row in self._db.execute("SELECT digest FROM forgotten")}
-        return frozenset(one for one in ids if _digest(platform, host, one) in known)
+        return frozenset(one for one in ids if digest(platform, host, one) in known)
 
-    def forget(self, platform: str, host: str, author_id: str) -> int:
-        """Delete an author's rows; returns how many. Only a digest of the id is kept.
+    def forget(self, platform: str, host: str, author_id: str, names: Collection[str]) -> int:
+        """Delete what an author's rows and chains hold; returns how many rows went.
 
-        To be called within a transaction, and followed by ``Journal.scrub``.
+        Only a digest of the id is kept. To be called within a transaction, and followed by
+        ``Journal.scrub``.
         """
         where = (platform, host, author_id)
-        same = "WHERE platform = ? AND host = ? AND author_id = ?"
-        before = self._db.total_changes
-        self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (_digest(*where),))
-        for statement in _DELETE:
-            self._db.execute(statement + same, where)
+        posts = self._db.execute(
+            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND author_id = ?", where
+        )
+        marks = {str(row[0]) for row in posts} | {author_id}
+        self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (digest(*where),))
+        gone = sum(self._db.execute(statement, where).rowcount for statement in _DELETE)
+        gone += self._forget_chains(platform, host, marks, {name.casefold() for name in names})
         self._any = True
-        return self._db.total_changes - before - 1
+        return gone
+
+    def _forget_chains(
+        self, platform: str, host: str, marks: Collection[str], names: Collection[str]
+    ) -> int:
+        """Delete chains that follow the author, and positions that are one of the author's posts.
+
+        A feed that stood at such a post begins anew: it stores no row twice.
+        """
+        rows = self._db.execute(
+            "SELECT id, kind, value, cursor, mark FROM chains WHERE platform = ? AND host = ?",
+            (platform, host),
+        ).fetchall()
+        gone = 0
+        for chain, kind, value, cursor, mark in rows:
+            if kind == "account" and {value.removeprefix("@").casefold(), value} & {*names, *marks}:
+                gone += self._db.execute("DELETE FROM chains WHERE id = ?", (chain,)).rowcount
+            elif any(one in f"{cursor} {mark}" for one in marks):
+                self._db.execute(
+                    "UPDATE chains SET cursor = NULL, mark = NULL WHERE id = ?", (chain,)
+                )
+        return gone
 
 
-def _digest(platform: str, host: str, author_id: str) -> str:
+def digest(platform: str, host: str, author_id: str) -> str:
+    """What is kept of somebody who has to be forgotten."""
     return hashlib.sha256(f"{platform}\n{host}\n{author_id}".encode()).hexdigest()

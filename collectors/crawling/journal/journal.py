@@ -24,7 +24,6 @@ from collectors.crawling.journal.trouble import explained
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
 from collectors.platforms.records import Author, Post
-from likewise.errors import StudyBusyError
 
 __all__ = ["Journal", "Progress"]
 
@@ -139,17 +138,16 @@ class Journal:
             raise
         self.db.execute("COMMIT")
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         """Overwrite what was deleted: free pages, and the log of earlier changes.
 
-        Raises:
-            StudyBusyError: another process reads the journal, so its log cannot be emptied.
+        Returns:
+            False when another process reads the journal: its log is emptied when that ends.
         """
         self.db.execute("PRAGMA secure_delete=ON")
         self.db.execute("VACUUM")
         [busy, *_] = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StudyBusyError(self.path.parent, None)
+        return not busy
 
     # -- remembered values ----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from collectors.crawling.journal.forgotten import digest
 from collectors.crawling.journal.schema import encode
 from collectors.crawling.manners import UNKEPT
 from collectors.platforms.base import Page
@@ -173,8 +174,10 @@ def _row(
     flags = post.flags | ({"forgotten"} if gone else set())
     flags |= set() if post.media else {"no_media"}
     kept = not gone and keep(post)
+    # The key tells such posts apart; ids may hold the author's (at://did:plc:.../...).
+    post_id = f"forgotten:{digest(platform, host, post.post_id)}" if gone else post.post_id
     return (
-        platform, host, post.post_id, "" if gone else post.author_id, post.created_at, now, chain,
+        platform, host, post_id, "" if gone else post.author_id, post.created_at, now, chain,
         kept, post.sensitive, " ".join(sorted(flags)), "" if gone else _record(post),
     )  # fmt: skip
 

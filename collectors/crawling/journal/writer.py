@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -84,7 +85,9 @@ class Writer:
             if isinstance(waiting, threading.Event):
                 waiting.set()
             elif waiting is not None:
-                waiting.get_loop().call_soon_threadsafe(_finish, waiting, result, failed)
+                # A loop that was ended by an error is closed: nobody waits any more.
+                with contextlib.suppress(RuntimeError):
+                    waiting.get_loop().call_soon_threadsafe(_finish, waiting, result, failed)
 
 
 def _finish(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
