@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -11,6 +12,7 @@ from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
 from collectors.crawling.publish import refresh_digests
 from collectors.crawling.traces import blot_out, delete_derived, leave_out, still_named
+from collectors.imports.places import is_imported
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 
@@ -104,6 +106,9 @@ def forget(
         doomed = Doomed(person.platform, person.host, author_ids=[person.author_id])
         names = {person.author_id, *person.handles, author.strip().removeprefix("@")}
         marks = names | pictures_of(opened, doomed) | _posts_of(opened, journal, person)
+        if is_imported(person.host):
+            # An archive that was unpacked for its import; what the user keeps is not touched.
+            shutil.rmtree(opened.root / "imports" / person.host, ignore_errors=True)
         # The journal comes last: until then a run that was killed finds the person again.
         delete_derived(opened)
         blot_out(opened, marks)

@@ -54,8 +54,8 @@ class LocalFiles:
                 return self._bounded(member.read(self._max_bytes + 1))
         if "column" in where:
             return self._bounded(_of_column(file, where["column"], int(where["row"])))
-        with file.open("rb", buffering=0) as source:
-            # A name may have become a pipe or a device since the import: reading would never end.
+        # A name may have become a pipe since the import: opening it would wait for ever.
+        with open(file, "rb", buffering=0, opener=_unblocked) as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 return Answer("file_unreadable")
             size = self._max_bytes + 1
@@ -70,6 +70,10 @@ class LocalFiles:
 
     def _bounded(self, data: bytes) -> Answer:
         return Answer("too_large") if len(data) > self._max_bytes else Answer(None, body=data)
+
+
+def _unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _inside(root: Path, path: str) -> Path | None:

@@ -24,9 +24,12 @@ def record(tree: Tree, path: PurePosixPath | str, refusals: Refusals) -> Any:
         data = tree.read(path)
         if str(path).endswith(".xz"):
             # A few bytes can unpack to gigabytes: no more than the limit is unpacked.
-            unpacked = lzma.LZMADecompressor().decompress(data, max_length=RECORD_BYTES)
+            packed = lzma.LZMADecompressor()
+            unpacked = packed.decompress(data, max_length=RECORD_BYTES)
             if len(unpacked) == RECORD_BYTES:
                 raise DataError(f"unpacks to more than {RECORD_BYTES:,} bytes")
+            if not packed.eof:
+                raise DataError("the file is cut off")
             data = unpacked
         return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except json.JSONDecodeError as error:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from import_files import picture
 
 from likewise.config import render
 from likewise.study import Study
-
-
-def picture(seed: int, side: int = 240) -> bytes:
-    """A JPEG that no hygiene rule refuses, another one for each seed."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 255, (8, 8, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG")
-    return out.getvalue()
 
 
 @pytest.fixture
