@@ -28,7 +28,14 @@ def keep_all(study: Study) -> None:
     """Publish every post as kept, without Spark."""
     rows = study.read("posts").to_pylist()
     names = set(KEPT_POSTS.schema.names)
-    kept = [{k: v for k, v in {**row, "age_days": 40.0}.items() if k in names} for row in rows]
+    kept = [
+        {
+            k: v
+            for k, v in {**row, "likes": row["likes"] or 0, "age_days": 40.0}.items()
+            if k in names
+        }
+        for row in rows
+    ]
     stage = study.begin("kept_posts", inputs=["posts", "authors"])
     stage.write(pa.Table.from_pylist(kept, schema=KEPT_POSTS.schema))
     stage.publish()
