@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -29,8 +30,10 @@ class Person:
     handles: frozenset[str] = frozenset()
 
 
-def find(study: Study, journal: Journal, author: str, host: str | None = None) -> Person:
+def find(study: Study, journal: Journal, author: str, host: str | None = None) -> list[Person]:
     """The author of that id or handle (``ada``, ``@ada``, ``ada@example.social``).
+
+    A person whom several servers of the study know is found on all of them.
 
     Raises:
         UsageError: nobody in the study goes by that name, or several do.
@@ -48,15 +51,17 @@ def find(study: Study, journal: Journal, author: str, host: str | None = None) -
         raise UsageError(
             f"there is no author {author!r} in this study", hint="give the handle or the id"
         )
-    if len(wanted) > 1:
+    everywhere = journal.authors.identities(*min(wanted))
+    if not wanted.issubset(everywhere):
         raise UsageError(
             f"{author!r} is on several servers: {', '.join(sorted(key[1] for key in wanted))}",
             hint="say which one with --host",
         )
-    [key] = wanted
     rows = [*_in_journal(journal), *_in_tables(study)]
-    handles = {str(handle) for *of, handle in rows if tuple(of) == key and handle}
-    return Person(*key, frozenset(handles))
+    return [
+        Person(*key, frozenset(str(h) for *of, h in rows if tuple(of) == key and h))
+        for key in everywhere
+    ]
 
 
 Row = tuple[str, str, str, str | None]
@@ -102,22 +107,27 @@ def forget(
     """
     opened = Study.open(study)
     with Journal(opened.journal_path) as journal:
-        person = find(opened, journal, author, host)
-        doomed = Doomed(person.platform, person.host, author_ids=[person.author_id])
-        names = {person.author_id, *person.handles, author.strip().removeprefix("@")}
-        marks = names | pictures_of(opened, doomed) | _posts_of(opened, journal, person)
-        if is_imported(person.host):
-            # An archive that was unpacked for its import; what the user keeps is not touched.
-            shutil.rmtree(opened.root / "imports" / person.host, ignore_errors=True)
+        people = find(opened, journal, author, host)
+        doomed = [Doomed(p.platform, p.host, author_ids=[p.author_id]) for p in people]
+        names = {author.strip().removeprefix("@"), *(p.author_id for p in people)}
+        names |= {handle for person in people for handle in person.handles}
+        marks = set(names)
+        for person, one in zip(people, doomed, strict=True):
+            marks |= pictures_of(opened, one) | _posts_of(opened, journal, person)
+            if is_imported(person.host):
+                # An archive that was unpacked for its import; what the user keeps is not touched.
+                shutil.rmtree(opened.root / "imports" / person.host, ignore_errors=True)
         # The journal comes last: until then a run that was killed finds the person again.
         delete_derived(opened)
         blot_out(opened, marks)
         leave_out(opened, names)
-        erased = erase(opened, doomed)
+        erased: Counter[str] = Counter()
+        for one in doomed:
+            erased.update(erase(opened, one))
         with journal.transaction():
-            erased["journal"] = journal.forgotten.forget(
-                person.platform, person.host, person.author_id, names
-            )
+            for person in people:
+                where = (person.platform, person.host, person.author_id)
+                erased["journal"] += journal.forgotten.forget(*where, names)
         scrubbed = journal.scrub()
         refresh_digests(opened, journal)
     left = [
@@ -131,7 +141,7 @@ def forget(
             left,
             hint="files that likewise does not make are not changed by it",
         )
-    return erased
+    return dict(erased)
 
 
 def _posts_of(study: Study, journal: Journal, person: Person) -> set[str]:

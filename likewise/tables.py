@@ -57,7 +57,12 @@ class TableSpec:
 _POST_KEY = [
     _key("platform", pa.string(), "Platform the record came from, e.g. `mastodon`."),
     _key("host", pa.string(), "Server that was asked, e.g. `pixelfed.example`."),
-    _key("post_id", pa.string(), "The platform's own id of the post, as text."),
+    _key(
+        "post_id",
+        pa.string(),
+        "The platform's own id of the post, as text; `ID@SERVER` where its author was first seen "
+        "through another server than the post.",
+    ),
 ]
 
 MEDIA = pa.struct(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collectors.crawling.federation import elsewhere_id
 from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
 from likewise.store import Manifest, open_input, open_part, unique
@@ -82,6 +83,10 @@ def _matches(table: pa.Table, doomed: Doomed, pictures: Collection[str]) -> pa.A
         for column, values in (("author_id", doomed.author_ids), ("post_id", doomed.post_ids)):
             if column in names and values:
                 gone = pc.or_(gone, pc.and_(here, _among(table[column], values)))
+        if "post_id" in names and doomed.post_ids:
+            # So they stand in the tables when their author was first seen through another server.
+            elsewhere = [elsewhere_id(one, doomed.host) for one in doomed.post_ids]
+            gone = pc.or_(gone, _among(table["post_id"], elsewhere))
     elif "author_id" in names and doomed.author_ids:
         gone = pc.or_(gone, _among(table["author_id"], doomed.author_ids))
     if "picture_id" in names and pictures:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
+from collectors.crawling.federation import OUT, key_in_journal, unite
 from collectors.crawling.manners import reason_to_drop
 from collectors.imports.publishing import combined, imports_of, rows_of_imports
 from likewise.funnel import Funnel
@@ -58,7 +59,7 @@ def publish(
     """Write ``posts`` and ``authors`` anew when their rows changed; returns posts' manifest."""
     places = [_place(platform, since) for platform in platforms]
     db = journal.db
-    db.executescript(_OUT)
+    db.executescript(OUT)
     db.execute("BEGIN")
     funnel = _select(study, db, places, journal)
     db.execute("COMMIT")
@@ -126,9 +127,10 @@ def _select(study: Study, db: sqlite3.Connection, places: list[_Place], journal:
                 continue
             left -= 1
             db.execute(
-                "INSERT INTO out VALUES (?, ?, ?, ?)",
+                "INSERT INTO out VALUES (?, ?, ?, ?, NULL, NULL, NULL)",
                 (place.platform, place.host, post_id, author_id),
             )
+    dropped["seen_elsewhere"] += unite(db)
     return Funnel("collect", "posts", rows_in, rows_in - sum(dropped.values()), dict(dropped))
 
 
@@ -156,11 +158,16 @@ Row = tuple[str, str, int, str]
 
 
 def _posts(db: sqlite3.Connection) -> Iterator[Row]:
-    return db.execute(
-        "SELECT platform, host, collected_at, record FROM out JOIN posts "
-        "USING (platform, host, post_id) ORDER BY platform, host, post_id"
-    )
+    return db.execute(_POST_ROWS)
 
+
+_POST_ROWS = """
+SELECT o.platform, o.host, p.collected_at, CASE WHEN o.in_post IS NULL THEN p.record
+    ELSE json_set(p.record, '$.post_id', o.post_id, '$.author_id', o.author_id) END
+FROM out o CROSS JOIN posts p ON p.platform = coalesce(o.in_platform, o.platform)
+    AND p.host = coalesce(o.in_host, o.host) AND p.post_id = coalesce(o.in_post, o.post_id)
+ORDER BY o.platform, o.host, o.post_id
+"""
 
 _AUTHORS = """
 FROM authors a WHERE record != '' AND EXISTS (SELECT 1 FROM out o WHERE o.platform = a.platform
@@ -239,25 +246,22 @@ def refresh_digests(study: Study, journal: Journal) -> None:
     all; nothing else is changed.
     """
     db = journal.db
-    db.executescript(_OUT)
+    db.executescript(OUT)
     for name in ("posts", "authors"):
         manifest = study.manifest(name)
         if manifest is None:
             continue
         rows = study.read(name, columns=["platform", "host", *_OUT_KEYS[name]]).to_pylist()
         if name == "posts":
-            db.executemany("INSERT INTO out VALUES (:platform, :host, :post_id, :author_id)", rows)
+            for row in rows:
+                there = key_in_journal(db, row["post_id"]) or (None, None, None)
+                db.execute("INSERT INTO out VALUES (?, ?, ?, ?, ?, ?, ?)", (*row.values(), *there))
         digest = _digest(_posts(db) if name == "posts" else _authors(db))
         said = replace(manifest, extra={**manifest.extra, "digest": digest})
         schema = {"posts": POSTS, "authors": AUTHORS}[name].schema
         study.store.commit(said, [], schema, key=f"digest {uuid.uuid4().hex}", mode="append")
 
 
-_OUT = """
-DROP TABLE IF EXISTS temp.out;
-CREATE TEMP TABLE out (platform, host, post_id, author_id,
-    PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
-"""
 _OUT_KEYS = {"posts": ["post_id", "author_id"], "authors": ["author_id"]}
 
 

@@ -49,20 +49,25 @@ class _Renewer:
             )
             for adapter in adapters
         }
+        self._by_host = {host: client for (_, host), client in self._clients.items()}
 
     async def renew(self, item: Item) -> str | None:
         """The picture's address as the platform gives it now; None when it gives none."""
-        client = self._clients.get((item.platform, item.host))
+        client, post_id = self._clients.get((item.platform, item.host)), item.post_id
+        own, at, server = item.post_id.rpartition("@")
+        if at:
+            # The author was first seen through another server than the post; see `federation`.
+            client, post_id = self._by_host.get(server), own
         if client is None:
             return None
         platform = client.platform
         try:
-            answer = await client.call(platform.counts([item.post_id]))
+            answer = await client.call(platform.counts([post_id]))
         except LikewiseError:
             # The row keeps its own reason, `expired`; a platform's refusal is no other failure.
             return None
-        for post in platform.read_counts([item.post_id], answer).posts:
+        for post in platform.read_counts([post_id], answer).posts:
             for medium in post.media:
-                if post.post_id == item.post_id and medium.index == item.media_index:
+                if post.post_id == post_id and medium.index == item.media_index:
                     return medium.url
         return None

@@ -335,6 +335,7 @@ def read_post(raw: Any, page: Page) -> None:
             labels=labels,
             media=_media(view.get("embed")),
             flags=author.flags,
+            uri=uri,
         )
     )
 
@@ -407,4 +408,5 @@ def read_profile(raw: Any, odd: Oddities) -> Author | None:
         noindex="no_unauthenticated" in flags,
         created_at=fields.moment(profile.get("createdAt"), "account_created_at", odd),
         flags=frozenset(flags),
+        person=did,
     )

@@ -26,7 +26,10 @@ def canonical(address: str) -> str:
         host = (url.raw_host or "").lower().rstrip(".")
         port = url.explicit_port
     except ValueError as error:
-        raise ConfigError(f"collect.sources: host {address!r}: {error}") from None
+        # yarl's words, without its name for it: "Port out of range 0-65535", say.
+        why = str(error).removeprefix("Invalid URL: ")
+        why = why[:1].upper() + why[1:]
+        raise ConfigError(f"collect.sources: host {address!r}: {why}") from None
     if url.scheme not in {"http", "https"} or not host or "%" in host or ".." in host:
         raise ConfigError(
             f"collect.sources: {address!r} is no server, expected e.g. pixelfed.example"

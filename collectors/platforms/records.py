@@ -59,6 +59,8 @@ class Post:
     labels: list[str] = field(default_factory=list)
     media: list[Media] = field(default_factory=list)
     flags: frozenset[str] = frozenset()
+    uri: str | None = None
+    """The post's name in its whole network, the same through whatever server it was seen."""
 
     def row(self) -> dict[str, Any]:
         """Every column but the platform, the host and the time of reading; None is left out."""
@@ -67,7 +69,7 @@ class Post:
         return row
 
 
-_POST_COLUMNS = tuple(name for name in Post.__slots__ if name not in {"flags", "media"})
+_POST_COLUMNS = tuple(name for name in Post.__slots__ if name not in {"flags", "media", "uri"})
 _post_values = attrgetter(*_POST_COLUMNS)
 
 
@@ -85,13 +87,15 @@ class Author:
     created_at: int | None = None
     source: str = "embedded"
     flags: frozenset[str] = frozenset()
+    person: str | None = None
+    """The author's name in the whole network, the same through whatever server."""
 
     def row(self) -> dict[str, Any]:
         """Every column but the platform, the host and the time of reading; None is left out."""
         return _known(_AUTHOR_COLUMNS, _author_values(self))
 
 
-_AUTHOR_COLUMNS = tuple(name for name in Author.__slots__ if name != "flags")
+_AUTHOR_COLUMNS = tuple(name for name in Author.__slots__ if name not in {"flags", "person"})
 _author_values = attrgetter(*_AUTHOR_COLUMNS)
 
 

@@ -51,6 +51,7 @@ def read_status(status: Any, page: Page) -> None:
             sensitive=fields.flag(status.get("sensitive")),
             media=_media(status),
             flags=frozenset(flags),
+            uri=fields.plain(status.get("uri")) or fields.plain(status.get("url")),
         )
     )
 
@@ -109,6 +110,8 @@ def read_account(raw: Any, oddities: Oddities) -> Author | None:
         noindex="noindex" in flags,
         created_at=fields.moment(account.get("created_at"), "account_created_at", oddities),
         flags=frozenset(flags),
+        # Servers that tell both agree on the address of the profile more often than on the other.
+        person=fields.plain(account.get("url")) or fields.plain(account.get("uri")),
     )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from collectors.crawling.journal.counters import Counters
-from collectors.crawling.journal.schema import encode
+from collectors.crawling.journal.schema import encode, name_digest
 from collectors.crawling.manners import OPTED_OUT
 from collectors.platforms.records import Author
 
@@ -48,7 +48,7 @@ class Authors:
             here = (platform, host)
             latest = {k: a for k, a in latest.items() if not self._told(*here, a, now)}
         self._db.executemany(
-            "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (platform, host, a.author_id, a.source, self._pass, now, *_columns(a))
                 for a in latest.values()
@@ -76,7 +76,22 @@ class Authors:
             "(SELECT author_id FROM posts WHERE platform = ?1 AND host = ?2)",
             (platform, host),
         )
+        self._db.execute(
+            "DELETE FROM persons WHERE platform = ?1 AND host = ?2 AND author_id NOT IN "
+            "(SELECT author_id FROM authors WHERE platform = ?1 AND host = ?2)",
+            (platform, host),
+        )
         self.store(platform, host, out)
+
+    def identities(self, platform: str, host: str, author_id: str) -> list[tuple[str, str, str]]:
+        """The author, and the same person as other servers of the study know them."""
+        where = (platform, host, author_id)
+        rows = self._db.execute(
+            "SELECT DISTINCT platform, host, author_id FROM authors WHERE person IN (SELECT person "
+            "FROM authors WHERE platform = ? AND host = ? AND author_id = ? AND person != '')",
+            where,
+        )
+        return sorted({where, *rows.fetchall()})
 
     # -- accounts to be asked -------------------------------------------------------------
 
@@ -137,8 +152,8 @@ class Authors:
         )
 
 
-def _columns(author: Author) -> tuple[str, str]:
-    """Flags, and the columns as JSON; nothing of someone of whom nothing may be kept."""
+def _columns(author: Author) -> tuple[str, str, str]:
+    """Flags, the columns as JSON, and the person; nothing of whom nothing may be kept of."""
     out = author.flags & OPTED_OUT
     record = "" if out else encode(author.row())
-    return " ".join(sorted(author.flags)), record
+    return " ".join(sorted(author.flags)), record, "" if out else name_digest(author.person)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 __all__ = ["Forgotten", "digest"]
 
@@ -14,6 +14,7 @@ _DELETE = (
     "DELETE FROM authors WHERE platform = ? AND host = ? AND author_id = ?",
     "DELETE FROM wanted WHERE platform = ? AND host = ? AND author_id = ?",
     "DELETE FROM accounts WHERE platform = ? AND host = ? AND author_id = ?",
+    "DELETE FROM persons WHERE platform = ? AND host = ? AND author_id = ?",
 )
 
 
@@ -29,12 +30,21 @@ class Forgotten:
         """Whether there is anybody to forget."""
         return self._any
 
-    def among(self, platform: str, host: str, ids: set[str]) -> frozenset[str]:
-        """Those of the authors whom the study has to forget."""
+    def among(
+        self, platform: str, host: str, ids: set[str], persons: Mapping[str, str] | None = None
+    ) -> frozenset[str]:
+        """Those of the authors whom the study has to forget.
+
+        ``persons`` are digests of the authors' names in the whole network: who was forgotten on
+        one server is left out on every other.
+        """
         if not self._any:
             return frozenset()
         known = {row[0] for row in self._db.execute("SELECT digest FROM forgotten")}
-        return frozenset(one for one in ids if digest(platform, host, one) in known)
+        there = persons or {}
+        return frozenset(
+            one for one in ids if digest(platform, host, one) in known or there.get(one) in known
+        )
 
     def forget(self, platform: str, host: str, author_id: str, names: Collection[str]) -> int:
         """Delete what an author's rows and chains hold; returns how many rows went.
@@ -47,7 +57,14 @@ class Forgotten:
             "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND author_id = ?", where
         )
         marks = {str(row[0]) for row in posts} | {author_id}
-        self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (digest(*where),))
+        persons = self._db.execute(
+            "SELECT DISTINCT person FROM authors WHERE platform = ? AND host = ? "
+            "AND author_id = ? AND person != ''",
+            where,
+        ).fetchall()
+        self._db.executemany(
+            "INSERT OR IGNORE INTO forgotten VALUES (?)", [(digest(*where),), *persons]
+        )
         gone = sum(self._db.execute(statement, where).rowcount for statement in _DELETE)
         gone += self._forget_chains(platform, host, marks, {name.casefold() for name in names})
         self._any = True

@@ -19,7 +19,7 @@ from collectors.crawling.journal.chains import Chains, StoredChain
 from collectors.crawling.journal.counters import Counters
 from collectors.crawling.journal.forgotten import Forgotten
 from collectors.crawling.journal.posts import Posts
-from collectors.crawling.journal.schema import complete
+from collectors.crawling.journal.schema import complete, name_digest
 from collectors.crawling.journal.trouble import explained
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
@@ -90,7 +90,9 @@ class Journal:
         self, platform: str, host: str, at: StoredChain, page: Page, keep: Callable[[Post], bool]
     ) -> Progress:
         """Rows, counters and the cursor of a page, all or nothing."""
-        gone = self.forgotten.among(platform, host, {post.author_id for post in page.posts})
+        persons = {author.author_id: name_digest(author.person) for author in page.authors}
+        authors = persons.keys() | {post.author_id for post in page.posts}
+        gone = self.forgotten.among(platform, host, authors, persons)
         fresh = self.posts.store(platform, host, page.posts, keep, at.id, gone)
         self.authors.store(platform, host, page.authors, gone)
         self.counters.add(platform, host, {f"dropped:{k}": v for k, v in page.dropped.items()})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from collectors.crawling.journal.forgotten import digest
-from collectors.crawling.journal.schema import encode
+from collectors.crawling.journal.schema import encode, name_digest
 from collectors.crawling.manners import UNKEPT
 from collectors.platforms.base import Page
 from collectors.platforms.records import Post
@@ -48,7 +48,8 @@ class Posts:
         rows = [_row(platform, host, p, now, chain, keep, p.author_id in gone) for p in posts]
         before = self._db.total_changes
         self._db.executemany(
-            "INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET uri = excluded.uri, "
             "created_at = excluded.created_at, collected_at = excluded.collected_at, "
             "chain = excluded.chain, kept = excluded.kept, sensitive = excluded.sensitive, "
             "flags = excluded.flags, record = excluded.record WHERE posts.chain != excluded.chain",
@@ -130,7 +131,7 @@ class Posts:
     def mark_gone(self, platform: str, host: str, reasons: Mapping[str, str]) -> None:
         """Keep nothing but the keys of posts, and the flags that say why."""
         self._db.executemany(
-            "UPDATE posts SET kept = 0, flags = ?, record = '', author_id = '' "
+            "UPDATE posts SET kept = 0, flags = ?, record = '', author_id = '', uri = '' "
             "WHERE platform = ? AND host = ? AND post_id = ?",
             [(why, platform, host, one) for one, why in reasons.items()],
         )
@@ -179,6 +180,7 @@ def _row(
     return (
         platform, host, post_id, "" if gone else post.author_id, post.created_at, now, chain,
         kept, post.sensitive, " ".join(sorted(flags)), "" if gone else _record(post),
+        name_digest(post.uri) if kept else "",
     )  # fmt: skip
 
 

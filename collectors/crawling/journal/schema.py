@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 
-__all__ = ["SCHEMA", "complete", "encode"]
+__all__ = ["SCHEMA", "complete", "name_digest", "encode"]
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 """A record as text. ``json.dumps`` would make an encoder for every record."""
+
+
+def name_digest(name: str | None) -> str:
+    """A name of the whole network as the journal keeps it: good for comparing, not for reading."""
+    return "" if not name else hashlib.sha256(name.encode()).hexdigest()[:32]
+
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -25,12 +32,16 @@ CREATE TABLE IF NOT EXISTS shut (bucket TEXT PRIMARY KEY, until REAL NOT NULL) W
 CREATE TABLE IF NOT EXISTS posts (
     platform TEXT, host TEXT, post_id TEXT, author_id TEXT NOT NULL, created_at INTEGER,
     collected_at INTEGER NOT NULL, chain INTEGER, kept INTEGER NOT NULL, sensitive INTEGER,
-    flags TEXT NOT NULL, record TEXT NOT NULL,
+    flags TEXT NOT NULL, record TEXT NOT NULL, uri TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS authors (
     platform TEXT, host TEXT, author_id TEXT, source TEXT, pass INTEGER,
     fetched_at INTEGER NOT NULL, flags TEXT NOT NULL, record TEXT NOT NULL,
+    person TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (platform, host, author_id, source, pass)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS persons (
+    person TEXT PRIMARY KEY, platform TEXT NOT NULL, host TEXT NOT NULL, author_id TEXT NOT NULL
+    ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS wanted (
     platform TEXT, host TEXT, author_id TEXT, state TEXT NOT NULL DEFAULT 'wanted',
     PRIMARY KEY (platform, host, author_id)) WITHOUT ROWID;
@@ -51,6 +62,8 @@ _ADDED = {
         "seen": "INTEGER NOT NULL DEFAULT 0",
         "lost": "TEXT NOT NULL DEFAULT ''",
     },
+    "posts": {"uri": "TEXT NOT NULL DEFAULT ''"},
+    "authors": {"person": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that journals of earlier versions lack."""
 

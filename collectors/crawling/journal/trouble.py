@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from likewise.errors import StorageError, StudyError
+from likewise.errors import StorageError, StudyBusyError, StudyError
 
 __all__ = ["explained"]
 
@@ -28,14 +28,6 @@ _DISK = {
     ),
     sqlite3.SQLITE_PERM: ("it may not be opened", "change the rights of the study's folder"),
     sqlite3.SQLITE_NOMEM: ("there is no memory left", "run the command again with more memory"),
-    sqlite3.SQLITE_BUSY: (
-        "another program holds it",
-        "wait for that program to end and run the command again",
-    ),
-    sqlite3.SQLITE_LOCKED: (
-        "another program holds it",
-        "wait for that program to end and run the command again",
-    ),
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -50,6 +42,8 @@ def explained(path: Path, error: BaseException) -> BaseException:
             f"{path} cannot be used: it is damaged ({error})",
             hint="move the file away to start the crawl anew; published tables stay",
         )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StudyBusyError(path.parent, None)
     if code in _DISK:
         what, mend = _DISK[code]
         return StorageError(f"{path} cannot be used: {what} ({error})", hint=mend)
