@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 
-__all__ = ["SCHEMA", "complete", "name_digest", "encode"]
+__all__ = ["SCHEMA", "complete", "encode", "name_digest"]
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 """A record as text. ``json.dumps`` would make an encoder for every record."""
