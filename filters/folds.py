@@ -59,6 +59,7 @@ def assign(
     folds: int,
     test_fraction: float,
     seed: int,
+    kept: Assignment | None = None,
 ) -> Assignment:
     """Deal authors over ``folds`` and hold out ``test_fraction`` of them.
 
@@ -69,6 +70,8 @@ def assign(
         folds: Number of folds; they are balanced within the train and within the test part.
         test_fraction: Share of the pictures to hold out, as whole authors.
         seed: Another seed deals authors of equal size and share otherwise.
+        kept: Places that were drawn before; authors without one have fold -1. Nobody moves: those
+            without a place go where they mend the balance.
 
     An author with more pictures than a fold should have counts as a full fold. Otherwise a single
     one with most of the pictures would stand alone against all others on the test side.
@@ -81,7 +84,10 @@ def assign(
     sizes = np.minimum(sizes, full)
     order = _falling_size(keys, sizes, positives, seed)
     share = np.array([1 - test_fraction, test_fraction])
-    side = _placed(order, keys, sizes, positives, share, seed)
+    none = np.full(keys.size, -1, np.int32)
+    drawn = none if kept is None else kept.fold
+    at = none if kept is None else np.where(drawn < 0, -1, kept.test).astype(np.int32)
+    side = _placed(order, at, sizes, positives, share, seed)
     fold = np.empty(keys.size, np.int32)
     for number in (0, 1):
         members = order[side[order] == number]
@@ -92,7 +98,7 @@ def assign(
                 hint="collect more authors, or lower [label] folds and test_fraction",
             )
         even = np.full(folds, 1 / folds)
-        fold[members] = _placed(members, keys, sizes, positives, even, seed)[members]
+        fold[members] = _placed(members, drawn, sizes, positives, even, seed)[members]
     return Assignment(fold, side == 1)
 
 
@@ -112,31 +118,47 @@ def _falling_size(
 
 def _placed(
     order: NDArray[np.int64],
-    keys: NDArray[np.int64],
+    drawn: NDArray[np.int32],
     sizes: NDArray[np.int64],
     positives: NDArray[np.int64],
     shares: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.int32]:
-    """Part of each author of ``order``, the parts taking ``shares`` of the pictures."""
-    part = np.full(keys.size, -1, np.int32)
+    """Part of each author of ``order``, the parts taking ``shares`` of the pictures.
+
+    ``drawn`` are the parts of all authors that have one, else -1; these stay.
+    """
+    part = drawn.copy()
+    there, order = order[part[order] >= 0], order[part[order] < 0]
+    bad = sizes - positives
+    filled: list[NDArray[np.float64]] = [
+        np.bincount(part[there], counts[there], shares.size).astype(np.float64)
+        for counts in (positives, bad)
+    ]
     head, tail = order[:ONE_BY_ONE], order[ONE_BY_ONE:]
-    part[head] = _one_by_one(positives[head], sizes[head] - positives[head], shares, seed)
+    part[head] = _one_by_one(positives[head], bad[head], filled, shares, seed)
     part[_by_share(tail, sizes, positives)] = _dealt(tail.size, shares)
     return part
 
 
 def _one_by_one(
-    good: NDArray[np.int64], bad: NDArray[np.int64], shares: NDArray[np.float64], seed: int
+    good: NDArray[np.int64],
+    bad: NDArray[np.int64],
+    before: list[NDArray[np.float64]],
+    shares: NDArray[np.float64],
+    seed: int,
 ) -> list[int]:
     """Each goes where it raises the sum of (pictures in part)^2 / share least, good and bad alike.
 
-    That sum is smallest when all parts have their share.
+    That sum is smallest when all parts have their share. ``before`` are the good and the bad
+    pictures that the parts hold already.
     """
     parts = range(shares.size)
     weight = [1 / share for share in shares.tolist()]
-    filled = [[0.0] * shares.size, [0.0] * shares.size]
-    total = max(1, int(good.sum())), max(1, int(bad.sum()))
+    total = [
+        max(1, int(new.sum() + old.sum())) for new, old in zip((good, bad), before, strict=True)
+    ]
+    filled = [(old / of).tolist() for old, of in zip(before, total, strict=True)]
     answer = []
     for counts in zip(good.tolist(), bad.tolist(), strict=True):
         more = [counts[0] / total[0], counts[1] / total[1]]

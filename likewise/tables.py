@@ -21,6 +21,7 @@ __all__ = [
     "KEPT_POSTS",
     "LABELS",
     "MADE_BY",
+    "PEOPLE",
     "PICTURES",
     "POSTS",
     "SCORES",
@@ -321,9 +322,34 @@ COMPARISON = TableSpec(
     ),
 )
 
+PEOPLE = TableSpec(
+    "people",
+    "an author's place, drawn once",
+    ("platform", "host", "author_id"),
+    pa.schema(
+        [
+            *_POST_KEY[:2],
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("fold", pa.int32(), "Cross-validation fold, 0 ... k-1."),
+            _key("split", pa.string(), "`train` or `test`."),
+        ]
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
-    for spec in (POSTS, AUTHORS, KEPT_POSTS, PICTURES, FACES, LABELS, FEATURES, COMPARISON, SCORES)
+    for spec in (
+        POSTS,
+        AUTHORS,
+        KEPT_POSTS,
+        PICTURES,
+        FACES,
+        LABELS,
+        FEATURES,
+        COMPARISON,
+        SCORES,
+        PEOPLE,
+    )
 }
 
 MADE_BY = {

@@ -25,6 +25,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import PICTURES
+from spark_jobs.people import places, remember
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
@@ -67,7 +68,7 @@ def label(
         facts |= _measured(engine, settings, before, share)
         asked = _decided(engine, settings, facts.get("cut"))
         after, dropped = reason_counts(engine, "decided", asked)
-        facts["folds"] = _deal(engine, settings, study.config.study.seed)
+        facts["folds"] = _deal(engine, study, settings, study.config.study.seed)
         engine.write(LABELS, directory)
         facts |= _shown(engine, share)
     gone |= dropped
@@ -221,8 +222,8 @@ def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | 
 # -- authors ------------------------------------------------------------------------------
 
 
-def _deal(engine: Engine, settings: LabelSection, seed: int) -> dict[str, Any]:
-    """Deal authors over folds, make the answer known as ``folds``, tell the balance."""
+def _deal(engine: Engine, study: Study, settings: LabelSection, seed: int) -> dict[str, Any]:
+    """Deal new authors over folds, make all places known as ``folds``, tell the balance."""
     authors = engine.fetch(
         f"SELECT {AUTHOR}, count(*) AS n, CAST(sum(label) AS BIGINT) AS good "
         f"FROM decided WHERE reason = 0 GROUP BY {AUTHOR} ORDER BY {AUTHOR}"
@@ -235,6 +236,7 @@ def _deal(engine: Engine, settings: LabelSection, seed: int) -> dict[str, Any]:
             "all pictures have the same label", hint="collect more, or lower the margin"
         )
     keys = (authors[name].to_pylist() for name in ("platform", "host", "author_id"))
+    before = places(study, settings, seed, authors)
     dealt = assign(
         author_keys(zip(*keys, strict=True)),
         sizes,
@@ -242,11 +244,14 @@ def _deal(engine: Engine, settings: LabelSection, seed: int) -> dict[str, Any]:
         folds=settings.folds,
         test_fraction=settings.test_fraction,
         seed=seed,
+        kept=before,
     )
     split = pa.array(np.where(dealt.test, "test", "train"))
     columns = [*authors.columns[:3], pa.array(dealt.fold), split, pa.array(range(len(authors)))]
     names = ["platform", "host", "author_id", "fold", "split", "number"]
-    engine.known("folds", pa.table(columns, names=names))
+    known = pa.table(columns, names=names)
+    engine.known("folds", known)
+    remember(study, settings, seed, known.drop_columns(["number"]), before)
     return _balance(dealt, sizes, good, settings.folds)
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from filters.folds import assign
+from filters.folds import Assignment, assign
 from likewise.errors import DataError
 
 
@@ -105,3 +105,30 @@ def test_too_few_authors_are_refused() -> None:
     keys, sizes, good = world(4, 1)
     with pytest.raises(DataError, match="4 authors cannot fill 5 folds"):
         dealt(keys, sizes, good)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(100, 400), st.integers(0, 1000), st.floats(0.02, 0.3))
+def test_nobody_moves_when_authors_join_and_the_balance_stays(
+    n: int, seed: int, share: float
+) -> None:
+    keys, sizes, good = world(n, seed)
+    early = np.random.default_rng(seed).random(n) >= share
+    first = dealt(keys[early], sizes[early], good[early])
+    kept = Assignment(np.full(n, -1, np.int32), np.zeros(n, np.bool_))
+    kept.fold[early], kept.test[early] = first.fold, first.test
+    found = dealt(keys, sizes, good, kept=kept)
+    assert np.array_equal(found.fold[early], first.fold)
+    assert np.array_equal(found.test[early], first.test)
+    assert set(found.fold[~found.test]) == set(range(5))
+    anew = dealt(keys, sizes, good)
+    held, fresh = (sizes[one.test].sum() / sizes.sum() for one in (found, anew))
+    assert abs(held - 0.25) <= abs(fresh - 0.25) + max(0.02, sizes.max() / sizes.sum())
+
+
+def test_places_are_the_same_with_and_without_an_empty_memory() -> None:
+    keys, sizes, good = world(300, 3)
+    nobody = Assignment(np.full(300, -1, np.int32), np.zeros(300, np.bool_))
+    plain, remembered = dealt(keys, sizes, good), dealt(keys, sizes, good, kept=nobody)
+    assert np.array_equal(plain.fold, remembered.fold)
+    assert np.array_equal(plain.test, remembered.test)
