@@ -1,150 +1,126 @@
-"""What the ranking goes by: plain properties that differ between its top and its bottom.
+"""``likewise explain``: what liked pictures are like, and what the ranking goes by.
 
-The means of both ends are compared in units of the property's standard deviation. Authors, not
-pictures, are drawn in the bootstrap, since the pictures of one author are alike. The intervals are
-simultaneous: all of them hold their true value together in 95 % of studies (single-step max-t;
-Westfall and Young, Resampling-Based Multiple Testing, Wiley 1993, section 2.6), and p-values are
-adjusted by Holm (1979) and by Benjamini and Hochberg (1995). Words are used only where the
-simultaneous interval leaves zero out.
+Two comparisons of plain properties, each with simultaneous intervals over authors: of the pictures
+that were liked more with those that were liked less, whatever any model says; and of both ends of
+the published ranking, which is told only where the model does better than chance on held-out
+authors. Words are used only where the interval leaves zero out, the strongest effect first.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import norm
+from pydantic import TypeAdapter, ValidationError
 
 from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint, write_json
+from training.comparison import sentences
+from training.comparison.judge import Judge
+from training.comparison.results import Difference as Gain
+from training.explanation.differences import LEAST, Difference, differences, effects, holm
 from training.explanation.scenes import scenes
 from training.pictures.contents import CONTENTS, contents
 from training.pictures.properties import PROPERTIES, properties
 from training.pictures.thumbnails import decoded
-from training.statistics.bootstrap import author_weights
+from training.statistics.metrics import Evaluation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "Difference",
-    "Explanation",
-    "benjamini_hochberg",
-    "differences",
-    "explain",
-    "holm",
-    "table",
-]
+__all__ = ["Difference", "Explanation", "differences", "explain", "holm", "table"]
 
-CODE = 1
+CODE = 2
 FILE = "explanation.json"
-RESAMPLES = 2000
 LOOK = 256
-LEAST = 8
 AT_ONCE = 64
 MOST_THREADS = 4
 
-WORDS = {
-    "brightness": ("brighter", "darker"),
-    "contrast": ("richer in contrast", "poorer in contrast"),
-    "saturation": ("more saturated", "less saturated"),
-    "warmth": ("warmer in colour", "cooler in colour"),
-    "colourfulness": ("more colourful", "less colourful"),
-    "sharpness": ("sharper", "softer"),
-    "megapixels": ("larger in pixels", "smaller in pixels"),
-    "aspect": ("wider", "taller"),
-    "faces": ("with more faces", "with fewer faces"),
-    "face size": ("with larger faces", "with smaller faces"),
-    "people": ("with more people in full", "with fewer people in full"),
-    "text area": ("with more text", "with less text"),
-    "animals": ("more like animals", "less like animals"),
-    "dogs and cats": ("more like dogs and cats", "less like dogs and cats"),
-    "food": ("more like food", "less like food"),
-    "landscape": ("more like landscapes", "less like landscapes"),
-    "plants and fruit": ("more like plants and fruit", "less like plants and fruit"),
-}
+LIKED = 600
+"""Labelled pictures that are looked at to see what liked ones are like: about 20 CPU-seconds."""
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One property at both ends of the ranking.
-
-    ``effect`` is (top - bottom) in standard deviations; ``low`` and ``high`` are its simultaneous
-    95 % interval; ``p`` is unadjusted, ``p_holm`` and ``p_bh`` are adjusted for all properties.
-    """
-
-    name: str
-    top: float
-    bottom: float
-    n: int
-    effect: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    p_bh: float
-
-    @property
-    def supported(self) -> bool:
-        """True when the simultaneous interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
-    @property
-    def words(self) -> str:
-        """'brighter' or 'darker'; empty where the interval does not support either."""
-        if not self.supported:
-            return ""
-        more, less = WORDS.get(self.name, (f"higher in {self.name}", f"lower in {self.name}"))
-        return more if self.effect > 0 else less
+AUTHOR = ["platform", "host", "author_id"]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Differences between the ``n`` best and the ``n`` worst pictures, largest effect first.
+    """What liked pictures are like, and what the ranking goes by, largest effect first.
 
-    ``in_likes`` holds the same comparison of the pictures labelled good and bad among them: what
-    the audience, not the model, seems to go by.
+    ``in_likes`` compares ``pictures`` labelled ones, good with bad, of ``likers`` authors.
+    ``ranking`` compares the ``n`` best with the ``n`` worst ranked pictures of ``authors``; it is
+    empty where ``chance``, what the model's average precision on held-out authors exceeds chance
+    by, is not above zero: what noise goes by would be no answer.
     """
 
     model: str
     split: str
     n: int
     authors: int
+    chance: Gain | None
     ranking: list[Difference]
+    pictures: int
+    likers: int
     in_likes: list[Difference]
+
+    @property
+    def above_chance(self) -> bool:
+        """True where the model is shown to do better than chance."""
+        return self.chance is not None and self.chance.verdict == "above"
+
+    def liked(self) -> str:
+        """What makes pictures liked here, in one sentence: effects in standard deviations."""
+        of = f"({self.pictures:,} pictures of {self.likers:,} authors)"
+        if said := effects(self.in_likes):
+            return (
+                f"Pictures that are liked more here are {said}; in standard deviations, with "
+                f"intervals that hold together {of}. A difference is not a cause."
+            )
+        return (
+            f"Nothing that these data can show: none of {len(self.in_likes)} plain properties "
+            f"differs reliably between better and less liked pictures {of}."
+        )
 
     def sentence(self) -> str:
         """What can be said of the ranking in one sentence."""
-        found = [d.words for d in self.ranking if d.words]
-        if not found:
+        if not self.above_chance:
+            return self._silent()
+        if said := effects(self.ranking):
             return (
-                f"None of {len(self.ranking)} plain properties differs reliably between the "
-                f"{self.n} best and the {self.n} worst pictures."
+                f"The {self.n} pictures that the model ranks highest are {said}, compared with the "
+                f"{self.n} that it ranks lowest."
             )
-        have = [words.removeprefix("with ") for words in found if words.startswith("with ")]
-        are = [words for words in found if not words.startswith("with ")]
-        parts = [f"{verb} {_listed(own)}" for verb, own in (("are", are), ("have", have)) if own]
         return (
-            f"The {self.n} pictures that the model ranks highest {' and '.join(parts)}, compared "
-            f"with the {self.n} that it ranks lowest."
+            f"None of {len(self.ranking)} plain properties differs reliably between the "
+            f"{self.n} best and the {self.n} worst pictures."
+        )
+
+    def _silent(self) -> str:
+        gain = self.chance
+        size = (
+            "it has not been tried on held-out authors"
+            if gain is None
+            else f"{sentences.signed(gain.value)}, {sentences.signed(gain.low)} to "
+            f"{sentences.signed(gain.high)} of average precision"
+        )
+        return (
+            "Nothing is said of what the model goes by: that it does better than chance on "
+            f"held-out authors is not shown ({size})."
         )
 
 
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
 def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Explanation:
-    """Compare both ends of the published ranking; keep the answer in ``reports/explanation.json``.
+    """Compare liked with less liked pictures, and both ends of the published ranking.
+
+    The answer is kept in ``reports/explanation.json``.
 
     Raises:
         MissingTableError: nothing has been ranked.
@@ -155,39 +131,57 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
     made_from = _made_from(opened)
     if not redo and (known := _read(path, made_from)) is not None:
         return known
-    rows, split = _ends(opened)
-    values = _values(opened, rows)
-    authors = pa.table({c: rows[c] for c in ("platform", "host", "author_id")})
-    codes = authors.to_pandas().groupby(list(authors.column_names)).ngroup().to_numpy()
-    seed = opened.config.study.seed
+    ranking = _ranking(opened)
+    ends, split = _ends(opened, ranking)
+    chance = _above_chance(opened, ranking)
+    liked = _liked(ranking, opened.config.study.seed)
+    said = chance is not None and chance.verdict == "above"
+    rows = pa.concat_tables([ends, liked]) if said else liked
+    values, author = _values(opened, rows), _codes(rows)
+    n = ends.num_rows if said else 0
+    settings = {
+        "seed": opened.config.study.seed,
+        "resamples": opened.config.compare.bootstrap,
+    }
+    above = {name: x[:n] for name, x in values.items()}
+    among = {name: x[n:] for name, x in values.items()}
+    top = np.arange(n) < n // 2
+    good = liked["label"].to_numpy() == 1
     answer = Explanation(
         model=opened.require("scores").extra["model"],
         split=split,
-        n=rows.num_rows // 2,
-        authors=len(np.unique(codes)),
-        ranking=differences(values, rows["top"].to_numpy(), codes, seed=seed),
-        in_likes=differences(values, rows["label"].to_numpy() == 1, codes, seed=seed),
+        n=ends.num_rows // 2,
+        authors=len(np.unique(_codes(ends))),
+        chance=chance,
+        ranking=differences(above, top, author[:n], **settings) if said else [],
+        pictures=liked.num_rows,
+        likers=len(np.unique(author[n:])),
+        in_likes=differences(among, good, author[n:], **settings),
     )
-    write_json(path, {"made_from": made_from, **asdict(answer)})
+    kept = {"made_from": made_from, "answer": _adapter().dump_python(answer, mode="json")}
+    write_json(path, kept)
     return answer
 
 
 def table(found: Explanation) -> str:
-    """The explanation as text: the sentence, and a line for each property."""
-    head = f"{'property':<14} {'difference':>10}  {'95 % interval':<16} {'p (Holm)':>8}  best are"
-    lines = [found.sentence(), "", head]
-    lines += [
-        f"{d.name:<14} {d.effect:>+10.2f}  {f'{d.low:+.2f} to {d.high:+.2f}':<16} "
+    """The explanation as text: the sentences, and a line for each property."""
+    lines = [found.liked(), "", *_lines(found.in_likes, "liked are"), "", found.sentence()]
+    return "\n".join([*lines, "", *_lines(found.ranking, "best are")] if found.ranking else lines)
+
+
+def _lines(rows: list[Difference], last: str) -> list[str]:
+    head = f"{'property':<16} {'difference':>10}  {'95 % interval':<16} {'p (Holm)':>8}  {last}"
+    return [head] + [
+        f"{d.name:<16} {d.effect:>+10.2f}  {f'{d.low:+.2f} to {d.high:+.2f}':<16} "
         f"{d.p_holm:>8.3f}  {d.words or '-'}"
-        for d in found.ranking
+        for d in rows
     ]
-    return "\n".join(lines)
 
 
 def _made_from(study: Study) -> str:
     inputs = {name: study.require(name).fingerprint for name in ("scores", "labels", "pictures")}
     faces, features = study.manifest("faces"), study.manifest("features")
-    rank = study.config.rank
+    rank, compare = study.config.rank, study.config.compare
     return fingerprint(
         {
             "code": CODE,
@@ -195,33 +189,49 @@ def _made_from(study: Study) -> str:
             "faces": faces and faces.fingerprint,
             "features": features and features.fingerprint,
             "compared": [rank.compared, rank.split],
+            "drawn": [compare.bootstrap, compare.permutations, compare.margin],
             "seed": study.config.study.seed,
         }
     )
 
 
+@cache
+def _adapter() -> TypeAdapter[Explanation]:
+    return TypeAdapter(Explanation)
+
+
 def _read(path: os.PathLike[str], made_from: str) -> Explanation | None:
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            raw = json.load(file)
-    except (FileNotFoundError, json.JSONDecodeError):
+            raw = TypeAdapter(dict[str, object]).validate_json(file.read())
+        if raw.get("made_from") != made_from:
+            return None
+        return _adapter().validate_python(raw.get("answer"))
+    except (FileNotFoundError, ValidationError):
         return None
-    if raw.pop("made_from", None) != made_from:
-        return None
-    for name in ("ranking", "in_likes"):
-        raw[name] = [Difference(**row) for row in raw[name]]
-    return Explanation(**raw)
 
 
-def _ends(study: Study) -> tuple[pa.Table, str]:
+def _ranking(study: Study) -> pa.Table:
+    """Every ranked picture with its label, best first."""
+    labels = study.read("labels", ["picture_id", "n_faces", "label", "split"])
+    scores = study.read("scores", ["picture_id", *AUTHOR, "score", "rank"])
+    joined = scores.join(labels, "picture_id", join_type="inner")
+    return joined.sort_by("rank").combine_chunks()
+
+
+def _codes(rows: pa.Table) -> NDArray[np.int64]:
+    """A number for each author of the rows."""
+    frame = rows.select(AUTHOR).to_pandas()
+    numbers: NDArray[np.int64] = frame.groupby(AUTHOR).ngroup().to_numpy()
+    return numbers
+
+
+def _ends(study: Study, ranking: pa.Table) -> tuple[pa.Table, str]:
     """The best and the worst tenth of the ranking (held-out authors where there are enough).
 
     At least 50 pictures at each end where there are so many, at most ``[rank] compared``.
     """
     rules = study.config.rank
-    labels = study.read("labels", ["picture_id", "n_faces", "label", "split"])
-    scores = study.read("scores", ["picture_id", "platform", "host", "author_id", "rank"])
-    ranking = scores.join(labels, "picture_id", join_type="inner").sort_by("rank")
     held_out = ranking.filter(pc.equal(ranking["split"], "test"))
     use_test = rules.split == "test" and held_out.num_rows >= 100
     ranking = (held_out if use_test else ranking).combine_chunks()
@@ -232,14 +242,46 @@ def _ends(study: Study) -> tuple[pa.Table, str]:
             hint=f"at least {2 * LEAST} are needed",
         )
     ends = pa.concat_tables([ranking.slice(0, n), ranking.slice(ranking.num_rows - n)])
-    return ends.append_column("top", pa.array([True] * n + [False] * n)), (
-        "test" if use_test else "all"
+    return ends, "test" if use_test else "all"
+
+
+def _above_chance(study: Study, ranking: pa.Table) -> Gain | None:
+    """What the scores' average precision exceeds chance by, on held-out authors; None without."""
+    rows = ranking.filter(pc.equal(ranking["split"], "test"))
+    label = rows["label"].to_numpy().astype(np.int64)
+    author = _codes(rows)
+    if len(np.unique(label)) < 2 or len(np.unique(author)) < 2:
+        return None
+    settings = study.config.compare
+    judge = Judge(
+        label,
+        author,
+        permutations=settings.permutations,
+        margin=settings.margin,
+        seed=study.config.study.seed,
     )
+    scores = rows["score"].to_numpy()
+    held = judge.held(Evaluation(label, scores, np.full(len(label), np.nan)))
+    return judge.against_chance(held)
+
+
+def _liked(ranking: pa.Table, seed: int) -> pa.Table:
+    """At most ``LIKED`` labelled pictures, by chance: no model has a say in which."""
+    ordered = ranking.sort_by("picture_id")
+    chosen = np.random.default_rng(seed).permutation(ordered.num_rows)[:LIKED]
+    return ordered.take(pa.array(np.sort(chosen)))
 
 
 def _values(study: Study, rows: pa.Table) -> dict[str, NDArray[np.float64]]:
-    """Every property of every row; NaN where the picture or the detection is missing."""
-    place = {key: row for row, key in enumerate(rows["picture_id"].to_pylist())}
+    """Every property of every row; NaN where the picture or the detection is missing.
+
+    A picture may stand in several rows; it is looked at once.
+    """
+    unique, spread = np.unique(
+        rows["picture_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    place = {str(key): row for row, key in enumerate(unique)}
+    first = np.unique(spread, return_index=True)[1]
     names = (*PROPERTIES, *CONTENTS)
     values = {name: np.full(len(place), np.nan) for name in names}
     sizes = _sizes(study, list(place))
@@ -262,7 +304,9 @@ def _values(study: Study, rows: pa.Table) -> dict[str, NDArray[np.float64]]:
             "not one of the pictures at the ends of the ranking can be read",
             hint="fetch them with: likewise download --retry all",
         )
-    return values | _faces(study, rows, place, sizes) | scenes(study, list(place))
+    values |= _faces(study, rows.take(pa.array(first)), place, sizes)
+    values |= scenes(study, list(place))
+    return {name: column[spread] for name, column in values.items()}
 
 
 def _sizes(study: Study, picture_ids: list[str]) -> dict[str, tuple[int, int]]:
@@ -298,98 +342,3 @@ def _faces(
         areas = [box["width"] * box["height"] for box in row["boxes"][: row["n_faces"]]]
         share[place[row["picture_id"]]] = max(areas) / (width * height)
     return {"faces": count, "face size": share}
-
-
-def differences(
-    values: Mapping[str, NDArray[np.float64]],
-    top: NDArray[np.bool_],
-    author: NDArray[np.int64],
-    *,
-    seed: int = 1,
-    resamples: int = RESAMPLES,
-) -> list[Difference]:
-    """Compare the rows where ``top`` is true with the others, property by property.
-
-    Args:
-        values: (n,) array for each property; NaN where unknown.
-        top: (n,) flags.
-        author: (n,) author of each row, the unit of the bootstrap.
-        seed: of the bootstrap.
-        resamples: bootstrap samples.
-
-    Returns:
-        One ``Difference`` for each property that varies and is known of enough pictures and authors
-        at both ends, largest absolute effect first.
-    """
-    weights = author_weights(author, resamples, seed)
-    draws = {name: _effect(x, top, weights) for name, x in values.items() if _varies(x, top)}
-    # A draw of authors may miss one end altogether; a property of too few authors is left out.
-    draws = {name: own for name, own in draws.items() if np.isfinite(own).mean() > 0.9}
-    if not draws:
-        return []
-    usable = {name: values[name] for name in draws}
-    effects = np.array([_effect(x, top, None)[0] for x in usable.values()])
-    drawn = np.stack(list(draws.values()))
-    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
-    spread = drawn.std(axis=1, ddof=1)
-    spread = np.where(spread > 0, spread, np.nan)
-    t = np.abs(drawn - effects[:, None]) / spread[:, None]
-    reach = float(np.nanquantile(np.nanmax(t, axis=0), 0.95)) * spread
-    p = np.nan_to_num(2 * norm.sf(np.abs(effects) / spread), nan=1.0)
-    adjusted = zip(holm(p), benjamini_hochberg(p), strict=True)
-    found = [
-        Difference(
-            name,
-            float(np.nanmean(x[top])),
-            float(np.nanmean(x[~top])),
-            int(np.isfinite(x).sum()),
-            float(effects[i]),
-            float(effects[i] - reach[i]),
-            float(effects[i] + reach[i]),
-            float(p[i]),
-            float(p_holm),
-            float(p_bh),
-        )
-        for i, ((name, x), (p_holm, p_bh)) in enumerate(zip(usable.items(), adjusted, strict=True))
-    ]
-    return sorted(found, key=lambda d: -abs(d.effect))
-
-
-def _varies(x: NDArray[np.float64], top: NDArray[np.bool_]) -> bool:
-    known = np.isfinite(x)
-    both = min((known & top).sum(), (known & ~top).sum()) >= LEAST
-    return bool(both and np.ptp(x[known]) > 1e-12)
-
-
-def _effect(
-    x: NDArray[np.float64], top: NDArray[np.bool_], weights: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """(b,) differences of the weighted means in units of the property's standard deviation."""
-    known = np.isfinite(x)
-    scaled = np.where(known, x, 0.0) / np.std(x[known])
-    rows = np.ones((1, len(x))) if weights is None else weights
-    means = []
-    for side in (known & top, known & ~top):
-        drawn = rows[:, side]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means.append(drawn @ scaled[side] / drawn.sum(axis=1))
-    answer: NDArray[np.float64] = means[0] - means[1]
-    return answer
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's step-down adjusted p-values: they bound the chance of any false finding."""
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(steps, 1)
-    return adjusted
-
-
-def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Benjamini and Hochberg's adjusted p-values: they bound the share of false findings."""
-    order = np.argsort(p, kind="stable")
-    steps = p[order] * len(p) / np.arange(1, len(p) + 1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1)
-    return adjusted

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import skimage.data
 from fake_study import make, photographs
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
 from sklearn.neighbors import NearestNeighbors
 
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study
-from training.explain import benjamini_hochberg, differences, explain, holm
-from training.explanation.scenes import GROUPS, shares
+from training.explain import Difference, Explanation, differences, explain, holm
+from training.explanation.differences import effects
+from training.explanation.scenes import GROUPS, plausible, shares
 from training.galleries.neighbours import nearest, nearest_rows
 from training.pictures.contents import contents, people, text_area
 from training.rank import rank
@@ -43,7 +41,10 @@ def test_planted_brightness_stands_first_in_ranking_and_likes(bright: Study) -> 
     found = explain(bright)
     assert found.ranking[0].name == found.in_likes[0].name == "brightness"
     assert found.ranking[0].words == found.in_likes[0].words == "brighter"
-    assert found.sentence().startswith(f"The {found.n} pictures that the model ranks highest are b")
+    start = f"The {found.n} pictures that the model ranks highest are brighter (+"
+    assert found.sentence().startswith(start)
+    assert found.liked().startswith("Pictures that are liked more here are brighter (+")
+    assert found.above_chance and found.pictures == 160
     for row in [*found.ranking, *found.in_likes]:
         assert row.low <= row.effect <= row.high
         assert bool(row.words) == (row.low > 0 or row.high < 0)
@@ -137,11 +138,52 @@ def test_holm_by_hand() -> None:
     assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_benjamini_hochberg_equals_scipys(p: list[float]) -> None:
-    values = np.array(p)
-    assert benjamini_hochberg(values) == pytest.approx(false_discovery_control(values))
-    assert (holm(values) >= benjamini_hochberg(values) - 1e-12).all()
+def row(name: str, effect: float, reach: float, p_swap: float | None = 0.01) -> Difference:
+    return Difference(name, 1, 0, 9, effect, effect - reach, effect + reach, 0, 0, 0, p_swap)
+
+
+def test_the_strongest_effect_is_said_first_with_its_size() -> None:
+    rows = [row("faces", -0.9, 0.2), row("brightness", 0.5, 0.1), row("warmth", 0.1, 0.2)]
+    assert effects(rows) == (
+        "with fewer faces (\u22120.90, \u22121.10 to \u22120.70), brighter (+0.50, +0.40 to +0.60)"
+    )
+
+
+def test_words_of_the_imagenet_head_must_hold_against_swapped_authors() -> None:
+    assert row("animals", 0.5, 0.1).words == "more like animals"
+    assert row("animals", 0.5, 0.1, p_swap=0.06).words == ""
+    assert row("animals", 0.5, 0.1, p_swap=None).words == ""
+    assert row("brightness", 0.5, 0.1, p_swap=None).words == "brighter"
+
+
+def test_groups_that_hardly_a_picture_belongs_to_are_left_out() -> None:
+    mass = np.full(100, 0.02)
+    some = np.where(np.arange(100) < 8, 0.6, 0.02)
+    assert list(plausible({"animals": mass, "food": some})) == ["food"]
+
+
+def test_swaps_give_the_p_of_the_largest_effect() -> None:
+    """Twelve properties that mean nothing: the least of their p-values is uniform from above."""
+    least = []
+    for world in range(100):
+        rng = np.random.default_rng(world)
+        author = np.repeat(np.arange(30), 2)
+        top = np.repeat(rng.permutation(30) < 15, 2)
+        values = {f"p{i}": rng.normal(size=30)[author] for i in range(12)}
+        least.append(min(d.p_swap for d in differences(values, top, author, resamples=200)))
+    assert sum(p <= 0.1 for p in least) <= 18
+    assert sum(p <= 0.5 for p in least) >= 35
+
+
+def test_a_model_no_better_than_chance_is_not_explained(tmp_path: Path) -> None:
+    """Likes by chance: the ranking still goes by brightness, and that is no answer."""
+    study = make(tmp_path / "study", n_authors=40, signal=0.0)
+    rank(study)
+    found = explain(study)
+    assert not found.above_chance and found.ranking == []
+    assert found.sentence().startswith("Nothing is said of what the model goes by")
+    assert found.liked().startswith("Nothing that these data can show")
+    assert isinstance(explain(study), Explanation)
 
 
 def test_text_covers_more_of_a_page_than_of_photographs() -> None:

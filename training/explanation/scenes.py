@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-__all__ = ["GROUPS", "scenes", "shares"]
+__all__ = ["GROUPS", "plausible", "scenes", "shares"]
+
+LEAST = 8
 
 GROUPS: dict[str, tuple[range, ...]] = {
     "animals": (range(398),),
@@ -43,12 +45,18 @@ def shares(logits: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     }
 
 
+def plausible(found: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """The groups that at least ``LEAST`` of the (n,) pictures belong to more likely than not."""
+    return {name: mass for name, mass in found.items() if (mass > 0.5).sum() >= LEAST}
+
+
 def scenes(study: Study, picture_ids: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Shares of every group for each picture, NaN where it has no features.
 
     The last layer of the network is applied to the stored activations: nothing is decoded again.
     Nothing comes back without features, without the network's weights, or when the stored layer
-    is not the one that its last layer reads.
+    is not the one that its last layer reads. A group that hardly any of the pictures belongs to is
+    left out: its shares are the tails of other classes, and say nothing of what is seen.
     """
     manifest = study.manifest("features")
     if manifest is None or manifest.made_from["params"].get("random_weights"):
@@ -68,7 +76,7 @@ def scenes(study: Study, picture_ids: Sequence[str]) -> dict[str, NDArray[np.flo
     weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
     if activations.shape[1] != weight.shape[1]:
         return {}
-    found = shares(activations @ weight.T + bias)
+    found = plausible(shares(activations @ weight.T + bias))
     place = {key: row for row, key in enumerate(rows["picture_id"].to_pylist())}
     order = np.array([place.get(key, -1) for key in picture_ids])
     return {name: np.where(order >= 0, own[order], np.nan) for name, own in found.items()}
