@@ -53,9 +53,10 @@ def find(study: Study, journal: Journal, author: str, host: str | None = None) -
         )
     everywhere = journal.authors.identities(*min(wanted))
     if not wanted.issubset(everywhere):
+        several = ", ".join(f"{key[2]} on {key[1]}" for key in sorted(wanted))
         raise UsageError(
-            f"{author!r} is on several servers: {', '.join(sorted(key[1] for key in wanted))}",
-            hint="say which one with --host",
+            f"{author!r} is the name of several people: {several}",
+            hint="give the id of the one, with --host where servers differ",
         )
     rows = [*_in_journal(journal), *_in_tables(study)]
     return [
@@ -110,13 +111,13 @@ def forget(
         people = find(opened, journal, author, host)
         doomed = [Doomed(p.platform, p.host, author_ids=[p.author_id]) for p in people]
         names = {author.strip().removeprefix("@"), *(p.author_id for p in people)}
-        names |= {handle for person in people for handle in person.handles}
-        marks = set(names)
-        for person, one in zip(people, doomed, strict=True):
-            marks |= pictures_of(opened, one) | _posts_of(opened, journal, person)
+        for person in people:
+            names |= {*person.handles, *(f"{handle}@{person.host}" for handle in person.handles)}
             if is_imported(person.host):
                 # An archive that was unpacked for its import; what the user keeps is not touched.
                 shutil.rmtree(opened.root / "imports" / person.host, ignore_errors=True)
+        marks = names | pictures_of(opened, *doomed)
+        marks |= {post for person in people for post in _posts_of(opened, journal, person)}
         # The journal comes last: until then a run that was killed finds the person again.
         delete_derived(opened)
         blot_out(opened, marks)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from likewise.progress import note
 
-__all__ = ["Door", "waiting_line"]
+__all__ = ["TOLD_FROM_S", "Door", "waiting_line"]
 
 TOLD_FROM_S = 1.0
 """Shorter waits are not worth a line."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
+from collectors.budgets.door import TOLD_FROM_S, waiting_line
 from collectors.budgets.pool import Lease, Pool
 from collectors.crawling.failures import CallError, detail_of
 from collectors.crawling.proxies import Proxies
@@ -23,6 +24,7 @@ from collectors.tokens.sentences import quiet, said
 from collectors.tokens.store import Token, TokenStore
 from likewise import __version__
 from likewise.errors import CircuitOpenError, CredentialsError, LikewiseError
+from likewise.progress import note
 
 if TYPE_CHECKING:
     from collectors.budgets.buckets import Correction
@@ -360,7 +362,10 @@ class Client:
             if failures >= self.limits.attempts:
                 self.breaker.note(verdict.reason)
                 raise CallError(verdict.reason, f"{self.platform.host}: renewing token {token.id}")
-            await asyncio.sleep(self._pause(failures, verdict))
+            pause = self._pause(failures, verdict)
+            if pause > TOLD_FROM_S:
+                note(waiting_line(self.platform.host, self.pool.clock() + pause))
+            await asyncio.sleep(pause)
         return None
 
 

@@ -54,7 +54,7 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
     return {name: count for name, count in erased.items() if count}
 
 
-def pictures_of(study: Study, doomed: Doomed) -> set[str]:
+def pictures_of(study: Study, *doomed: Doomed) -> set[str]:
     """Pictures that nobody else's rows show."""
     theirs: set[str] = set()
     others: set[str] = set()
@@ -62,7 +62,9 @@ def pictures_of(study: Study, doomed: Doomed) -> set[str]:
     for part in study.store.every_part("pictures"):
         with pq.ParquetFile(open_part(part)) as file:
             table = file.read(columns=columns)
-        gone = _matches(table, doomed, set())
+        gone = _matches(table, doomed[0], set())
+        for more in doomed[1:]:
+            gone = pc.or_(gone, _matches(table, more, set()))
         theirs |= _ids(table.filter(gone))
         others |= _ids(table.filter(pc.invert(gone)))
     return theirs - others

@@ -44,7 +44,7 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def check_encrypted(address: str) -> None:
+def check_encrypted(address: str, hint: str = "write https:// before the host") -> None:
     """Refuse to send a secret over a line that others can read.
 
     Raises:
@@ -54,7 +54,7 @@ def check_encrypted(address: str) -> None:
     if parts.scheme != "https" and not is_loopback(parts.hostname):
         raise CredentialsError(
             f"{parts.scheme}://{parts.netloc} is not encrypted: no secret is sent there",
-            hint="write https:// before the host",
+            hint=hint,
         )
 
 

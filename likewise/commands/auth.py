@@ -124,11 +124,13 @@ def invite(
 
     from collectors.tokens.consent import Invitation, application
     from collectors.tokens.store import TokenStore
+    from collectors.tokens.web import check_encrypted
 
     adapter = _adapter(platform, host)
     own = {"api_key", "api_secret", "app_id", "app_secret"}
     answers = _ask(adapter, [q.name for q in adapter.questions if q.name in own])
     public = address or f"http://{bind}:{port}"
+    check_encrypted(public, "put it behind a TLS proxy: --address https://ask.your.example")
     own_names = {f"{bind}:{port}", f"localhost:{port}"} if _loopback(bind) else {f"{bind}:{port}"}
     page = application(
         adapter, Invitation(who, purpose), answers, public, TokenStore(), hosts=own_names
