@@ -16,6 +16,7 @@ from collectors.downloading.address import as_given, joined
 from collectors.downloading.guard import AddressGuard, RefusedError, Resolver
 from collectors.downloading.response_headers import declined, recoded, seconds_to_wait
 from collectors.downloading.room import Hold, Room
+from collectors.downloading.way import Way
 from likewise import __version__
 
 __all__ = [
@@ -51,6 +52,7 @@ RETRYABLE = TIMEOUTS | {
     "http_504",
     # Cloudflare's, about the server behind it: down, unreachable, too slow, misconfigured.
     *(f"http_{status}" for status in range(520, 531)),
+    "proxy",
     "reset",
 }
 """Reasons that may be gone at the next try; everything else is an answer."""
@@ -124,14 +126,17 @@ async def open_fetcher(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, limits.timeout_s)),
     )
     async with session:
-        yield Fetcher(session, guard, limits)
+        yield Fetcher(session, guard, limits, Way(guard, resolver))
 
 
 class Fetcher:
     """Asks for pictures over one shared session."""
 
-    def __init__(self, session: aiohttp.ClientSession, guard: AddressGuard, limits: Limits) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, guard: AddressGuard, limits: Limits, way: Way
+    ) -> None:
         self._session = session
+        self._way = way
         self._guard = guard
         self._limits = limits
         self._room = Room(limits.in_flight)
@@ -179,7 +184,8 @@ class Fetcher:
             if target in seen:
                 break
             seen.add(target)
-            async with self._session.get(target, allow_redirects=False) as response:
+            proxy = await self._way.of(target)
+            async with self._session.get(target, allow_redirects=False, proxy=proxy) as response:
                 place = response.headers.get("Location")
                 if response.status not in REDIRECTS or not place:
                     visit.status = response.status
@@ -250,6 +256,7 @@ def _reason(error: BaseException) -> str:
 
 
 _REASONS: list[tuple[tuple[type[BaseException], ...], str]] = [
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), "proxy"),
     ((aiohttp.ConnectionTimeoutError,), "connect_timeout"),
     ((asyncio.TimeoutError, TimeoutError), "timeout"),
     ((aiohttp.ClientConnectorDNSError,), "dns"),

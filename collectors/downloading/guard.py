@@ -25,6 +25,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
+from collectors.platforms.hosts import name_of_host, plain_name
+
 __all__ = ["AddressGuard", "RefusedError", "is_public"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -87,12 +89,19 @@ class AddressGuard:
     """Decides about addresses. ``allow_hosts`` (``host`` or ``host:port``) may be private ones."""
 
     def __init__(self, allow_hosts: Iterable[str] = ()) -> None:
-        self._allowed = frozenset(_normal(host) for host in allow_hosts)
+        self._allowed = frozenset(_with_port(host) for host in allow_hosts)
         self._permitted: set[str] = set()
+        self._proxies: set[tuple[str, int | None]] = set()
+
+    def let_through(self, proxy: str, port: int | None) -> None:
+        """Connections to this proxy, which the environment names, are made wherever it stands."""
+        self._proxies.add((plain_name(proxy), port))
+        if _literal(proxy) is not None:
+            self._permitted.add(plain_name(proxy))
 
     def allows(self, host: str, port: int | None) -> bool:
         """Whether the configuration names this host (and port)."""
-        name = _normal(host)
+        name = plain_name(host)
         return name in self._allowed or f"{name}:{port}" in self._allowed
 
     def check_url(self, url: URL) -> None:
@@ -103,14 +112,18 @@ class AddressGuard:
             raise RefusedError("bad_url", "no host")
         if url.user is not None or url.password is not None:
             raise RefusedError("bad_url", "it carries a user name")
-        try:
-            ipaddress.ip_address(url.host.partition("%")[0])
-        except ValueError:
-            return
-        self._check_address(url.host, url.host, url.port)
+        if (plain_name(url.host), url.port) in self._proxies and not self.allows(
+            url.host, url.port
+        ):
+            raise RefusedError("refused_address", f"{url.host} is the proxy itself")
+        if _literal(url.host) is not None:
+            self._check_address(url.host, url.host, url.port)
 
     def check_answer(self, host: str, port: int, addresses: Iterable[str]) -> None:
         """Raise RefusedError when any address of a DNS answer may not be connected to."""
+        if (plain_name(host), port) in self._proxies:
+            self._permitted.update(map(plain_name, addresses))
+            return
         for address in addresses:
             self._check_address(host, address, port)
 
@@ -119,12 +132,12 @@ class AddressGuard:
             return
         if not self.allows(host, port):
             raise RefusedError("refused_address", f"{host} is {address}")
-        self._permitted.add(_normal(address))
+        self._permitted.add(plain_name(address))
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for ``info`` (as ``getaddrinfo`` gives it): aiohttp's ``socket_factory``."""
         family, kind, protocol, _, address = info
-        if _normal(address[0]) not in self._permitted and not is_public(address[0]):
+        if plain_name(address[0]) not in self._permitted and not is_public(address[0]):
             raise RefusedError("refused_address", str(address[0]))
         return socket.socket(family, kind, protocol)
 
@@ -149,5 +162,15 @@ class Resolver(AbstractResolver):
         await self._inner.close()
 
 
-def _normal(host: str) -> str:
-    return host.lower().rstrip(".").strip("[]")
+def _literal(host: str) -> Address | None:
+    """The address that a host is written as; None for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _with_port(host: str) -> str:
+    """A host, or ``host:port``, in the one form."""
+    name = name_of_host(host)
+    return plain_name(name) + host[len(name) :]

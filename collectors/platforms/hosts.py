@@ -7,11 +7,23 @@ by UTS 46 and written in ASCII (RFC 5891), as yarl does it for the connection it
 
 from __future__ import annotations
 
+import contextlib
+from functools import lru_cache
+
 from yarl import URL
 
 from likewise.errors import ConfigError
 
-__all__ = ["authority", "canonical", "name_of_host"]
+__all__ = ["authority", "canonical", "name_of_host", "plain_name"]
+
+
+@lru_cache(4096)
+def plain_name(host: str) -> str:
+    """A host (no port) in the one form; one that cannot be a host only in lower case."""
+    bare = host.strip("[]")
+    with contextlib.suppress(ValueError):
+        bare = URL.build(scheme="https", host=bare).raw_host or bare
+    return bare.lower().rstrip(".")
 
 
 def canonical(address: str) -> str:
@@ -23,7 +35,7 @@ def canonical(address: str) -> str:
     text = address.strip()
     try:
         url = URL(text if "://" in text else f"https://{text}")
-        host = (url.raw_host or "").lower().rstrip(".")
+        host = plain_name(url.raw_host or "")
         port = url.explicit_port
     except ValueError as error:
         # yarl's words, without its name for it: "Port out of range 0-65535", say.
