@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from filters.folds import Assignment, assign, author_keys
 from filters.labels import Correction, author_facts, correction, cut, log10_histogram, ratio
 from filters.pictures.copies import KINDS, copies
+from filters.pictures.hamming import near_pairs
 from filters.quantiles import fraction_of_rank
 from filters.rules import Rule, double, first_reason
 from likewise.config import LabelSection
@@ -94,7 +95,7 @@ def _candidates(engine: Engine, study: Study, *, faces: bool) -> tuple[int, dict
     """Define ``candidates``; tells how many stay, and what was dropped by reason."""
     engine.table(study, "pictures")
     engine.table(study, "kept_posts")
-    engine.known("copies", _copies(study))
+    engine.known("copies", _copies(engine, study.config.label.near_duplicate_radius))
     kinds = (kind for kind in KINDS if kind != "original")
     asked = [
         Rule("post not kept", "k.post_id IS NULL"),
@@ -114,15 +115,27 @@ def _candidates(engine: Engine, study: Study, *, faces: bool) -> tuple[int, dict
     return reason_counts(engine, "candidates", asked)
 
 
-def _copies(study: Study) -> pa.Table:
-    """Key and kind of every picture that copies another one, exactly or nearly."""
-    import pyarrow.compute as pc
+# Pictures that no other one is like are no copies: their keys never reach the driver.
+ALIKE = f"""
+SELECT {", ".join(PICTURES.key)}, author_id, picture_id, phash FROM pictures
+WHERE status = 'ok' AND (phash IN (SELECT phash FROM near) OR picture_id IN (
+  SELECT picture_id FROM pictures WHERE status = 'ok' GROUP BY picture_id HAVING count(*) > 1))
+"""
 
-    columns = [*PICTURES.key, "author_id", "picture_id", "phash"]
-    rows = study.read("pictures", columns, filter=pc.field("status") == "ok")
-    found = copies(rows, study.config.label.near_duplicate_radius)
-    found = found.filter(pc.field("kind") != "original")
-    return found.select([*PICTURES.key, "kind"])
+
+def _copies(engine: Engine, radius: int) -> pa.Table:
+    """Key and kind of every picture that copies another one, exactly or nearly."""
+    hashes = engine.fetch(
+        "SELECT phash, count(*) AS n FROM pictures WHERE status = 'ok' AND phash IS NOT NULL "
+        "GROUP BY phash"
+    )
+    codes, n = (column.to_numpy() for column in hashes.columns)
+    near = np.unique(np.concatenate([codes[n > 1], *(codes[i] for i in near_pairs(codes, radius))]))
+    engine.known("near", pa.table({"phash": near}))
+    found = copies(engine.fetch(ALIKE), radius)
+    return found.filter(
+        pa.array(found["kind"].to_numpy(zero_copy_only=False) != "original")
+    ).select([*PICTURES.key, "kind"])
 
 
 # -- ratios and cuts ----------------------------------------------------------------------

@@ -49,6 +49,8 @@ def near_pairs(codes: NDArray[np.int64], radius: int) -> Pairs:
         Two arrays of the same length, sorted by (i, j).
     """
     n = len(codes)
+    if radius == 0:  # different codes are never equal
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     bits = _dealt(codes)
     plan = choose_banding(n, radius)
     found = [np.zeros(0, np.int64)]
