@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.folder import Embedded, embed_folder, find_pictures
-from backbones.plan import make_plan
+from backbones.planning import make_plan
 from likewise.progress import progress
 
 __all__ = ["embed"]

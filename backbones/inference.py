@@ -172,7 +172,7 @@ def extract(
         backbone: a name of the registry; ``auto`` as in ``likewise extract``.
         layers: feature layers; the backbone's own when empty.
         flip: also the mirror image of each picture.
-        options: as ``backbones.plan.make_plan`` takes them (``random_weights``, ``engine``, ...).
+        options: as ``backbones.planning.make_plan`` takes them (``random_weights``, ...).
 
     Returns:
         layer -> (n, d) float32; (n, 2, d) with ``flip``: the picture, then its mirror image.
@@ -181,7 +181,7 @@ def extract(
         DataError: a picture cannot be decoded; the error names it.
         WeightsError: the backbone's weights are not at hand.
     """
-    from backbones.plan import make_plan
+    from backbones.planning import make_plan
 
     plan = make_plan(backbone, layers, flip=flip, **options)
     batches = []

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones import weights as registry
 from backbones.network import Network
-from backbones.registry import get
+from backbones.registry import BACKBONES, get
+from likewise import weights as registry
 from likewise.errors import WeightsError
 
 __all__ = ["build", "check_fits", "load", "read_state_dict"]
@@ -90,6 +90,9 @@ def _as_float32(value: Tensor) -> Tensor:
 
 def check_fits(path: Path, name: str) -> None:
     """Raise WeightsError unless the file holds every parameter of the backbone ``name``."""
+    if name not in BACKBONES:
+        known = registry.entry(name)
+        raise WeightsError(f"{path} is not {known.file}: its {known.hash} was expected")
     _with_state(name, path)
 
 

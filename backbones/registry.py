@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from backbones import weights
+from likewise import weights
 from likewise.errors import UsageError
 
 __all__ = ["BACKBONES", "Backbone", "Choice", "Preprocess", "choose", "get", "names"]
@@ -43,7 +43,7 @@ class Backbone:
     """A network: ``dims`` maps each feature layer to its length, the default layers first.
 
     ``dims`` always ends with ``logits``, the 1000 ImageNet scores before the softmax.
-    ``weights`` names an entry of ``backbones.weights.WEIGHTS``. ``batch`` is how many pictures go
+    ``weights`` names an entry of ``likewise.weights.WEIGHTS``. ``batch`` is how many pictures go
     into one forward pass on a CPU: as few as keep the matrix products efficient, since activations
     (9 MB a view in EfficientNet-Lite0) are what a worker's memory is made of.
     """

@@ -97,7 +97,7 @@ def _jpeg(seed: int) -> bytes:
 
 
 def plan_of(folder: Path, backbone: str, **options: Any) -> Any:
-    from backbones.plan import make_plan
+    from backbones.planning import make_plan
 
     exports = folder / "exports"
     return make_plan(backbone, LAYERS, random_weights=True, folder=exports, **options)

@@ -149,8 +149,8 @@ def _study(folder: Path, url: str) -> Study:
 def _backbone() -> str:
     """AlexNet when its weights are here or can be fetched, else what comes with pip."""
     import backbones
-    from backbones import weights
-    from backbones.fetching import fetch_file
+    from likewise import weights
+    from likewise.weights import fetch_file
 
     if not weights.at_hand("alexnet"):
         try:

@@ -138,7 +138,7 @@ def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
 
 
 def _detector() -> Check:
-    from backbones.weights import find
+    from likewise.weights import find
 
     try:
         path = find("yunet")

@@ -70,7 +70,7 @@ def begin(study: Study, plan: Plan, *, redo: bool = False) -> Growth:
 
 
 def _plan(study: Study) -> tuple[Plan, str]:
-    from backbones.plan import make_plan
+    from backbones.planning import make_plan
     from backbones.registry import choose
 
     settings = study.config.extract

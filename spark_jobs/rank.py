@@ -6,37 +6,43 @@ score a view, so Spark moves a few bytes for each picture and not its 16 KiB of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from spark_jobs.session import spark_progress, spark_session
-from training.rank import PART_SCHEMA, score_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from likewise.config import Config
-    from training.models.saved import Scorer
 
 __all__ = ["score_parts"]
 
 
 def score_parts(
-    config: Config, parts: Sequence[str], scorer: Scorer, *, master: str | None = None
+    config: Config,
+    parts: Sequence[str],
+    score_part: Callable[[str], Iterator[pa.RecordBatch]],
+    schema: pa.Schema,
+    *,
+    master: str | None = None,
 ) -> pa.Table:
-    """Scores of all views in ``parts``, in the parts' order; see ``training.rank.score_part``."""
+    """Scores of all views in ``parts``, in the parts' order.
+
+    ``score_part`` is pickled; it gives picture_id, status and score of one part, as ``schema``.
+    """
     spark = spark_session(config, master=master)
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for path in batch["path"].to_pylist():
-                yield from score_part(path, scorer)
+                yield from score_part(path)
 
     rows = [(str(path),) for path in parts]
     addresses = spark.createDataFrame(rows, "path string").repartition(max(len(rows), 1))
     with spark_progress(spark, "rank"):
         answer = addresses.mapInArrow(score, "picture_id string, status string, score double")
-        return answer.toArrow().cast(PART_SCHEMA)
+        return answer.toArrow().cast(schema)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from backbones import registry
-from backbones import weights as weight_files
+from likewise import weights as weight_files
 from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.progress import progress

@@ -9,24 +9,23 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
-from likewise.study import Study, open_part
+from likewise.study import Study
 from likewise.tables import SCORES
 from training.galleries import gallery
-from training.models import saved as models
+from training.models.scoring import PART_SCHEMA, saved_model, score_part
 from training.pictures.thumbnails import picture_bytes
 
 if TYPE_CHECKING:
@@ -36,21 +35,11 @@ if TYPE_CHECKING:
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
-__all__ = ["PART_SCHEMA", "matrix", "rank", "ranked", "saved_model", "score_part"]
+__all__ = ["rank", "ranked"]
 
 CODE = 1
-BATCH = 1024
 MOST_THREADS = 4
 PICTURES_AT_ONCE = 64
-
-PART_SCHEMA = pa.schema(
-    [
-        pa.field("picture_id", pa.string()),
-        pa.field("status", pa.string()),
-        pa.field("score", pa.float64()),
-    ]
-)
-"""What ``score_part`` answers: one row a view; ``score`` is null where ``status`` is not ok."""
 
 
 def rank(
@@ -98,16 +87,6 @@ def rank(
     return stage.manifest
 
 
-def saved_model(study: Study, model: str | None = None) -> Scorer | FinetunedScorer:
-    """The model of that name; None takes ``[rank] model``, and ``auto`` the best compared one."""
-    name = model or study.config.rank.model
-    if (study.root / "models" / name / "network.safetensors").is_file():
-        from training.tuning.saved import load
-
-        return load(study, name)
-    return models.load(study, models.best(study) if name == "auto" else name)
-
-
 def _model_print(study: Study, name: str) -> str:
     """The model's parameters and card, so that a model fitted anew makes new scores."""
     digest = hashlib.sha256()
@@ -142,7 +121,8 @@ def _score(
     if _wants_spark(study, master):
         from spark_jobs.rank import score_parts
 
-        views = score_parts(study.config, parts, scorer, master=master)
+        score = partial(score_part, scorer=scorer)
+        views = score_parts(study.config, parts, score, PART_SCHEMA, master=master)
     else:
         views = _score_here(parts, scorer)
     _check_finite(views, scorer)
@@ -217,39 +197,6 @@ def _wants_spark(study: Study, master: str | None) -> bool:
     from pyspark.sql import SparkSession
 
     return SparkSession.getActiveSession() is not None
-
-
-def score_part(path: Path | str, scorer: Scorer) -> Iterator[pa.RecordBatch]:
-    """Scores of one Parquet part of ``features``; batches of ``PART_SCHEMA``, one row a view.
-
-    Views of other backbones are passed over; a score that is not finite is left for the caller.
-    """
-    columns = ["picture_id", "backbone", "status", scorer.layer]
-    for batch in pq.ParquetFile(open_part(path)).iter_batches(batch_size=BATCH, columns=columns):
-        mine = batch.filter(pc.equal(batch["backbone"], scorer.backbone))
-        ok = pc.equal(mine["status"], "ok")
-        scores = np.zeros(len(mine))
-        chosen = ok.to_numpy(zero_copy_only=False)
-        if chosen.any():
-            scores[chosen] = scorer.score(matrix(mine.filter(ok), scorer.layer))
-        values = pa.array(scores, mask=~chosen)
-        yield pa.record_batch([mine["picture_id"], mine["status"], values], schema=PART_SCHEMA)
-
-
-def matrix(batch: pa.RecordBatch, layer: str) -> NDArray[np.float32]:
-    """Column ``layer`` of a batch as a (rows, d) float32 matrix, without a copy where possible.
-
-    Raises:
-        DataError: the lists are not all of one length.
-    """
-    column = batch[layer]
-    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
-    if len(batch) == 0 or len(values) % len(batch):
-        raise DataError(f"features: lists of layer {layer!r} differ in length")
-    lengths = pc.unique(pc.list_value_length(column))
-    if len(lengths) != 1:
-        raise DataError(f"features: lists of layer {layer!r} differ in length")
-    return values.reshape(len(batch), -1)
 
 
 def ranked(

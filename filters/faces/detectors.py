@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backbones.weights import at_hand, find
 from filters.pictures.decode import decode_rgb
 from filters.pictures.headers import read_header
 from likewise.errors import WeightsError
+from likewise.weights import at_hand, find
 
 __all__ = [
     "DETECTORS",

@@ -10,7 +10,7 @@ import click
 from likewise.commands._common import emit, finish, json_option
 
 if TYPE_CHECKING:
-    from backbones.weights import WeightsFile
+    from likewise.weights import WeightsFile
 
 
 @click.group("weights", epilog="Example: likewise weights fetch alexnet")
@@ -23,7 +23,7 @@ def command() -> None:
 def list_(as_json: bool) -> None:
     """Every registered file: where it comes from, its license, and whether it is here."""
     from backbones import choose
-    from backbones.weights import WEIGHTS
+    from likewise.weights import WEIGHTS
 
     rows = [_row(known) for known in WEIGHTS.values()]
     choice = choose()
@@ -34,7 +34,7 @@ def list_(as_json: bool) -> None:
 
 
 def _row(known: WeightsFile) -> dict[str, Any]:
-    from backbones.weights import at_hand
+    from likewise.weights import at_hand
 
     here = at_hand(known.name)
     return {
@@ -62,7 +62,7 @@ def _line(row: dict[str, Any]) -> str:
 @json_option
 def fetch(name: str, as_json: bool) -> None:
     """Get NAME from its official address; an interrupted fetch is gone on with."""
-    from backbones.weights import find
+    from likewise.weights import find
 
     path = find(name)
     emit({"name": name, "path": str(path)}, as_json=as_json, text=f"{name}: {path}")
@@ -73,8 +73,8 @@ def fetch(name: str, as_json: bool) -> None:
 @json_option
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check the hashes of the files that are here (or of NAMES)."""
-    from backbones.weights import WEIGHTS, at_hand, find
     from likewise.errors import WeightsError
+    from likewise.weights import WEIGHTS, at_hand, find
 
     checked: dict[str, str] = {}
     bad: list[tuple[str, str]] = []
@@ -101,7 +101,8 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def import_(file: Path, name: str | None, as_json: bool) -> None:
     """Put FILE into the cache. It is recognised by its hash, or must fit the backbone --as NAME."""
-    from backbones.weights import import_file
+    from backbones.loading import check_fits
+    from likewise.weights import import_file
 
-    found, place = import_file(file, name)
+    found, place = import_file(file, name, fits=check_fits)
     emit({"name": found, "path": str(place)}, as_json=as_json, text=f"{found}: {place}")

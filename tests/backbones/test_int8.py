@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backbones.int8 import measure, quantise
-from backbones.plan import make_plan
+from backbones.planning import make_plan
 from likewise.cli import run
 from likewise.errors import DataError
 from likewise.tables import LABELS

@@ -17,8 +17,10 @@ from PIL import Image
 from likewise import cli
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study
+from training.data.layers import matrix
 from training.galleries import gallery
-from training.rank import matrix, rank, ranked, saved_model, score_part
+from training.models.scoring import saved_model, score_part
+from training.rank import rank, ranked
 
 
 @pytest.fixture(scope="module")

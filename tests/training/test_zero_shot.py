@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backbones.inference import embed
-from backbones.plan import make_plan
+from backbones.planning import make_plan
 from training.categories.maps import lint, load_map
 from training.categories.tree import class_tree
 from training.categories.zero_shot import PAPER, evaluate

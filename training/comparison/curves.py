@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from training.comparison.results import Comparison, Confusion, FigureFile, GridPoint, Result
-from training.report.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw
+from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw
 
 __all__ = ["Plot", "plots", "save"]
 

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from likewise.errors import WeightsError
 from likewise.study import Study
-from training.rank import matrix
+from training.data.layers import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,45 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from likewise.study import Study, write_json
+from training.galleries.picks import Galleries, Pick
 from training.galleries.sheet import contact_sheet
 from training.pictures.thumbnails import decoded, square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Galleries", "Pick", "choose", "load", "make", "pick", "safe_url"]
+__all__ = ["choose", "load", "make", "pick", "safe_url"]
 
 FILE = "galleries.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One picture of a gallery and what is known about its post."""
-
-    picture_id: str
-    rank: int
-    score: float
-    probability: float | None
-    handle: str
-    url: str | None
-    ratio: float
-    likes: int
-    audience: int
-    label: int
-    alt: str
-
-
-@dataclass(frozen=True, slots=True)
-class Galleries:
-    """The two ends of a ranking, best and worst picture first."""
-
-    model: str
-    split: str
-    n: int
-    per_author: int
-    top: list[Pick]
-    bottom: list[Pick]
-    passed_over: dict[str, int]
 
 
 def pick(

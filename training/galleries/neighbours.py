@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from likewise.errors import DataError
 from likewise.study import Study
-from training.rank import matrix
+from training.data.layers import matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from training.galleries.gallery import Pick
+    from training.galleries.picks import Pick
 
 __all__ = ["contact_sheet"]
 

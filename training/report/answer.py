@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from training.comparison.sentences import score
+from training.drawing.figures import GOOD, INK, QUIET, Figure
 from training.report.context import Context
-from training.report.figures import GOOD, INK, QUIET, Figure
 
 __all__ = ["figure", "sentences"]
 

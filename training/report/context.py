@@ -17,17 +17,17 @@ import pyarrow as pa
 from likewise.errors import MissingTableError
 from likewise.study import Study
 from training.comparison import results
+from training.drawing.figures import Figure, Painter, draw
 from training.galleries import gallery
+from training.models.scoring import saved_model
 from training.pictures import thumbnails
-from training.rank import saved_model
-from training.report.figures import Figure, Painter, draw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
     from training.comparison.results import Comparison
-    from training.galleries.gallery import Galleries
+    from training.galleries.picks import Galleries
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from likewise.errors import UsageError
 from training.explanation import heatmaps
-from training.galleries.gallery import Galleries
+from training.galleries.picks import Galleries
 from training.pictures import thumbnails
 from training.report.context import Context
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from likewise import __version__
 from likewise.study import Study
+from training.drawing.figures import Figure
 from training.report import answer
 from training.report.context import Context
-from training.report.figures import Figure
 
 __all__ = ["Head", "head", "synthetic"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from training.drawing.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.words import count, number
 
 __all__ = ["power", "section"]

@@ -6,8 +6,8 @@ from typing import Any
 
 from training.comparison import curves
 from training.comparison.results import Comparison
+from training.drawing.figures import Figure
 from training.report.context import Context, Section
-from training.report.figures import Figure
 
 __all__ = ["section"]
 

@@ -7,10 +7,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from likewise.errors import UsageError
+from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, Figure
 from training.explain import Difference, Explanation, explain
 from training.galleries import neighbours
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, INK, LINE, QUIET, Figure
 
 __all__ = ["section"]
 

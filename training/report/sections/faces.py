@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
+from training.drawing.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, QUIET, Figure, beside
 from training.report.words import count, number
 
 __all__ = ["section"]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
+from training.drawing.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.context import Context, Section
-from training.report.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.words import count
 from training.statistics.intervals import bounded, leave_out
 from training.statistics.metrics import average_precision, roc_auc

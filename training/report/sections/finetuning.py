@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from training.drawing.figures import BAD, GOOD, THIRD, Figure
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, THIRD, Figure
 
 __all__ = ["section"]
 

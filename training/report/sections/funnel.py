@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from likewise.funnel import Funnel
+from training.drawing.figures import GOOD, INK, QUIET, Figure
 from training.report.context import Context, Section
-from training.report.figures import GOOD, INK, QUIET, Figure
 from training.report.words import count
 
 __all__ = ["section"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from training.galleries.gallery import Pick
+from training.galleries.picks import Pick
 from training.report import heat
 from training.report.context import Context, Section
 

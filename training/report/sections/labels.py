@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from training.drawing.figures import BAD, GOOD, INK, Figure, beside
 from training.report.context import Context, Section
-from training.report.figures import BAD, GOOD, INK, Figure, beside
 from training.report.sections.audience import power
 from training.report.words import count, number
 

@@ -8,14 +8,33 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from backbones.weights import WeightsFile, cache_folder, check, missing
 from likewise.errors import WeightsError
 from likewise.progress import Bar, progress
+from likewise.weights.cache import at_hand, cache_folder, check, check_cached, missing
+from likewise.weights.known import WeightsFile, entry
 
-__all__ = ["fetch_file"]
+__all__ = ["fetch_file", "find"]
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
+
+
+def find(name: str, *, fetch: bool = True) -> Path:
+    """Path of a registered file whose hash was checked; fetched when it is not on this machine.
+
+    Raises:
+        UsageError: unknown name.
+        WeightsError: the file is damaged, or is not here and cannot be fetched; the error says
+            where to get it, where to put it, and which backbone needs no download.
+    """
+    known = entry(name)
+    path = at_hand(name)
+    if path is None:
+        if known.url is None or not fetch:
+            raise missing(known)
+        return fetch_file(known)
+    check_cached(known, path)
+    return path
 
 
 def fetch_file(known: WeightsFile, folder: Path | None = None) -> Path:

@@ -1,0 +1,1 @@
+"""How figures are drawn: one style and one set of colours for all verbs."""
