@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from likewise.errors import DataError, MissingTableError
 from likewise.study import Study
 from training.data.layers import matrix
 from training.galleries import gallery
-from training.models.scoring import saved_model, score_part
+from training.models.scoring import PART_SCHEMA, saved_model, score_part
 from training.rank import rank, ranked
 
 
@@ -104,7 +105,8 @@ def test_spark_gives_the_very_same_rows(study: Study, spark: object) -> None:
     parts = study.parts("features")
     scorer = saved_model(study)
     here = pa.Table.from_batches([b for part in parts for b in score_part(part, scorer)])
-    there = score_parts(study.config, parts, scorer)
+    score = partial(score_part, scorer=scorer)
+    there = score_parts(study.config, parts, score, PART_SCHEMA)
     order = [("picture_id", "ascending"), ("score", "ascending")]
     assert there.sort_by(order).equals(here.sort_by(order))
     rank(study)
@@ -259,5 +261,5 @@ def test_the_command_prints_json(study: Study, capsys: pytest.CaptureFixture[str
     rank(study)
     assert cli.run(["rank", str(study.root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["table"] == "scores"
-    assert cli.run(["rank", str(study.root), "--model", "none-such"]) == 2
+    assert cli.run(["rank", str(study.root), "--model", "none-such"]) == 6
     assert "none-such" in capsys.readouterr().err
