@@ -193,6 +193,47 @@ class FacesSection(Section):
     )
 
 
+class QuestionSection(Section):
+    """What is asked of every picture: is it liked, or which class is it of."""
+
+    kind: Literal["likes", "classes", "reviewed"] = Field(
+        "likes",
+        description="`likes` (good or bad), `classes` (what folders, columns or tags say), or "
+        "`reviewed` (classes as people corrected them).",
+    )
+    source: Literal["label", "tag"] = Field(
+        "label", description="Where classes come from: the imported label or folder, or hashtags."
+    )
+    classes: list[str] = Field(
+        [], description="The classes, in order; empty takes every one that is found."
+    )
+    neither: str = Field(
+        "", description="Name of a class for pictures of none of `classes`; empty leaves them out."
+    )
+    unseen: list[str] = Field(
+        [], description="Classes to hold out whole, to measure what is let through of the unknown."
+    )
+    min_pictures: Positive = Field(2, description="Least pictures of a class.")
+    group: Literal["auto", "author", "post"] = Field(
+        "auto",
+        description="What stands on one side only, with its near copies: `auto` is the author "
+        "where every class has ten, else the post.",
+    )
+    split: str = Field(
+        "80/10/10",
+        pattern=r"^\d{1,3}[/:]\d{1,3}([/:]\d{1,3})?$",
+        description="Shares of training, validation and test, or of training and test.",
+    )
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of training, validation and test; they sum to 1."""
+        parts = [int(part) for part in re.split("[/:]", self.split)]
+        train, *between, test = parts
+        total = sum(parts)
+        return train / total, sum(between) / total, test / total
+
+
 class LabelSection(Section):
     """`likewise label`: what counts as liked."""
 
@@ -411,6 +452,7 @@ class Config(Section):
     clean: CleanSection = CleanSection()
     download: DownloadSection = DownloadSection()
     faces: FacesSection = FacesSection()
+    question: QuestionSection = QuestionSection()
     label: LabelSection = LabelSection()
     extract: ExtractSection = ExtractSection()
     compare: CompareSection = CompareSection()

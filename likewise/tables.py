@@ -139,10 +139,10 @@ KEPT_POSTS = TableSpec(
             *_POST_KEY,
             _key("author_id", pa.string(), "The platform's own id of the author, as text."),
             _field("created_at", UTC, "When the author says the post was made."),
-            _key("likes", pa.int64(), "Likes of the post."),
+            _field("likes", pa.int64(), "Likes of the post."),
             _field("audience", pa.int64(), _AUDIENCE),
             _field("audience_at", UTC, "When that audience was read."),
-            _key(
+            _field(
                 "age_days",
                 pa.float64(),
                 "Days from `indexed_at` (`created_at` where absent) to `collected_at`.",
@@ -237,16 +237,31 @@ LABELS = TableSpec(
             _key("media_index", pa.int32(), "Position of the picture in its post."),
             _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
             _key("author_id", pa.string(), "The platform's own id of the author."),
-            _key("likes", pa.int64(), "Likes of the post."),
+            _field("likes", pa.int64(), "Likes of the post."),
             _field("audience", pa.int64(), _AUDIENCE),
             _field("created_at", UTC, "When the post was made."),
-            _key("age_days", pa.float64(), "Age of the post when it was read."),
+            _field("age_days", pa.float64(), "Age of the post when it was read."),
             _field("n_faces", pa.int32(), "Faces found at the chosen threshold."),
-            _key("ratio", pa.float64(), "likes / audience, after any stated correction."),
-            _key("label", pa.int8(), "1 above the median (good), 0 otherwise (bad)."),
+            _field("ratio", pa.float64(), "likes / audience, after any stated correction."),
+            _key(
+                "label",
+                pa.int16(),
+                "1 above the median (good), 0 otherwise (bad); or the number of the class, whose "
+                "names the manifest holds.",
+            ),
+            _field("class", pa.string(), "Name of the class; null where likes are asked."),
+            _field(
+                "group_key",
+                pa.string(),
+                "What stands on one side only: author or post, with near copies; null for likes.",
+            ),
             _key("weight", pa.float64(), "Weight in training; 1 unless said."),
-            _key("fold", pa.int32(), "Cross-validation fold of the author, 0 ... k-1."),
-            _key("split", pa.string(), "`train` or `test`; an author is in one of them."),
+            _key("fold", pa.int32(), "Cross-validation fold of the author or group, 0 ... k-1."),
+            _key(
+                "split",
+                pa.string(),
+                "`train`, `validation` (classes only) or `test`; an author or group is in one.",
+            ),
         ]
     ),
 )

@@ -49,11 +49,17 @@ def clean(
     """
     study = Study.open(study)
     settings = study.config.clean
-    audience = AUDIENCES[study.config.label.target]
+    # Where classes are asked every post counts: neither age nor audience says what a picture shows.
+    by_likes = study.config.question.kind == "likes"
+    audience = AUDIENCES[study.config.label.target] if by_likes else "none"
     stage = study.begin(
         "kept_posts",
         inputs=["posts", "authors"],
-        params={**settings.model_dump(mode="json"), "audience": audience},
+        params={
+            **settings.model_dump(mode="json"),
+            "audience": audience,
+            **({} if by_likes else {"question": "classes"}),
+        },
         code=CODE,
         redo=redo,
     )
@@ -67,7 +73,7 @@ def clean(
         if audience != "none":
             engine.define("readings", READINGS[audience])
             rule, facts = _rule(engine, settings)
-        asked = rules(settings, audience, rule)
+        asked = rules(settings, audience, rule) if by_likes else []
         engine.define("judged", _judged(audience, asked))
         kept = f"SELECT {as_columns('kept_posts')} FROM judged WHERE reason = 0"
         engine.write(kept, directory)

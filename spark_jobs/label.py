@@ -26,6 +26,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import PICTURES
+from spark_jobs.label_classes import label_classes
 from spark_jobs.people import places, remember
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
@@ -44,11 +45,15 @@ def label(
 ) -> Manifest:
     """Label the pictures that stay, deal their authors over folds, publish ``labels``.
 
+    Where classes are asked (``[question] kind``), ``label_classes`` makes the table.
+
     Raises:
         MissingTableError: an earlier stage has not run.
         DataError: no picture is left, all are of one class, or authors are too few for the folds.
     """
     study = Study.open(study)
+    if study.config.question.kind != "likes":
+        return label_classes(study, redo=redo)
     settings = study.config.label
     faces = settings.require_faces and study.config.faces.detector != "none"
     stage = study.begin(
@@ -297,7 +302,8 @@ DEALT = """decided d JOIN folds f
 
 LABELS = f"""
 SELECT {as_columns("labels")} FROM (
-  SELECT d.*, 1 AS weight, f.fold, f.split FROM {DEALT} WHERE d.reason = 0) AS dealt
+  SELECT d.*, CAST(NULL AS STRING) AS class, CAST(NULL AS STRING) AS group_key,
+         1 AS weight, f.fold, f.split FROM {DEALT} WHERE d.reason = 0) AS dealt
 """
 
 

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "as_columns", "reason_counts", "sql_engine"]
 
-SQL_TYPES = {pa.int8(): "TINYINT", pa.int32(): "INT", pa.int64(): "BIGINT", pa.float64(): "DOUBLE"}
+SQL_TYPES = {
+    pa.int8(): "TINYINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INT",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+}
 
 
 class Engine(Protocol):

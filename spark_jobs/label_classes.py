@@ -1,0 +1,263 @@
+"""``label`` where classes are asked: pictures, posts -> labels. What a picture is, in which part.
+
+A class is what the import's label or a hashtag of the post says, or what people said in review. The
+columns that decide are narrow, so one process reads them whatever the size of the pictures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from filters.classes import PARTS, ClassNames, deal, groups_of
+from filters.pictures.hamming import near_pairs
+from likewise.config import QuestionSection
+from likewise.errors import DataError
+from likewise.funnel import Funnel
+from likewise.study import Manifest, Study
+from likewise.tables import LABELS, POSTS
+
+__all__ = ["label_classes"]
+
+CODE = 1
+
+IN_LABELS = "class:"
+"""What the import puts before a class among a post's ``labels``."""
+
+AUTO_GROUPS = 10
+"""Authors that every class needs for ``[question] group = "auto"`` to choose authors."""
+
+LISTED = 100
+
+
+def label_classes(study: Study, *, redo: bool = False) -> Manifest:
+    """Give each picture its class and each group its part, publish ``labels``.
+
+    A group that has been dealt stays in its part and fold for ever; see ``filters.classes.deal``.
+    A picture of two classes is listed and left out, of training and test.
+
+    Raises:
+        MissingTableError: there are no posts or pictures yet.
+        DataError: fewer than two classes are left.
+    """
+    question = study.config.question
+    settings = study.config.label
+    reviewed = question.kind == "reviewed"
+    stage = study.begin(
+        "labels",
+        inputs=["posts", "pictures", *(["reviews"] if reviewed else [])],
+        params={
+            **question.model_dump(),
+            "radius": settings.near_duplicate_radius,
+            "folds": settings.folds,
+            "seed": study.config.study.seed,
+        },
+        code=CODE,
+        redo=redo,
+    )
+    if stage.done:
+        return stage.manifest
+    rows = _pictures(study)
+    said = _said(study, question)
+    corrected = _reviewed(study) if reviewed else {}
+    names = ClassNames(
+        [*(value for values in said.values() for value in values), *corrected.values()],
+        question.classes,
+    )
+    judged, dropped, both = _classes(rows, said, corrected, names, question)
+    kept, titles, rare = _frequent(judged, names, question)
+    dropped |= rare
+    if len(titles) < 2:
+        raise DataError(
+            f"the pictures are of {len(titles)} classes, expected at least 2: "
+            + "; ".join(f"{count} {reason}" for reason, count in dropped.items() if count),
+            hint="a folder a class, a label column or hashtags say the class; see [question]",
+        )
+    table, facts = _dealt(study, kept, titles, question)
+    stage.write(table)
+    n = table.num_rows
+    funnel = Funnel("label", "pictures", n + sum(dropped.values()), n, dropped)
+    shown = dict(sorted(both.items())[:LISTED])
+    return stage.publish(
+        funnel=funnel,
+        rows=n,
+        question=question.kind,
+        classes=titles,
+        merged=names.merged,
+        in_two_classes=shown,
+        **facts,
+    )
+
+
+def _pictures(study: Study) -> list[dict[str, Any]]:
+    """The pictures that are there, with the keys of every post that shows them."""
+    columns = [c for c in LABELS.schema.names if c in study.dataset("pictures").schema.names]
+    found = study.read("pictures", [*columns, "phash"], filter=pc.field("status") == "ok")
+    keys = [(name, "ascending") for name in ("picture_id", *POSTS.key, "media_index")]
+    rows: list[dict[str, Any]] = found.sort_by(keys).to_pylist()
+    return rows
+
+
+def _said(study: Study, question: QuestionSection) -> dict[tuple[str, ...], list[str]]:
+    """Post -> what its labels or hashtags say; posts that say nothing are not there."""
+    column = "labels" if question.source == "label" else "tags"
+    posts = study.read("posts", [*POSTS.key, column])
+    keys = zip(*(posts[name].to_pylist() for name in POSTS.key), strict=True)
+    values = (found or [] for found in posts[column].to_pylist())
+    if question.source == "label":
+        head = len(IN_LABELS)
+        values = ([v[head:] for v in found if v.startswith(IN_LABELS)] for found in values)
+    return {key: found for key, found in zip(keys, values, strict=True) if found}
+
+
+def _reviewed(study: Study) -> dict[str, str]:
+    """picture_id -> the class that people gave it last; "" where they rejected the picture."""
+    found = study.read("reviews", ["picture_id", "new_label", "reviewed_at"])
+    rows = found.sort_by("reviewed_at").to_pylist()
+    return {row["picture_id"]: row["new_label"] or "" for row in rows}
+
+
+Rows = list[tuple[dict[str, Any], int]]
+"""(row of the pictures table, number of the class), one a picture."""
+
+
+def _classes(
+    rows: list[dict[str, Any]],
+    said: Mapping[tuple[str, ...], list[str]],
+    corrected: Mapping[str, str],
+    names: ClassNames,
+    question: QuestionSection,
+) -> tuple[Rows, dict[str, int], dict[str, list[str]]]:
+    """One row a picture with its class; how many were dropped by reason; those of two classes."""
+    first: dict[str, dict[str, Any]] = {}
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        picture = row["picture_id"]
+        first.setdefault(picture, row)
+        values = said.get(tuple(row[name] for name in POSTS.key), [])
+        found.setdefault(picture, set()).update(names.of(values))
+    neither = names.of([question.neither]) if question.neither else set()
+    kept: Rows = []
+    both: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for picture, row in first.items():
+        classes = found[picture]
+        if picture in corrected:
+            classes = names.of([corrected[picture]])
+            if not classes:
+                counts["rejected in review"] += 1
+                continue
+        if not classes:
+            classes = neither
+        if len(classes) == 1:
+            kept.append((row, next(iter(classes))))
+        elif classes:
+            both[picture] = sorted(names.names[number] for number in classes)
+        else:
+            counts["no class"] += 1
+    dropped = {
+        "copy (exact)": len(rows) - len(first),
+        "no class": counts["no class"],
+        "rejected in review": counts["rejected in review"],
+        "in two classes": len(both),
+    }
+    return kept, dropped, both
+
+
+def _frequent(
+    rows: Rows, names: ClassNames, question: QuestionSection
+) -> tuple[Rows, list[str], dict[str, int]]:
+    """Without rare classes, renumbered: rows, names of the classes, how many were dropped."""
+    sizes = Counter(number for _, number in rows)
+    enough = [n for n in range(len(names.names)) if sizes[n] >= question.min_pictures]
+    renumbered = {old: new for new, old in enumerate(enough)}
+    kept = [(row, renumbered[number]) for row, number in rows if number in renumbered]
+    reason = f"class of fewer than {question.min_pictures} pictures"
+    return kept, [names.names[n] for n in enough], {reason: len(rows) - len(kept)}
+
+
+def _dealt(
+    study: Study, rows: Rows, titles: list[str], question: QuestionSection
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The labels table, and how groups were made and dealt."""
+    label = np.array([number for _, number in rows], np.int64)
+    authors = ["\x1f".join(row[k] for k in ("platform", "host", "author_id")) for row, _ in rows]
+    by_author = question.group == "author" or (
+        question.group == "auto" and _fewest(authors, label) >= AUTO_GROUPS
+    )
+    posts = ["\x1f".join(row[k] for k in POSTS.key) for row, _ in rows]
+    radius = study.config.label.near_duplicate_radius
+    pairs = _near(np.array([row["phash"] or 0 for row, _ in rows], np.int64), radius)
+    group, keys = groups_of(authors if by_author else posts, pairs)
+    counts = np.zeros((len(keys), len(titles)), np.int64)
+    np.add.at(counts, (group, label), 1)
+    seed, folds = study.config.study.seed, study.config.label.folds
+    parts, fold = _earlier(study)
+    part = deal(keys, counts, question.shares, before=parts, seed=seed)
+    in_fold = deal(keys, counts, [1 / folds] * folds, before=fold, seed=seed + 1)
+    # A class that is held out whole has no part in training, whoever its author is.
+    hidden = ClassNames(titles, titles).of(question.unseen)
+    split = np.asarray(PARTS, object)[part[group]]
+    split[np.isin(label, list(hidden))] = "test"
+    columns: dict[str, Any] = {
+        name: [row.get(name) for row, _ in rows] for name in LABELS.schema.names
+    }
+    columns |= {
+        "label": label,
+        "class": [titles[number] for number in label],
+        "group_key": [keys[number] for number in group],
+        "weight": np.ones(len(rows)),
+        "fold": in_fold[group],
+        "split": split.tolist(),
+    }
+    table = pa.table(
+        [pa.array(columns[field.name], field.type) for field in LABELS.schema],
+        schema=LABELS.schema,
+    )
+    return table, {
+        "group": "author" if by_author else "post",
+        "groups": len(keys),
+        "near_copies": len(pairs),
+        "unseen": sorted(titles[number] for number in hidden),
+        "parts": dict(sorted(Counter(split.tolist()).items())),
+    }
+
+
+def _fewest(authors: list[str], label: NDArray[np.int64]) -> int:
+    """Authors of the class that has the fewest."""
+    of_class: dict[int, set[str]] = {}
+    for author, number in zip(authors, label.tolist(), strict=True):
+        of_class.setdefault(number, set()).add(author)
+    return min(map(len, of_class.values()))
+
+
+def _near(codes: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
+    """(p, 2) rows whose perceptual hashes lie within ``radius`` bits; equal ones form a chain."""
+    unique, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    left, right = near_pairs(unique, radius)
+    near = np.stack([first[left], first[right]], axis=1)
+    rows = np.arange(len(codes))
+    equal = np.stack([first[inverse], rows], axis=1)
+    return np.concatenate([near, equal[equal[:, 0] != equal[:, 1]]])
+
+
+def _earlier(study: Study) -> tuple[dict[str, int], dict[str, int]]:
+    """Part and fold of the groups that an earlier version of the table has dealt."""
+    before = study.manifest("labels")
+    if before is None or before.extra.get("question") in (None, "likes"):
+        return {}, {}
+    rows = study.read("labels", ["group_key", "split", "fold", "class"])
+    unseen = set(before.extra.get("unseen", ()))
+    parts: dict[str, int] = {}
+    folds: dict[str, int] = {}
+    for row in rows.to_pylist():
+        if row["class"] not in unseen:  # their pictures stand in the test part whatever was dealt
+            parts[row["group_key"]] = PARTS.index(row["split"])
+        folds[row["group_key"]] = row["fold"]
+    return parts, folds
