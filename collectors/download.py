@@ -87,7 +87,7 @@ def download(
     with progress("download: publishing", plan.n_buckets) as bar:
         facts = fold(plan, store, bar)
     _check_share(facts, study.config.download.breaker, store)
-    manifest = store.publish(facts.content, _funnel(plan, facts), kept)
+    manifest = store.publish(facts.content, facts.kept, _funnel(plan, facts), kept)
     if facts.failed:
         raise PartialError(
             f"{len(facts.failed)} of {len(todo)} pictures failed",

@@ -7,7 +7,8 @@ import datetime as dt
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +111,41 @@ class Stage:
         missing = self.missing_buckets()
         if missing:
             raise StudyError(f"table {self.table}: buckets {missing[:10]} have not been made")
-        found = _footers(self.path)
+        found = _footers(sorted(self.path.rglob("*.parquet")))
+        manifest = self._commit(found, (), funnel, rows, extra)
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+        return manifest
+
+    def exchange(
+        self,
+        parts: Sequence[Path],
+        kept: Collection[str],
+        *,
+        funnel: Funnel | None = None,
+        **extra: Any,
+    ) -> Manifest:
+        """Publish new ``parts`` beside those of the newest version that are ``kept``, by name.
+
+        So what is written is what is new. Errors are those of ``publish``.
+        """
+        return self._commit(_footers(parts), kept, funnel, None, extra)
+
+    def _commit(
+        self,
+        found: dict[Path, tuple[int, pa.Schema]],
+        kept: Collection[str],
+        funnel: Funnel | None,
+        rows: int | None,
+        extra: Mapping[str, Any],
+    ) -> Manifest:
+        store = self.study.store
+        before = store.facts(self.table) if kept else {}
         schema = next(iter(found.values()))[1] if found else TABLES[self.table].schema
-        counted = sum(n for n, _ in found.values())
+        counted = sum(n for n, _ in found.values()) + sum(before[name].rows for name in kept)
+        content = [*sorted(sha256_of(part) for part in found), *sorted(kept)]
         manifest = Manifest(
             table=self.table,
-            fingerprint=fingerprint(sorted(sha256_of(part) for part in found)),
+            fingerprint=fingerprint(content),
             rows=counted if rows is None else rows,
             made_from=self.made_from,
             made=self.fingerprint,
@@ -123,26 +153,29 @@ class Stage:
             extra=extra,
             published_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         )
-        store = self.study.store
+        if kept and not found and len(kept) == len(before):  # the rows are those of before
+            old = self.study.require(self.table)
+            manifest = replace(manifest, fingerprint=old.fingerprint)
         adds = [
             store.put(part, self.table, unique(part.stem, self._bucket_of(part)), n)
             for part, (n, _) in found.items()
         ]
         key = f"{self.fingerprint} after {store.version(self.table)}"
-        store.commit(manifest, adds, schema, key=key)
-        shutil.rmtree(self.path.parent, ignore_errors=True)
+        removes = {name: one.size for name, one in before.items() if name not in kept}
+        mode = "append" if kept else "overwrite"
+        store.commit(manifest, adds, schema, key=key, mode=mode, removes=removes)
         return manifest
 
     def _bucket_of(self, part: Path) -> int | None:
         return int(part.parent.name.removeprefix("bucket=")) if self.n_buckets else None
 
 
-def _footers(folder: Path) -> dict[Path, tuple[int, pa.Schema]]:
+def _footers(parts: Sequence[Path]) -> dict[Path, tuple[int, pa.Schema]]:
     """Rows and schema of every part, in the order of their names."""
     import pyarrow.parquet as pq
 
     found: dict[Path, tuple[int, pa.Schema]] = {}
-    for part in sorted(folder.rglob("*.parquet")):
+    for part in parts:
         try:
             with pq.ParquetFile(part) as file:
                 found[part] = file.metadata.num_rows, file.schema_arrow

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likewise import __version__
 from likewise.errors import StudyBusyError, StudyError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Manifest",
+    "PartFacts",
     "Store",
     "filesystem_of",
     "local_path",
@@ -153,6 +154,13 @@ def _filesystem(address: str) -> tuple[FileSystem, str]:
     return filesystem, path
 
 
+class PartFacts(NamedTuple):
+    """Bytes and rows of a part."""
+
+    size: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The place of the tables: ``address`` is an absolute folder, or ``s3://``, ``gs://``, ..."""
@@ -239,16 +247,23 @@ class Store:
         found = [] if table is None else sorted(table.file_uris())
         return [part for part in found if part.rsplit("/", 1)[-1].startswith(prefix)]
 
-    def sizes(self, name: str, prefix: str = "") -> dict[str, int]:
-        """Name within the table -> bytes, of the newest version's parts."""
+    def facts(self, name: str, prefix: str = "") -> dict[str, PartFacts]:
+        """Name within the table -> bytes and rows, of the newest version's parts."""
         import pyarrow as pa
 
         table = self.open(name)
         if table is None:
             return {}
-        actions = pa.table(table.get_add_actions(flatten=True))
-        pairs = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)
-        return {path: size for path, size in pairs if path.startswith(prefix)}
+        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        return {
+            one["path"]: PartFacts(one["size_bytes"], one["num_records"])
+            for one in actions
+            if one["path"].startswith(prefix)
+        }
+
+    def sizes(self, name: str, prefix: str = "") -> dict[str, int]:
+        """Name within the table -> bytes, of the newest version's parts."""
+        return {path: one.size for path, one in self.facts(name, prefix).items()}
 
     def schema(self, name: str) -> pa.Schema:
         """The table's schema, as Arrow's."""

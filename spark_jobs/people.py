@@ -34,9 +34,8 @@ def places(study: Study, settings: LabelSection, seed: int, authors: pa.Table) -
     manifest = study.manifest(PEOPLE.name)
     if manifest is None or manifest.made_from["params"]["draw"] != _params(settings, seed):
         return None
-    rows = zip(
-        *(study.read(PEOPLE.name)[n].to_pylist() for n in [*KEY, "fold", "split"]), strict=True
-    )
+    table = study.read(PEOPLE.name, [*KEY, "fold", "split"])
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     known = {row[:3]: row[3:] for row in rows}
     asked = zip(*(authors[name].to_pylist() for name in KEY), strict=True)
     found = [known.get(author, (-1, "train")) for author in asked]

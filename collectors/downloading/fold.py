@@ -1,4 +1,10 @@
-"""Buckets of the pictures table from old rows and new ones, sorted by key, with little memory."""
+"""Parts of the pictures table from rows of the spool: what is new, and little else.
+
+A part of the published table stays as it is while each of its rows is the best of its key; small
+ones are joined when a bucket has many. Rows with a picture and rows without one go to parts of
+their own, so that a picture which comes at the second try makes no other be written again. A
+picture whose post is not kept any more stays: it is what it is, whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collectors.downloading.plan import KEY, Key, Plan
-from collectors.downloading.store import Store
+from collectors.downloading.store import Store, rows_of
 from likewise.errors import LikewiseError
 from likewise.progress import Bar
-from likewise.store import local_path
 from likewise.tables import PICTURES
 
 __all__ = ["Facts", "fold"]
@@ -26,6 +31,10 @@ __all__ = ["Facts", "fold"]
 GROUP_ROWS = 64
 GROUP_BYTES = 16_000_000
 """A row group is what a reader holds at once."""
+
+SMALL = 4_000_000
+MOST_SMALL = 8
+"""Parts of a bucket below so many bytes are joined when there are more of them."""
 
 _CONTENT = ("status", "error_class", "picture_id", "format", "width", "height", "phash")
 _SEEN = (*KEY, *_CONTENT, "fetched_at")
@@ -42,11 +51,16 @@ class Facts:
     failed_reasons: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
     content: str = ""
+    kept: list[str] = field(default_factory=list)
+    """Parts of the published table that stay, by their names in it."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """The best row of a key: its place, and what the digest covers."""
+    """The best row of a key: its place, and what the digest covers.
+
+    ``batch`` is a batch of the spool, from 0; or -1, -2, ... for the bucket's published parts.
+    """
 
     rank: tuple[bool, dt.datetime]
     batch: int
@@ -73,23 +87,22 @@ def fold(plan: Plan, store: Store, bar: Bar) -> Facts:
             row = best[key]
             digest.update(repr((key, row.content)).encode())
             _count(facts, key, row)
-        _write_bucket(store, bucket, [(key, best[key]) for key in wanted], len(best))
+        stays = {key: row for key, row in best.items() if row.rank[0]}
+        stays |= {key: best[key] for key in wanted}
+        facts.kept += _write_bucket(store, bucket, stays)
         bar.advance()
     facts.content = digest.hexdigest()
     return facts
 
 
 def _best_rows(store: Store, bucket: int) -> dict[Key, _Row]:
-    """Best row of each key: one with a picture before one without, then the latest.
-
-    Batches are numbered from 0 in the spool; those of the published table have number -1 and
-    their rows are counted through.
-    """
+    """Best row of each key: one with a picture before one without, then the latest."""
     best: dict[Key, _Row] = {}
-    index = 0
-    for batch in store.published(bucket, _SEEN):
-        _offer(best, batch, -1, index)
-        index += batch.num_rows
+    for number, part in enumerate(store.published_parts(bucket)):
+        index = 0
+        for batch in rows_of(part, _SEEN):
+            _offer(best, batch, -1 - number, index)
+            index += batch.num_rows
     for number, batch in enumerate(store.rows.batches(bucket)):
         _offer(best, batch.select(list(_SEEN)), number, 0)
     return best
@@ -117,25 +130,37 @@ def _count(facts: Facts, key: Key, row: _Row) -> None:
             facts.failed.append(("/".join(map(str, key)), str(reason)))
 
 
-def _write_bucket(store: Store, bucket: int, rows: list[tuple[Key, _Row]], n_known: int) -> None:
+def _write_bucket(store: Store, bucket: int, rows: dict[Key, _Row]) -> list[str]:
+    """Write what no part that stays holds; returns the names of those parts."""
     target = store.folded / f"bucket={bucket:04d}"
     staged = target.with_name(f".{target.name}")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    old = [local_path(part) for part in store.published_parts(bucket)]
-    unchanged = len(rows) == n_known and all(row.batch < 0 for _, row in rows)
-    if len(old) == 1 and old[0] is not None and unchanged:
-        _link_or_copy(old[0], staged / "part-0000.parquet")
-    else:
-        _write_part(store, bucket, [row for _, row in rows], staged / "part-0000.parquet")
+    stay = _parts_that_stay(store, bucket, rows)
+    new = [row for _, row in sorted(rows.items()) if row.batch not in stay]
+    for name, good in (("part", True), ("none", False)):
+        chosen = [row for row in new if row.rank[0] == good]
+        if chosen:
+            _write_part(store, bucket, chosen, staged / f"{name}-0000.parquet")
     os.replace(staged, target)
+    return list(stay.values())
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _parts_that_stay(store: Store, bucket: int, rows: dict[Key, _Row]) -> dict[int, str]:
+    """Number (-1, -2, ...) of each published part that needs no change -> its name."""
+    held = Counter(row.batch for row in rows.values())
+    stay: dict[int, str] = {}
+    small: list[int] = []
+    facts = store.published_facts()
+    for number, part in enumerate(store.published_parts(bucket)):
+        name = part.rsplit("/", 1)[-1]
+        if held[-1 - number] == facts[name].rows:
+            stay[-1 - number] = name
+            small += [-1 - number] if facts[name].size < SMALL else []
+    if len(small) > MOST_SMALL:
+        for number in small:
+            del stay[number]
+    return stay
 
 
 def _write_part(store: Store, bucket: int, rows: list[_Row], path: Path) -> None:
@@ -155,14 +180,14 @@ def _write_part(store: Store, bucket: int, rows: list[_Row], path: Path) -> None
 
 def _groups(store: Store, bucket: int, rows: list[_Row]) -> Iterator[pa.Table]:
     """Rows in their order, some megabytes at a time."""
-    published = _Cursor(store.published(bucket))
+    parts = [_Cursor(rows_of(part)) for part in store.published_parts(bucket)]
     # Batches are mapped files: they are let go after each group, so that memory stays flat.
     mapped: dict[int, pa.RecordBatch] = {}
     slices: list[pa.RecordBatch] = []
     size = 0
     for row in rows:
         if row.batch < 0:
-            source = published.at(row.index)
+            source = parts[-1 - row.batch].at(row.index)
         else:
             if row.batch not in mapped:
                 mapped[row.batch] = store.rows.batch(bucket, row.batch)

@@ -11,7 +11,6 @@ import asyncio
 import functools
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -27,6 +26,7 @@ from filters.pictures.decode import Hygiene
 from likewise.config import DownloadSection
 from likewise.funnel import Funnel
 from likewise.progress import progress
+from likewise.store import PartFacts
 from likewise.study import Manifest, Study, fingerprint, open_part, write_json
 from likewise.tables import PICTURES, bucket_of, media_key
 
@@ -83,7 +83,7 @@ class Store:
     ) -> Iterator[pa.RecordBatch]:
         """Rows of one bucket of the published table, in the order of their keys."""
         for part in self.published_parts(bucket):
-            yield from _rows_of(part, columns)
+            yield from rows_of(part, columns)
 
     def published_parts(self, bucket: int) -> list[str]:
         """Parts of one bucket of the published table, when its rows can be taken as they are."""
@@ -91,6 +91,10 @@ class Store:
         if manifest is None or not self._fits(manifest):
             return []
         return self.study.parts("pictures", bucket)
+
+    def published_facts(self) -> dict[str, PartFacts]:
+        """Bytes and rows of the published table's parts, by their names in it."""
+        return self.study.store.facts("pictures")
 
     def known(self, bucket: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Given columns of all rows of one bucket, published and spooled."""
@@ -129,7 +133,7 @@ class Store:
         if manifest is not None and not self._fits(manifest) and manifest.fingerprint != adopted:
             parts = self.study.parts("pictures")
             hygiene = manifest.made_from["params"].get("hygiene", {})
-            yield hygiene, lambda: itertools.chain.from_iterable(map(_rows_of, parts))
+            yield hygiene, lambda: itertools.chain.from_iterable(map(rows_of, parts))
         for folder in self._other_rows():
             state = _read(folder / "state.json")
             yield state.get("hygiene", {}), Parts(folder, PICTURES.schema).all_batches
@@ -178,33 +182,47 @@ class Store:
 
     # -- publishing -----------------------------------------------------------------------
 
-    def publish(self, content: str, funnel: Funnel, kept_posts: str) -> Manifest:
-        """Make the folded buckets the table ``pictures``; ``content`` is their digest."""
-        note = {"content": content, "funnel": funnel.to_dict(), "kept_posts": kept_posts}
+    def publish(
+        self, content: str, kept: Sequence[str], funnel: Funnel, kept_posts: str
+    ) -> Manifest:
+        """Exchange the parts of the table ``pictures`` for the folded ones and those ``kept``.
+
+        ``content`` is the digest of the rows of kept posts.
+        """
+        note = {
+            "content": content,
+            "kept": list(kept),
+            "funnel": funnel.to_dict(),
+            "kept_posts": kept_posts,
+        }
         write_json(self.folded / "complete.json", note)
         return self._publish(note)
 
     def finish_publication(self) -> None:
-        """Publish what a killed run had folded."""
+        """Publish what a killed run had folded, unless its last step was all that it missed."""
         note = _read(self.folded / "complete.json")
-        if note:
+        manifest = self.study.manifest("pictures")
+        if note and manifest is not None and manifest.extra.get("content") == note["content"]:
+            shutil.rmtree(self.folder)
+        elif note:
             self._publish(note)
 
     def _publish(self, note: Mapping[str, Any]) -> Manifest:
-        params = {"hygiene": self.hygiene, "content": note["content"]}
-        how: dict[str, Any] = {
-            "inputs": ["kept_posts"],
-            "params": params,
-            "code": CODE,
-            "n_buckets": self.n_buckets,
-        }
-        stage = self.study.begin("pictures", **how, redo=True)
-        for bucket in stage.missing_buckets():
-            with stage.bucket(bucket) as target:
-                for part in (self.folded / f"bucket={bucket:04d}").iterdir():
-                    _link(part, target / part.name)
-        funnel = Funnel.from_dict(note["funnel"])
-        manifest = stage.publish(funnel=funnel, kept_posts=note["kept_posts"])
+        stage = self.study.begin(
+            "pictures",
+            inputs=["kept_posts"],
+            params={"hygiene": self.hygiene, "content": note["content"]},
+            code=CODE,
+            n_buckets=self.n_buckets,
+            redo=True,
+        )
+        manifest = stage.exchange(
+            sorted(self.folded.glob("bucket=*/*.parquet")),
+            note["kept"],
+            funnel=Funnel.from_dict(note["funnel"]),
+            kept_posts=note["kept_posts"],
+            content=note["content"],
+        )
         shutil.rmtree(self.folder)
         return manifest
 
@@ -245,7 +263,7 @@ def _still_rejected(row: Mapping[str, Any], rules: Hygiene) -> bool:
     return reasons.get(str(row["error_class"]), True)
 
 
-def _rows_of(part: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def rows_of(part: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Rows of one Parquet part, few at a time when their pictures are read with them."""
     with pq.ParquetFile(open_part(part)) as file:
         size = BATCH if columns is None else 16_384
@@ -259,11 +277,3 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return content
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file; a copy where the file system knows no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
