@@ -116,11 +116,16 @@ class Client:
     async def _replayed(self, request: Request) -> Answer:
         answer = await asyncio.to_thread(self.platform.replay, request)
         self.counters["files"] += 1
+        self._count_repair(answer)
         verdict = self.verdict(answer)
         if verdict.outcome in {Outcome.OK, Outcome.GONE}:
             return answer
         self.counters[verdict.reason] += 1
         raise CallError(verdict.reason, request.path, detail=detail_of(answer))
+
+    def _count_repair(self, answer: Answer) -> None:
+        if answer.repaired is not None:
+            self.counters[f"odd:{answer.repaired}"] += 1
 
     async def call(self, request: Request) -> Answer:
         """The answer to a request, OK or GONE.
@@ -217,8 +222,7 @@ class Client:
         finally:
             self.slots.release()
         answer.received = self.pool.clock()
-        if answer.repaired is not None:
-            self.counters[f"odd:{answer.repaired}"] += 1
+        self._count_repair(answer)
         answer.skew = self.pool.compare_clocks(answer.headers, lease, answer.received)
         if answer.skew:
             self.counters["clocks_differ"] = 1

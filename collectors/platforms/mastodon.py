@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 from urllib.parse import quote
@@ -30,6 +30,7 @@ from collectors.platforms.base import (
 )
 from collectors.platforms.dialects import dialect_of
 from collectors.platforms.links import next_id
+from collectors.platforms.places import Place
 from collectors.platforms.records import Author, Oddities
 from collectors.platforms.statuses import read_account, read_status
 from collectors.tokens.oauth import (
@@ -50,32 +51,6 @@ PAGE = 40
 SCOPES = "read:accounts read:statuses"
 DAY = 86_400_000_000
 _LOOKBACK_DAYS = (1, 7, 30, 90, 365)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a chain stands; as text ``@ACCOUNT/*~AFTER``, each part only where it is set.
-
-    ``after`` is the id of the last post read. ``whole`` (``*``) asks for posts without pictures,
-    too; ``old`` (``~``) means that all that follows is older than the server's horizon.
-    """
-
-    account: str = ""
-    after: str = ""
-    whole: bool = False
-    old: bool = False
-
-    @classmethod
-    def read(cls, cursor: str | None) -> Place:
-        """The place that a cursor stands for."""
-        account, slash, rest = (cursor or "").rpartition("/")
-        after = rest.lstrip("*~")
-        marks = rest[: len(rest) - len(after)]
-        return cls(account.lstrip("@") if slash else "", after, "*" in marks, "~" in marks)
-
-    def __str__(self) -> str:
-        account = f"@{self.account}/" if self.account else ""
-        return f"{account}{'*' * self.whole}{'~' * self.old}{self.after}"
 
 
 class Mastodon(Platform):

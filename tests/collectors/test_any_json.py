@@ -19,9 +19,13 @@ FOLDER = Path(__file__).resolve().parents[2] / "collectors" / "platforms"
 
 
 def words(platform: str) -> list[str]:
-    """What an adapter looks for: the texts of its own source."""
+    """What an adapter looks for: the texts of its own source, and of what it reads entities by."""
     module = NAMES[platform].partition(":")[0].rpartition(".")[2]
-    return sorted(set(re.findall(r'"([A-Za-z_]+)"', (FOLDER / f"{module}.py").read_text("utf-8"))))
+    source = (FOLDER / f"{module}.py").read_text("utf-8")
+    for other in ("statuses", "bluesky_views"):
+        if f"platforms.{other} import" in source:
+            source += (FOLDER / f"{other}.py").read_text("utf-8")
+    return sorted(set(re.findall(r'"([A-Za-z_]+)"', source)))
 
 
 JSON_PLATFORMS = [name for name in NAMES if name != "flickr"]

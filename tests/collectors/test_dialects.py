@@ -17,7 +17,8 @@ from collectors.budgets.buckets import BucketSpec
 from collectors.collect import collect_from
 from collectors.platforms.base import Answer
 from collectors.platforms.dialects import dialect_of
-from collectors.platforms.mastodon import Mastodon, Pixelfed, Place
+from collectors.platforms.mastodon import Mastodon, Pixelfed
+from collectors.platforms.places import Place
 from collectors.tokens.store import Token, TokenStore, new_token
 from likewise.config import Source
 from likewise.errors import PartialError
