@@ -50,7 +50,7 @@ def budgets(study: Study | str | os.PathLike[str]) -> list[dict[str, Any]]:
 NONE = {"calls": 0, "failures": 0, "retired": None}
 
 
-def _buckets(pool: Pool, token: Any) -> list[dict[str, Any]]:
+def _buckets(pool: Pool[Any], token: Any) -> list[dict[str, Any]]:
     now = time.time()
     found = []
     for spec in pool.specs(token, "page"):

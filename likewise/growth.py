@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
     from likewise.funnel import Funnel
-    from likewise.study import Study
+    from likewise.home import Home
 
 __all__ = ["Growth", "Made", "Place"]
 
@@ -68,7 +68,7 @@ class Growth:
 
     def __init__(
         self,
-        study: Study,
+        study: Home,
         table: str,
         maker: Mapping[str, Any],
         inputs: Mapping[str, str],

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
-from likewise.errors import StudyError
+from likewise.moments import NIGHTS as TABLE
+from likewise.study import Study
 
-if TYPE_CHECKING:
-    from likewise.study import At, Study
-
-__all__ = ["end_night", "forget_nights", "nights", "prune", "versions_at"]
-
-TABLE = "nights"
+__all__ = ["end_night", "forget_nights", "nights", "prune"]
 
 SCHEMA = pa.schema(
     [
@@ -31,10 +27,7 @@ SCHEMA = pa.schema(
 
 def nights(study: Study) -> list[dict[str, Any]]:
     """Runs that have ended, oldest first: ``night``, ``ended_at`` and ``versions`` by table."""
-    if study.store.open(TABLE) is None:
-        return []
-    rows = study.read(TABLE).to_pylist()
-    return [{**row, "versions": json.loads(row["versions"])} for row in rows]
+    return study.nights()
 
 
 def end_night(study: Study) -> int:
@@ -60,36 +53,6 @@ def _write(study: Study, rows: list[dict[str, Any]], last: int) -> None:
     stage = study.begin(TABLE, params={"last": last}, redo=True)
     stage.write(pa.Table.from_pylist(rows, schema=SCHEMA))
     stage.publish(last=last)
-
-
-def versions_at(study: Study, at: At) -> dict[str, int]:
-    """Version of every table at a night or at a moment; see ``Study.open``.
-
-    Raises:
-        StudyError: there was no such night, or no run had ended at that moment.
-    """
-    known = nights(study)
-    if isinstance(at, str):
-        at = int(at) if at.isdigit() else _moment(at)
-    if isinstance(at, int):
-        found = [one for one in known if one["night"] == at]
-    else:
-        moment = at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
-        found = [one for one in known if one["ended_at"] <= moment]
-    if not found:
-        there = f"1 to {known[-1]['night']}" if known else "none"
-        raise StudyError(
-            f"{study.root}: no run had ended at {at}",
-            hint=f"nights that can be read: {there}; a night is one likewise run",
-        )
-    return dict(found[-1]["versions"])
-
-
-def _moment(text: str) -> dt.datetime:
-    try:
-        return dt.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise StudyError(f"{text!r} is neither a night's number nor a moment: {error}") from error
 
 
 def prune(study: Study, keep: int = 14) -> dict[str, int]:

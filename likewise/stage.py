@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from likewise.funnel import Funnel
-    from likewise.study import Study
+    from likewise.home import Home
 
 __all__ = ["Stage"]
 
@@ -35,7 +35,7 @@ class Stage:
 
     def __init__(
         self,
-        study: Study,
+        study: Home,
         table: str,
         made_from: Mapping[str, Any],
         n_buckets: int,

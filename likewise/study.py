@@ -7,7 +7,6 @@ snapshot: a night that runs meanwhile changes nothing of what it reads.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import fcntl
 import os
 import shutil
@@ -19,6 +18,7 @@ from likewise.errors import MissingTableError, StorageError, StudyBusyError, Stu
 from likewise.funnel import Funnel
 from likewise.growth import Growth
 from likewise.logs import study_log
+from likewise.moments import NIGHTS, At, decoded, versions_at
 from likewise.stage import Stage
 from likewise.store import Manifest, Store, local_path, open_part
 from likewise.tables import MADE_BY
@@ -43,9 +43,6 @@ __all__ = [
 ]
 
 PARQUET_END = b"PAR1"
-
-At = int | str | dt.datetime
-"""A night's number, a moment (aware, or ISO text taken as UTC), or ``"now"``."""
 
 
 def root_of(path: str | os.PathLike[str]) -> Path:
@@ -252,6 +249,10 @@ class Study:
                 raise StudyError(f"{part} is not a whole Parquet file", hint=hint)
         return manifest
 
+    def nights(self) -> list[dict[str, Any]]:
+        """Runs that have ended, oldest first: ``night``, ``ended_at``, ``versions`` by table."""
+        return [] if self.store.open(NIGHTS) is None else decoded(self.read(NIGHTS).to_pylist())
+
     def current(self) -> dict[str, int]:
         """Newest version of every table."""
         found = {name: self.store.open(name) for name in self.store.names()}
@@ -285,6 +286,4 @@ class Study:
 
 
 def _pinned(study: Study, at: At) -> dict[str, int]:
-    from likewise.nights import versions_at
-
-    return study.current() if at == "now" else versions_at(study, at)
+    return study.current() if at == "now" else versions_at(study.nights(), at)

@@ -69,7 +69,7 @@ def faces(
         for made in in_turn(study.config, tasks, work, items=items, master=master):
             growth.commit(made, FACES.schema)
             bar.advance(sum(one.items for one in made))
-    return _publish(growth, pictures, asdict(looking) | {"reason": choice.reason})
+    return _publish(study, growth, pictures, asdict(looking) | {"reason": choice.reason})
 
 
 def _without_looking(study: Study) -> Manifest:
@@ -140,12 +140,12 @@ def _row(who: dict[str, Any], data: bytes, detect: Detect, looking: Looking) -> 
     }
 
 
-def _publish(growth: Growth, pictures: pa.Array, facts: dict[str, Any]) -> Manifest:
+def _publish(study: Study, growth: Growth, pictures: pa.Array, facts: dict[str, Any]) -> Manifest:
     """Publish with what the report shows: pictures by number of faces, and failures by class."""
     columns = ["picture_id", "n_faces", "best_confidence", "status", "error_class"]
     everything = growth.rows(columns)
     table = everything.filter(pc.is_in(everything["picture_id"], value_set=pictures))
-    rows_in = growth.study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
+    rows_in = study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
     faces_found = Counter(min(n, 5) for n in table["n_faces"].to_pylist() if n is not None)
     failed = Counter(name for name in table["error_class"].to_pylist() if name is not None)
     funnel = Funnel(

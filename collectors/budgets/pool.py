@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from asyncio_throttle.throttler import Throttler
 
@@ -24,8 +24,8 @@ from collectors.budgets.skew import Skew
 from likewise.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collectors.platforms.base import Platform
     from collectors.tokens.store import Token
+    from likewise.config import Source
 
 __all__ = ["Clock", "Lease", "Pool"]
 
@@ -85,11 +85,29 @@ class _Paced:
             await self._throttler.acquire()  # type: ignore[no-untyped-call]
 
 
-class Pool:
+class Limited(Protocol):
+    """What a pool asks of a platform; ``collectors.platforms.base`` has it all."""
+
+    source: Source
+    base: str
+    host: str
+
+    @property
+    def name(self) -> str:
+        """Name of the platform."""
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        """Limits that a call of ``kind`` draws from."""
+
+
+P = TypeVar("P", bound=Limited)
+
+
+class Pool(Generic[P]):
     """Tokens of one host. ``acquire`` waits for a cell in all buckets that a call draws from."""
 
     def __init__(
-        self, platform: Platform, tokens: Sequence[Token], clock: Callable[[], float] | None = None
+        self, platform: P, tokens: Sequence[Token], clock: Callable[[], float] | None = None
     ) -> None:
         self.platform = platform
         self.clock = clock or Clock()

@@ -96,7 +96,7 @@ class Client:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        pool: Pool,
+        pool: Pool[Platform],
         slots: asyncio.Semaphore,
         journal: Journal | None = None,
         limits: Limits | None = None,
@@ -104,7 +104,7 @@ class Client:
     ) -> None:
         self.session = session
         self.pool = pool
-        self.platform: Platform = pool.platform
+        self.platform = pool.platform
         self.slots = slots
         self.journal = journal
         self.limits = limits or Limits()

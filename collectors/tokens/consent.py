@@ -24,8 +24,8 @@ from collectors.tokens.store import TokenStore
 from likewise.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collectors.platforms.base import Platform
     from collectors.tokens.oauth import Flow
+    from collectors.tokens.platform import Permitting
 
 __all__ = ["Consents", "Invitation", "application", "withdraw"]
 
@@ -66,7 +66,7 @@ class _Pending:
 
 
 def application(
-    platform: Platform,
+    platform: Permitting,
     invitation: Invitation,
     answers: dict[str, str],
     address: str,
@@ -136,7 +136,7 @@ class _Pages:
 
     def __init__(
         self,
-        platform: Platform,
+        platform: Permitting,
         invitation: Invitation,
         answers: dict[str, str],
         address: str,

@@ -14,7 +14,7 @@ from collectors.tokens.store import Token, TokenStore, put
 from likewise.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collectors.platforms.base import Platform
+    from collectors.tokens.platform import Permitting
 
 __all__ = ["Consents", "Invitation", "withdraw"]
 
@@ -81,7 +81,7 @@ def _add(
     return key, given_at
 
 
-def withdraw(platform: Platform, store: TokenStore, token_id: str) -> bool:
+def withdraw(platform: Permitting, store: TokenStore, token_id: str) -> bool:
     """Delete a token, note it, and revoke it upstream.
 
     Returns:

@@ -11,7 +11,7 @@ from likewise.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.data.matrix import Labels
+    from training.data.labels import Labels
 
 __all__ = ["cut_of", "split_by_time"]
 
