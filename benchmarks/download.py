@@ -3,6 +3,7 @@
     python -m benchmarks.download                      # likewise alone
     python -m benchmarks.download --peer /path/to/venv # and img2dataset from that environment
     python -m benchmarks.download --memory             # peak memory, 1,000 against 100,000 rows
+    python -m benchmarks.download --large              # peak memory, 64 files of 19.5 MB
     python -m benchmarks.download --duplicates         # near copies among a million hashes
 
 Make the peer's environment with ``python -m venv VENV && VENV/bin/pip install img2dataset==1.47``.
@@ -298,6 +299,21 @@ def memory(small: int, large: int) -> None:
     print(f"\nPeak RSS, {large:,} rows against {small:,}: {peaks[1] / peaks[0]:.2f} x (target 1.2)")
 
 
+def large(n: int, size: int) -> None:
+    """Peak memory of the program over ``n`` files of ``size`` bytes, 32 at once."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        files = _files(top / "files", 100_000)
+        for path in sorted(files.iterdir())[1:]:
+            path.unlink()
+        (file,) = files.iterdir()
+        # What stands behind the picture's end is kept with it, as with motion photos.
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+        with server(files, None) as base:
+            run = likewise(base, n, _fresh(top, "large"), dict(os.environ))
+    print(f"{n} files of {size / 1e6:.1f} MB: {run.wall_s:.1f} s, peak RSS {run.peak_mb:.0f} MB")
+
+
 def duplicates(n: int) -> None:
     """Near copies among ``n`` hashes: even ones, and ones as unevenly spread as real hashes."""
     from filters.pictures.copies import originals
@@ -361,6 +377,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=2000, help="pictures of each speed run")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large memory run")
+    parser.add_argument("--large", action="store_true")
     parser.add_argument("--duplicates", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--certificate", type=Path, help=argparse.SUPPRESS)
@@ -369,6 +386,8 @@ def main() -> None:
         serve(given.serve, given.certificate)
     elif given.memory:
         memory(1_000, given.rows)
+    elif given.large:
+        large(64, 19_500_000)
     elif given.duplicates:
         duplicates(1_000_000)
     else:

@@ -346,7 +346,13 @@ class _Writer:
                 await asyncio.to_thread(self._write, rows)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._sink.write(pa.Table.from_pylist(rows, schema=PICTURES.schema))
+        # While the disk is behind many rows may have come; each part is a copy of its pictures.
+        start = size = 0
+        for number, row in enumerate(rows, 1):
+            size += len(row["bytes"] or b"")
+            if size >= FLUSH_BYTES or number == len(rows):
+                self._sink.write(pa.Table.from_pylist(rows[start:number], schema=PICTURES.schema))
+                start, size = number, 0
 
     async def _tick(self) -> None:
         while True:

@@ -85,6 +85,9 @@ def _split(rows: pa.Table, by: str) -> Iterator[pa.RecordBatch]:
     buckets = rows[by].to_numpy()
     order = np.argsort(buckets, kind="stable")
     edges = np.flatnonzero(np.diff(buckets[order])) + 1
+    if not len(edges):  # nothing to sort: large pictures come one by one, and are not copied
+        yield from rows.combine_chunks().to_batches()
+        return
     for chosen in np.split(order, edges):
         yield from rows.take(pa.array(chosen)).combine_chunks().to_batches()
 
