@@ -191,6 +191,11 @@ class FacesSection(Section):
     min_confidence: float | None = Field(
         None, description="Least confidence; empty takes the detector's calibrated default."
     )
+    turned: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Try a picture without faces in the three other positions, too: four "
+        "detections for one; `auto` leaves out those of a film frame's size.",
+    )
 
 
 class QuestionSection(Section):

@@ -220,6 +220,11 @@ FACES = TableSpec(
                 pa.list_(pa.list_(pa.float32())),
                 "x0, y0, x1, y1, ... of each face in pixels; null where the detector has none.",
             ),
+            _field(
+                "turned",
+                pa.int32(),
+                "Degrees, counter-clockwise, by which the picture was turned to see its faces.",
+            ),
             _key("status", pa.string(), "`ok` or `failed`."),
             _field("error_class", pa.string(), "Named reason when the status is `failed`."),
         ]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.faces.detectors import DETECTORS, Detect, choose, find_faces, load, model_of
+from filters.faces.detectors import DETECTORS, Detect, choose, find_faces, is_frame, load, model_of
 from filters.pictures.decode import PictureError
 from likewise.funnel import Funnel
 from likewise.growth import Growth, Made, Place
@@ -27,7 +27,7 @@ from spark_jobs.tasks import in_turn
 
 __all__ = ["faces"]
 
-CODE = 1
+CODE = 2
 """Raised whenever the same picture would give another row."""
 
 ROWS_AT_ONCE = 256
@@ -54,6 +54,7 @@ def faces(
         choice.name,
         settings.input_side or spec.input_side,
         spec.min_confidence if settings.min_confidence is None else settings.min_confidence,
+        settings.turned,
     )
     model = model_of(choice.name)
     maker = {**asdict(looking), "model": hashlib.sha256(model).hexdigest(), "code": CODE}
@@ -88,6 +89,7 @@ class Looking:
     detector: str
     input_side: int
     min_confidence: float
+    turned: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,13 @@ class _Work:
 def _row(who: dict[str, Any], data: bytes, detect: Detect, looking: Looking) -> dict[str, Any]:
     row = who | {"detector": looking.detector, "status": "ok"}
     try:
-        found = find_faces(data, detect, input_side=looking.input_side)
+        turns = looking.turned == "always" or (looking.turned == "auto" and not is_frame(data))
+        found = find_faces(
+            data,
+            detect,
+            input_side=looking.input_side,
+            turn_below=looking.min_confidence if turns else None,
+        )
     except PictureError as error:
         return row | {"status": "failed", "error_class": error.error_class}
     names = ("x", "y", "width", "height")
@@ -137,12 +145,13 @@ def _row(who: dict[str, Any], data: bytes, detect: Detect, looking: Looking) -> 
         "boxes": [dict(zip(names, box, strict=True)) for box in found.boxes.tolist()],
         "confidences": found.confidences.tolist(),
         "landmarks": None if found.landmarks is None else found.landmarks.tolist(),
+        "turned": found.turned,
     }
 
 
 def _publish(study: Study, growth: Growth, pictures: pa.Array, facts: dict[str, Any]) -> Manifest:
     """Publish with what the report shows: pictures by number of faces, and failures by class."""
-    columns = ["picture_id", "n_faces", "best_confidence", "status", "error_class"]
+    columns = ["picture_id", "n_faces", "best_confidence", "turned", "status", "error_class"]
     everything = growth.rows(columns)
     table = everything.filter(pc.is_in(everything["picture_id"], value_set=pictures))
     rows_in = study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
@@ -161,6 +170,7 @@ def _publish(study: Study, growth: Growth, pictures: pa.Array, facts: dict[str, 
         everything.num_rows,
         **facts,
         pictures_by_faces={("5+" if n == 5 else str(n)): faces_found[n] for n in range(6)},
+        found_turned=sum(bool(turned) for turned in table["turned"].to_pylist()),
         failed=dict(sorted(failed.items())),
         confidence=_confidence_histogram(table["best_confidence"]),
     )

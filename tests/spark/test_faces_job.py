@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from study_rows import configure, picture, publish_pictures
 
+from filters.pictures.decode import decode_rgb
 from likewise.study import Study
 from spark_jobs import faces as job
 
@@ -65,3 +69,28 @@ def test_without_a_detector_nothing_is_looked_at(study_folder: Path) -> None:
     assert manifest.rows == 0
     assert manifest.funnel is not None
     assert manifest.funnel["dropped"] == {"not looked at: no detector is set": 3}
+
+
+@pytest.mark.parametrize(
+    ("turned", "size", "found"),
+    [("auto", None, 1), ("never", None, 0), ("auto", (640, 360), 0), ("always", (640, 360), 1)],
+)
+def test_turned_pictures_are_tried_unless_they_are_frames(
+    study_folder: Path, shared: Path, turned: str, size: tuple[int, int] | None, found: int
+) -> None:
+    """A portrait on its side, as it is and in a picture of a film frame's size."""
+    path = shared / "faces" / "caltech_people" / "image_0001.jpg"
+    lying = np.rot90(decode_rgb(path.read_bytes()))
+    image = Image.fromarray(np.ascontiguousarray(lying))
+    if size is not None:
+        canvas = Image.new("RGB", size)
+        image.thumbnail(size)
+        canvas.paste(image)
+        image = canvas
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=95)
+    publish_pictures(study_folder, [picture(1, file.getvalue())])
+    configure(study_folder, faces={"detector": "dlib-hog", "turned": turned})
+    manifest = job.faces(study_folder)
+    assert manifest.extra["found_turned"] == found
+    assert Study.open(study_folder).read("faces")["n_faces"].to_pylist() == [found]
