@@ -277,12 +277,7 @@ class _Comparison:
         return replace(
             comparison,
             answer=[*self._another_network(), *sentences.answer(comparison)],
-            sentences=[
-                sentences.of_result(
-                    row, comparison.chance, comparison.margin, chosen=row.model == comparison.best
-                )
-                for row in found
-            ],
+            sentences=[sentences.of_result(row, comparison) for row in found],
             notes=self.notes,
         )
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from planted import Planted, World, study
+from planted import Planted, World, features_table, publish, study
 from scipy import stats
 
+from likewise.tables import LABELS
 from training.compare import compare
+from training.comparison import results
 from training.models import saved as models
 
 SETTINGS = {
@@ -70,6 +73,31 @@ def test_an_author_effect_is_no_signal_of_the_pictures(tmp_path: Path) -> None:
     assert result["against"]["author-history"]["verdict"] == "below"
     text = json.loads((tmp_path / "reports" / "comparison.json").read_text())["sentences"][0]
     assert "It is worse than the author's own history" in text
+
+
+def test_where_followers_decide_pictures_are_said_to_beat_nothing(tmp_path: Path) -> None:
+    """Pictures that show how large the audience is rank well above chance, and add nothing."""
+    world = World(authors=200, strength=0.0, settings=SETTINGS)
+    opened, planted = study(tmp_path, world)
+    rng = np.random.default_rng(0)
+    audience = rng.normal(size=world.authors)
+    for i, row in enumerate(planted.labels):
+        own = audience[int(str(row["author_id"]))]
+        row["audience"] = int(np.exp(7 + own))
+        row["label"] = int(-own + 0.3 * rng.normal() > 0)
+        planted.features["pooled"][i, 0] = -2 * own + 0.5 * rng.normal()
+    publish(opened, "labels", pa.Table.from_pylist(planted.labels, LABELS.schema))
+    publish(opened, "features", features_table(world, planted))
+    compare(opened)
+    found = results.load(opened)
+    assert found is not None and found.worth is not None
+    assert found.best_result.against["chance"].verdict == "above"
+    assert found.worth.gain.verdict != "above"
+    text = " ".join([*found.answer, *found.sentences])
+    assert "beats" not in text and "times out of 100" not in text
+    assert "may show no more than who posts" in text
+    card = json.loads((tmp_path / "models" / found.best / "card.json").read_text())
+    assert "beats" not in card["summary"]
 
 
 @pytest.mark.slow

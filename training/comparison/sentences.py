@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from training.comparison.results import (
     ByPicture,
     ByTime,
-    Chance,
     Comparison,
     Difference,
     Looks,
     Result,
     Score,
+    Verdict,
     Worth,
 )
 
@@ -31,15 +31,15 @@ def answer(found: Comparison) -> list[str]:
     The first sentence says what a picture adds to what is known without it; the second whether the
     picture alone says anything.
     """
-    best = found.best_result
+    best, sure = found.best_result, _credible(found)
     words = [_worth(found.worth, found.margin)] if found.worth is not None else []
-    words.append(_alone(best, found.chance))
+    words.append(_alone(found))
     if "author-history" in best.against:
-        words.append(_beside(best.against["author-history"], found.margin))
+        words.append(_beside(best.against["author-history"], found.margin, sure))
     if "picture-properties" in best.against:
-        words.append(_plain(best.against["picture-properties"], found.margin))
+        words.append(_plain(best.against["picture-properties"], found.margin, sure))
     if found.by_time is not None:
-        words.append(_later(found.by_time))
+        words.append(_later(found.by_time, sure))
     data = found.data
     words.append(
         f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} authors "
@@ -52,7 +52,20 @@ def answer(found: Comparison) -> list[str]:
     return words
 
 
-def _later(found: ByTime) -> str:
+def _credible(found: Comparison) -> bool:
+    """Whether pictures may be said to beat anything: they add to what is known without them.
+
+    A picture can show how large its author's audience is. Where followers decide, such a picture
+    ranks better than chance and knows nothing of its own.
+    """
+    return found.worth is None or found.worth.gain.verdict == "above"
+
+
+def _said(against: Difference, sure: bool) -> Verdict:
+    return "open" if against.verdict == "above" and not sure else against.verdict
+
+
+def _later(found: ByTime, sure: bool) -> str:
     """The split by time, as an answer of its own."""
     start = (
         f"Trained on posts before {found.cut} and tested on other authors' later ones "
@@ -60,8 +73,10 @@ def _later(found: ByTime) -> str:
         f"average precision is {score(found.average_precision)}"
     )
     chance = f"{found.chance.average_precision:.2f} ({_size(found.against_chance, 2)})"
-    if found.against_chance.verdict == "above":
+    if _said(found.against_chance, sure) == "above":
         return f"{start}, above chance, {chance}."
+    if found.against_chance.verdict == "above":
+        return f"{start}; scores in random order get {chance}."
     return f"{start}; that this is above chance, {chance}, is not shown."
 
 
@@ -82,21 +97,21 @@ def _leaks(found: ByPicture) -> str:
     )
 
 
-def of_result(row: Result, chance: Chance, margin: float, *, chosen: bool = False) -> str:
-    """The verdict on one classifier."""
+def of_result(row: Result, found: Comparison) -> str:
+    """The verdict on one classifier of the comparison."""
     name = f"{row.classifier} on {row.layer} ({row.set})"
-    start = f"{name}{', the best in cross-validation,' if chosen else ''} has an average precision"
-    words = [f"{start} of {score(row.average_precision, 3)}."]
-    against = row.against["chance"]
-    if against.verdict == "above":
-        words.append(f"It beats chance, {chance.average_precision:.3f} ({_size(against)}).")
+    best = ", the best in cross-validation," if row.model == found.best else ""
+    words = [f"{name}{best} has an average precision of {score(row.average_precision, 3)}."]
+    sure, against = _credible(found), row.against["chance"]
+    chance = f"{found.chance.average_precision:.3f} ({_size(against)})"
+    if against.verdict != "above":
+        words.append(f"That it beats chance, {chance}, is not shown.")
+    elif sure:
+        words.append(f"It beats chance, {chance}.")
     else:
-        words.append(
-            f"That it beats chance, {chance.average_precision:.3f}, is not shown "
-            f"({_size(against)})."
-        )
+        words.append(f"Scores in random order get {chance}; {_unsure(found)}.")
     if "author-history" in row.against:
-        words.append(_history(row.against["author-history"], margin))
+        words.append(_history(row.against["author-history"], found.margin, sure))
     if not row.calibrated:
         words.append(
             "It gives no probabilities: in cross-validation its higher scores did not mean "
@@ -105,14 +120,19 @@ def of_result(row: Result, chance: Chance, margin: float, *, chosen: bool = Fals
     return " ".join(words)
 
 
-def _history(against: Difference, margin: float) -> str:
+def _unsure(found: Comparison) -> str:
+    knows = listed(found.worth.knows) if found.worth is not None else "what is known without it"
+    return f"nothing shows that it says more than {knows} do"
+
+
+def _history(against: Difference, margin: float, sure: bool) -> str:
     what = "the author's own history"
     return {
         "above": f"It beats {what} ({_size(against)}).",
         "below": f"It is worse than {what} ({_size(against)}).",
         "alike": f"It does about as well as {what} ({_size(against)}, within {margin:g}).",
-        "open": f"Whether it beats {what} is open ({_size(against)}).",
-    }[against.verdict]
+        "open": f"Whether it says more than {what} is open ({_size(against)}).",
+    }[_said(against, sure)]
 
 
 def _worth(worth: Worth, margin: float) -> str:
@@ -131,13 +151,19 @@ def _worth(worth: Worth, margin: float) -> str:
     }[worth.gain.verdict]
 
 
-def _alone(best: Result, chance: Chance) -> str:
+def _alone(found: Comparison) -> str:
+    best = found.best_result
     against, auc = best.against["chance"], best.metrics["roc_auc"]
+    chance = f"where chance gives {found.chance.average_precision:.2f} ({_size(against, 2)})"
     if against.verdict != "above" or auc.value is None or auc.low is None or auc.high is None:
         return (
             "On these pictures, nothing shows that the picture alone tells the better liked half "
-            f"from the other: average precision {score(best.average_precision)}, where chance "
-            f"gives {chance.average_precision:.2f} ({_size(against, 2)})."
+            f"from the other: average precision {score(best.average_precision)}, {chance}."
+        )
+    if not _credible(found):
+        return (
+            f"The picture alone has an average precision of {score(best.average_precision)}, "
+            f"{chance}; {_unsure(found)}: it may show no more than who posts."
         )
     return (
         "From the picture alone, a better liked picture is told from a less liked one "
@@ -146,7 +172,7 @@ def _alone(best: Result, chance: Chance) -> str:
     )
 
 
-def _beside(against: Difference, margin: float) -> str:
+def _beside(against: Difference, margin: float, sure: bool) -> str:
     what = "knowing how the author's earlier pictures did"
     size = _size(against, 2)
     return {
@@ -154,11 +180,11 @@ def _beside(against: Difference, margin: float) -> str:
         "below": f"{what[0].upper()}{what[1:]} says more than the picture alone ({size}): who "
         "posts matters more than what is seen.",
         "alike": f"The picture alone does about as well as {what} ({size}, within {margin:g}).",
-        "open": f"Whether the picture alone beats {what} is open ({size}).",
-    }[against.verdict]
+        "open": f"Whether the picture alone says more than {what} is open ({size}).",
+    }[_said(against, sure)]
 
 
-def _plain(against: Difference, margin: float) -> str:
+def _plain(against: Difference, margin: float, sure: bool) -> str:
     what = "plain properties of the picture, such as its brightness and colours"
     size = _size(against, 2)
     return {
@@ -167,7 +193,7 @@ def _plain(against: Difference, margin: float) -> str:
         "alike": f"{what[0].upper()}{what[1:]}, do about as well as the network ({size}, within "
         f"{margin:g}).",
         "open": f"Whether the network sees more than {what}, is open ({size}).",
-    }[against.verdict]
+    }[_said(against, sure)]
 
 
 def listed(words: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ def card(
     return {
         "name": row.model,
         "kind": row.fitted.kind,
-        "summary": of_result(found, comparison.chance, comparison.margin),
+        "summary": of_result(found, comparison),
         "classifier": row.fitted.classifier,
         "layer": row.layer,
         "set": row.set_name,
