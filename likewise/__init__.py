@@ -28,6 +28,7 @@ VERBS = {
     "compare": "training.compare",
     "finetune": "training.finetune",
     "rank": "training.rank",
+    "score": "training.score",
     "explain": "training.explain",
     "report": "training.report",
     "plan": "likewise.planning",

@@ -20,6 +20,7 @@ from training.explain import explain as explain
 from training.finetune import finetune as finetune
 from training.rank import rank as rank
 from training.report import report as report
+from training.score import score as score
 
 __version__: str
 VERBS: dict[str, str]
@@ -46,6 +47,7 @@ __all__ = [
     "refresh",
     "report",
     "run",
+    "score",
     "status",
     "tokens",
 ]

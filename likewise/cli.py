@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "weights": "List, fetch, verify and import network weights.",
     "compare": "Compare classifiers on the same author-disjoint folds.",
     "finetune": "Go on training the network itself.",
+    "score": "Say how well pictures would be liked that are not posted yet.",
     "rank": "Score every picture; best and worst galleries.",
     "explain": "Show what the ranking goes by.",
     "report": "Write one HTML file that shows everything.",

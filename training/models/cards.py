@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.statistics.calibration import REFUSED
+from training.statistics.sigmoid import REFUSED
 
 __all__ = ["markdown"]
 

@@ -23,7 +23,7 @@ import numpy as np
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study, write_json
 from training.models import cards
-from training.statistics import calibration
+from training.statistics.sigmoid import probability
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class _Carded:
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Platt's sigmoid with the slope and intercept fitted on cross-validation scores."""
-        return calibration.probability(self.card["calibration"], scores)
+        return probability(self.card["calibration"], scores)
 
     def _checked(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         expected = int(self.card["dim"])

@@ -6,21 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from training.statistics.sigmoid import REFUSED, probability
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["REFUSED", "Sigmoid", "platt", "probability"]
-
-REFUSED = (
-    "no probabilities: in cross-validation higher scores did not go with the better liked pictures"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +52,6 @@ def platt(scores: NDArray[np.float64], label: NDArray[np.int64]) -> Sigmoid | No
     fit = model.calibrated_classifiers_[0].calibrators[0]
     slope = float(-fit.a_ / spread)
     return Sigmoid(slope, float(-fit.b_ - slope * centre)) if slope > 0 else None
-
-
-def probability(
-    calibration: Mapping[str, Any] | None, scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n,) probabilities by the calibration of a model's card; NaN where it was refused."""
-    if calibration is None or calibration.get("slope") is None:
-        return np.full(len(scores), np.nan)
-    answer: NDArray[np.float64] = expit(calibration["slope"] * scores + calibration["intercept"])
-    return answer
 
 
 class _Given(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
