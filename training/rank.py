@@ -27,6 +27,7 @@ from likewise.tables import SCORES
 from training.galleries import gallery
 from training.models.scoring import PART_SCHEMA, saved_model, score_part
 from training.pictures.thumbnails import picture_bytes
+from training.scoring.reference import reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +81,8 @@ def rank(
         table, funnel = ranked(views, labels, scorer)
         stage.write(table)
         stage.publish(funnel=funnel, **_about(scorer))
+    if not from_pixels:
+        reference(opened, cast("Scorer", scorer))  # so that the first `score` is as fast as others
     gallery.make(opened, n=n)
     from training.report.gallery_page import gallery_page  # Matplotlib comes with it
 
