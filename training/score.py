@@ -215,7 +215,7 @@ def _features(
 ) -> dict[tuple[str, str], NDArray[np.float32]]:
     """(backbone, layer) -> (n, views, d), made as the study's own features were."""
     from backbones.inference import embed
-    from backbones.plan import make_plan
+    from backbones.planning import make_plan
 
     found: dict[tuple[str, str], NDArray[np.float32]] = {}
     settings = study.config.extract
