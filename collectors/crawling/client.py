@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections import Counter, deque
@@ -347,8 +348,13 @@ class Client:
                 return True
             expires_at = None if token.expires_at is None else self.pool.clock() + LIFE_S
             self.counters["token_renewed"] += 1
-            keep = asyncio.to_thread(store.update, token, fresh, expires_at)
-            self.pool.replace(token, await keep)
+            kept = await asyncio.to_thread(store.update, token, fresh, expires_at)
+            if await asyncio.to_thread(store.withdrawn, token.id):
+                # Taken back while the platform was asked: what it gave must not stay good.
+                with contextlib.suppress(CredentialsError):
+                    await asyncio.to_thread(self.platform.revoke, kept)
+                return True
+            self.pool.replace(token, kept)
             return False
 
     async def _ask_renewal(self, token: Token) -> dict[str, str] | None:

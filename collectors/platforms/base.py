@@ -284,7 +284,11 @@ class Platform(ABC):
 
     def own_error(self, answer: Answer) -> bool:
         """Whether an error answer has the form of the platform's own, not of a proxy before it."""
-        return isinstance(answer.body, dict) and isinstance(answer.body.get("error"), str)
+        body = answer.body
+        if not isinstance(body, dict) or not isinstance(body.get("error"), str):
+            return False
+        # Gateways add a path, a status or a time.
+        return body.keys() <= {"error", "error_description", "message"}
 
     def refuses_token(self, answer: Answer) -> bool:
         """Whether an error speaks of the token or of its scopes, whatever dress it wears."""

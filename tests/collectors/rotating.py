@@ -22,6 +22,8 @@ class Rotating:
         self.before: Callable[[], web.Response | None] = lambda: None
         self.application = web.Application()
         self.application.router.add_post("/oauth/token", self._renew)
+        self.application.router.add_post("/oauth/revoke", self._revoke)
+        self.taken_back: list[str] = []
         self.application.router.add_get("/api/v1/anything", self._answer)
 
     def grant(self, name: str) -> dict[str, str]:
@@ -53,6 +55,10 @@ class Rotating:
             self.renewals += 1
             fresh = self._fresh(names[0])
         return web.json_response({k: fresh[k] for k in ("access_token", "refresh_token")})
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        self.taken_back.append(str((await request.post())["token"]))
+        return web.json_response({})
 
     async def _answer(self, request: web.Request) -> web.Response:
         value = request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -25,8 +25,8 @@ from collectors import platforms
 from collectors.platforms.base import Platform
 from collectors.tokens.consent import application
 from collectors.tokens.consents import Consents, Invitation
-from collectors.tokens.oauth import OOB, Listener, check_scope
-from collectors.tokens.store import TokenStore
+from collectors.tokens.oauth import OOB, Flow, Listener, check_scope
+from collectors.tokens.store import TokenStore, new_token
 from collectors.tokens.web import check_encrypted
 from likewise.commands.auth import command as auth
 from likewise.config import Source
@@ -187,7 +187,6 @@ class Fake(platforms.get("mastodon")):  # type: ignore[misc]
 
     def login(self, answers: Any, redirect_uri: str) -> Any:
         from collectors.tokens.oauth import CodeFlow
-        from collectors.tokens.store import new_token
 
         class Quick(CodeFlow):
             def _fetch(self, code: str | None) -> dict[str, str]:
@@ -237,6 +236,34 @@ async def _any_callback(pairs: list[tuple[str, Any]], cookie: str) -> None:
             good = mine and not refused and codes == ["CODE"] and once
             assert answer.status == (200 if good or (mine and refused) else 400), given_
             assert len(store.all()) == len(Consents(store).all()) == int(good)
+
+
+async def test_an_oauth1_login_is_bound_by_its_request_token(tmp_path: Path) -> None:
+    class Flickr1(Flow):
+        state_name = "oauth_token"
+
+        def address(self, redirect_uri: str) -> str:
+            self.state = "request-token"
+            return f"https://h.example/authorize?oauth_token={self.state}"
+
+        def token(self, answers: Any) -> Any:
+            return new_token("flickr", "h.example", {"oauth_token": answers["oauth_verifier"]})
+
+    platform = platforms.get("flickr")(Source(platform="flickr", host="https://h.example"))
+    platform.login = lambda *_: Flickr1()  # type: ignore[method-assign]
+    store = TokenStore(tmp_path)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    own = {"api_key": "k", "api_secret": "s"}
+    app = application(platform, INVITATION, own, url, store)
+    async with TestServer(app, port=port) as server, TestClient(server) as client:
+        await client.post("/agree", data={"agree": "yes"}, headers={"Origin": url},
+                          allow_redirects=False)  # fmt: skip
+        for query in ("", "?oauth_verifier=v", "?oauth_token=other&oauth_verifier=v"):
+            assert (await client.get(f"/callback{query}")).status == 400
+        right = "/callback?oauth_token=request-token&oauth_verifier=v"
+        assert (await client.get(right)).status == 200
+        assert (await client.get(right)).status == 400
+    assert len(store.all()) == 1
 
 
 # -- Origin and Host --------------------------------------------------------------------------

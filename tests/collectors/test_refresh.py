@@ -80,6 +80,9 @@ FOREIGN = {
     "a proxy's 404": lambda: web.Response(status=404, text=PAGE, content_type="text/html"),
     "a proxy's 410": lambda: web.Response(status=410, text=PAGE, content_type="text/html"),
     "a gateway's JSON 404": lambda: web.json_response({"message": "no route"}, status=404),
+    "another gateway's 404": lambda: web.json_response(
+        {"timestamp": 1, "status": 404, "error": "Not Found", "path": "/"}, status=404
+    ),
     "an empty 404": lambda: web.Response(status=404),
     "a page with 200": lambda: web.Response(text=PAGE, content_type="text/html"),
     "nothing at all": lambda: web.Response(status=200),

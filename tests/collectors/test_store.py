@@ -229,6 +229,23 @@ def test_a_withdrawn_token_is_not_renewed(tmp_path: Path) -> None:
     assert provider.renewals == 0
 
 
+def test_what_a_platform_gives_after_a_withdrawal_is_taken_back(tmp_path: Path) -> None:
+    provider = Rotating()
+    store = TokenStore(tmp_path)
+
+    def withdrawn_meanwhile() -> None:
+        store.remove("t1")
+
+    provider.before = withdrawn_meanwhile
+    with served(provider.application) as url, workers(tmp_path, 1) as [one]:
+        token = Token("t1", "mastodon", "h.example", secret=provider.grant("ada"))
+        store.put(token)
+        provider.expire("ada")
+        assert "CredentialsError" in one.do("call", known(token), url)["error"]
+    assert provider.taken_back == [provider.access["ada"]]
+    assert store.all() == []
+
+
 def test_a_busy_server_at_renewal_is_waited_for_and_retires_nothing(tmp_path: Path) -> None:
     provider = Rotating()
     with served(provider.application) as url, workers(tmp_path, 1) as [one]:

@@ -1,0 +1,45 @@
+"""One real study, from platform to report: whoever is forgotten is in none of its bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from every_byte import found
+
+import likewise
+from collectors.forget import forget
+from likewise.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_best_pictures_author_is_forgotten_in_a_whole_study(tmp_path: Path) -> None:
+    world = ["--authors", "120", "--posts", "300", "--seed", "3"]
+    command = [sys.executable, "-m", "infra.demo", "--folder", str(tmp_path), *world]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    root = tmp_path / "study"
+    study = Study.open(root)
+    galleries = json.loads((root / "reports" / "galleries.json").read_text(encoding="utf-8"))
+    pictures = study.read("pictures").to_pylist()
+    best = galleries["top"][0]["picture_id"]
+    author = next(row["author_id"] for row in pictures if row["picture_id"] == best)
+    handles = {a["author_id"]: a["handle"] for a in study.read("authors").to_pylist()}
+    shared = {row["picture_id"] for row in pictures if row["author_id"] != author}
+    mine = [r for r in pictures if r["author_id"] == author and r["picture_id"] not in shared]
+    words = {"id": author.encode(), "handle": handles[author].encode()}
+    words |= {f"post {row['post_id']}": row["post_id"].encode() for row in mine}
+    words |= {f"hash of {n}": r["picture_id"].encode() for n, r in enumerate(mine) if r["bytes"]}
+    words |= {f"bytes of {n}": r["bytes"] for n, r in enumerate(mine) if r["bytes"]}
+    assert {what for what, _ in found(root, words)} == set(words)
+    with study.lock():
+        forget(study, handles[author])
+        assert found(root, words) == []
+        likewise.rank(study)
+        likewise.report(study)
+    assert found(root, words) == [], "what is made again is made without them"
