@@ -193,9 +193,9 @@ def test_pick_is_the_greedy_choice_under_its_rules(
 
 
 def test_galleries_show_held_out_authors_and_both_ends(study: Study) -> None:
-    rank(study, n=10)
+    rank(study, n=5)
     content = json.loads((study.root / "reports" / "galleries.json").read_text())
-    assert content["split"] == "test" and len(content["top"]) == len(content["bottom"]) == 10
+    assert content["split"] == "test" and len(content["top"]) == len(content["bottom"]) == 5
     top = [one["score"] for one in content["top"]]
     bottom = [one["score"] for one in content["bottom"]]
     assert top == sorted(top, reverse=True) and bottom == sorted(bottom)
@@ -216,9 +216,27 @@ def test_too_few_held_out_pictures_fall_back_to_all_and_never_overlap(tmp_path: 
     study = make(tmp_path / "study", n_authors=5, per_author=2)
     rank(study)
     chosen = gallery.load(study)
-    assert chosen.split == "all" and chosen.n == 5
-    ids = [one.picture_id for one in [*chosen.top, *chosen.bottom]]
-    assert len(ids) == len(set(ids)) <= 10
+    assert chosen.split == "all" and chosen.n == 2
+    both = [*chosen.top, *chosen.bottom]
+    ids = [one.picture_id for one in both]
+    assert len(ids) == len(set(ids)) <= 4
+    labels = study.read("labels", ["picture_id", "split"]).to_pylist()
+    splits = {row["picture_id"]: row["split"] for row in labels}
+    assert [one.held_out for one in both] == [splits[key] == "test" for key in ids]
+    page = (study.root / "reports" / "galleries" / "index.html").read_text(encoding="utf-8")
+    assert page.count("fitted on</p>") == sum(not one.held_out for one in both) > 0
+
+
+@pytest.mark.parametrize(("n_authors", "most"), [(12, 2), (40, 8)])
+def test_an_end_of_few_pictures_shows_a_fifth_of_them(
+    tmp_path: Path, n_authors: int, most: int
+) -> None:
+    study = make(tmp_path / "study", n_authors=n_authors)
+    rank(study)
+    chosen = gallery.load(study)
+    held_out = sum(row == "test" for row in study.read("labels", ["split"])["split"].to_pylist())
+    assert chosen.split == "test" and chosen.n == int(0.2 * held_out) == most
+    assert all(one.held_out for one in [*chosen.top, *chosen.bottom])
 
 
 @pytest.mark.parametrize(

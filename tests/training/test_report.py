@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +23,13 @@ from sklearn.metrics import roc_auc_score
 from likewise import cli
 from likewise.config import render
 from likewise.errors import StudyError
+from likewise.glossary import GLOSSARY
 from likewise.study import Study
 from likewise.tables import LABELS, PICTURES
+from training.explain import explain
 from training.rank import rank
 from training.report import report
-from training.report.words import FILTERS
+from training.report.words import FILTERS, noted
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +207,7 @@ def test_an_empty_study_and_each_stage_after_it_make_a_page(tmp_path: Path) -> N
         ("pictures", "likewise label"),
         ("labels", "no face detections"),
         ("features", "likewise rank"),
-        ("scores", "among all pictures, those it was fitted on included"),
+        ("scores", "among authors that it has never seen"),
     )
     for table, words in stages:
         shutil.copytree(whole.root / "tables" / table, folder / "tables" / table)
@@ -288,6 +291,56 @@ def test_numbers_in_words(name: str, value: object, words: str) -> None:
     assert FILTERS[name](value) == words
 
 
+# -- the first screen -----------------------------------------------------------------------------
+
+
+def first_screen(raw: str) -> str:
+    return Page(raw[raw.index("<header") : raw.index("</header>")]).text
+
+
+def test_the_first_screen_answers_in_order_and_the_strongest_first(study: Study) -> None:
+    raw = html(study)
+    text = first_screen(raw)
+    questions = ["What makes a picture liked here?", "from how many?", "posts", "labelled"]
+    places = [text.index(words) for words in questions]
+    assert places == sorted(places)
+    found = explain(study)
+    said = [d for d in found.in_likes if d.words]
+    assert "brighter" in {d.words for d in said}  # what the study was made with
+    shown = [text.index(f"{d.words} +{abs(d.effect):.2f}") for d in said[:6]]
+    assert shown == sorted(shown)
+    sizes = [abs(d.effect) for d in said]
+    assert sizes == sorted(sizes, reverse=True)
+    assert raw.index("</header>") < raw.index('id="galleries"')
+
+
+def test_without_an_effect_the_first_screen_says_so(tmp_path: Path) -> None:
+    study = make(tmp_path / "study", n_authors=16, signal=0.0, seed=4)
+    rank(study)
+    assert not [d for d in explain(study).in_likes if d.words]
+    assert "Nothing that these data can show" in first_screen(html(study))
+
+
+def test_every_count_of_the_first_screen_is_of_the_tables(study: Study, page: Page) -> None:
+    statuses = study.read("pictures", ["status"])["status"].to_pylist()
+    labels = study.read("labels", ["author_id"])
+    for words in (
+        f"collected; one may have several attachments {study.require('posts').rows:,}",
+        f"fetched, of {len(statuses):,} attachments {statuses.count('ok'):,}",
+        f"pictures that are called good or bad {labels.num_rows:,}",
+        f"of the labelled pictures {len(set(labels['author_id'].to_pylist())):,}",
+    ):
+        assert words in page.text
+
+
+def test_words_have_notes_that_lead_to_the_glossary(page: Page) -> None:
+    terms = [a["href"] for tag, a in page.elements if a.get("class") == "term"]
+    assert len(set(terms)) >= 3
+    assert {f"#word-{word.lower().replace(' ', '-')}" for word in GLOSSARY} >= set(terms)
+    assert all(meaning in page.text for meaning in GLOSSARY.values())
+    assert "&lt;b&gt;" in noted("<b>MAD</b>") and noted("MAD MAD").count("<a ") == 1
+
+
 # -- what a browser says ------------------------------------------------------------------------
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -364,6 +417,40 @@ def test_axe_core_finds_no_wcag_aa_violation(
     found = json.loads(text[text.index("{") : text.rindex("}") + 1])
     assert found["violations"] == []
     assert found["passes"] > 15 and not found["wide"]
+
+
+NARROWEST_PRINT = 688
+"""Pixels between the margins of an A4 page."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "media"), [(390, "screen"), (1280, "screen"), (NARROWEST_PRINT, "print")]
+)
+def test_no_column_is_cut(tmp_path: Path, width: int, media: Any) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if BROWSER is None:
+        pytest.skip("no Chromium on PATH")
+    from training.compare import compare
+
+    settings = {"classifiers": ["linear-svc"], "c_values": [0.01, 1.0], "bootstrap": 100}
+    study = make(tmp_path / "study", n_authors=40, config={"compare": settings})
+    compare(study)
+    rank(study)
+    path = report(study)
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.emulate_media(media=media)
+        page.goto(f"file://{path}")
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.scroll, table, .plot, .gallery')].filter(e => "
+            "e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth + 1)"
+            ".map(e => e.getAttribute('aria-label') ?? e.className)"
+        )
+        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        browser.close()
+    assert cut == [] and not wide
 
 
 def test_measures_of_groups_stay_silent_where_too_few() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from training.comparison.results import Comparison, Confusion, FigureFile, GridPoint, Result
-from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw
+from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw, legend
 
 __all__ = ["Plot", "plots", "save"]
 
@@ -66,14 +66,14 @@ def _c_curves(layer: str, results: Sequence[Result]) -> list[Plot]:
     if not own:
         return []
 
-    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+    def paint(axes: Axes, wide: bool) -> None:
         for result, colour in zip(own, (GOOD, BAD), strict=False):
             _band(axes, result.curve, "C", colour, SETS[result.set])
             chosen = result.parameters["C"]
             axes.axvline(chosen, color=colour, linewidth=0.8, linestyle=":")
         _logarithmic(axes, "C of LinearSVC")
         axes.set_ylabel("average precision")
-        axes.legend()
+        legend(axes, wide)
 
     peaks = ", ".join(
         f"{SETS[r.set]}: best {_peak(r):.3f} at C = {r.parameters['C']:g}" for r in own
@@ -116,7 +116,7 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
     result = own[-1]
     scaled = [p for p in result.curve if p.parameters["scaling"] == result.parameters["scaling"]]
 
-    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+    def paint(axes: Axes, wide: bool) -> None:
         steps = sorted({float(point.parameters["stepSize"]) for point in scaled})
         for step, colour in zip(steps, (GOOD, BAD, THIRD, INK, QUIET) * 9, strict=False):
             curve = [p for p in scaled if p.parameters["stepSize"] == step]
@@ -124,7 +124,7 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
             _band(axes, curve, "regParam", colour, f"step {step:g}")
         _logarithmic(axes, "regParam of SVMWithSGD")
         axes.set_ylabel("average precision")
-        axes.legend()
+        legend(axes, wide)
 
     words = (
         f"Cross-validated average precision of SVMWithSGD on {layer} ({SETS[result.set]}) "
@@ -135,7 +135,7 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
 
 
 def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
-    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+    def paint(axes: Axes, wide: bool) -> None:
         for r in results:
             label = f"{r.classifier}, {SETS[r.set]}: AP {r.average_precision.value:.3f}"
             axes.step(
@@ -151,7 +151,7 @@ def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
             chance, color=QUIET, linewidth=0.8, linestyle=":", label=f"chance {chance:.3f}"
         )
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-        axes.legend(fontsize=7)
+        legend(axes, wide)
 
     best = max(results, key=lambda r: r.average_precision.value or 0.0)
     words = (
@@ -165,7 +165,7 @@ def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
 def _learning(comparison: Comparison) -> Plot:
     curves = comparison.learning_curves
 
-    def paint(axes: Axes, wide: bool) -> None:  # noqa: ARG001
+    def paint(axes: Axes, wide: bool) -> None:
         for (layer, points), colour in zip(curves.items(), (GOOD, BAD, THIRD) * 9, strict=False):
             authors = [point.authors for point in points]
             low, high = [point.low for point in points], [point.high for point in points]
@@ -173,7 +173,7 @@ def _learning(comparison: Comparison) -> Plot:
             axes.plot(authors, [p.mean for p in points], "o-", color=colour, label=layer)
         axes.set(xlabel="authors trained on", ylabel="average precision")
         axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
-        axes.legend()
+        legend(axes, wide)
 
     ends = "; ".join(
         f"{layer}: {points[0].mean:.3f} with {points[0].authors} authors, "

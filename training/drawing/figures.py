@@ -18,7 +18,19 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-__all__ = ["BAD", "GOOD", "INK", "LINE", "QUIET", "THIRD", "Figure", "Painter", "beside", "draw"]
+__all__ = [
+    "BAD",
+    "GOOD",
+    "INK",
+    "LINE",
+    "QUIET",
+    "THIRD",
+    "Figure",
+    "Painter",
+    "beside",
+    "draw",
+    "legend",
+]
 
 INK, QUIET, LINE = "#1d2127", "#59606c", "#d9d9d2"
 GOOD, BAD, THIRD = "#1f5fa8", "#b04a1e", "#6b5b95"
@@ -97,6 +109,14 @@ def draw(
             for canvas, shape in ((wide, "wide"), (narrow, "narrow"))
         ]
     return Figure(name, title, words, *shapes)
+
+
+def legend(axes: Axes, wide: bool) -> None:
+    """The legend beside the curves, or below them on a narrow screen; never on top of them."""
+    if wide:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.24), fontsize=8.5)
 
 
 def beside(axes: Axes, x: float, y: float, words: str, colour: str, *, right: bool) -> None:

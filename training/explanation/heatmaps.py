@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["on_picture", "overlays"]
 
 BATCH = 8
+SMOOTH = 0.025
+"""Deviation of the blur, as a share of the input's side."""
+FADE = 0.08
+"""Share of the input's side over which heat fades at its border."""
 
 Explainer = Callable[["Tensor", int], "NDArray[np.float32]"]
 
@@ -114,5 +118,24 @@ def on_picture(
     left, top, right, bottom = (round(edge) for edge in crop_box(width, height, spec))
     whole = np.zeros((height, width), np.float32)
     size = (right - left, bottom - top)
-    whole[top:bottom, left:right] = cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR)
+    # The maps have 6 to 14 cells a side; without smoothing the lines between them show as seams.
+    smooth = cv2.GaussianBlur(heat, (0, 0), SMOOTH * max(heat.shape))
+    seen = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
+    # Where the input ends inside the picture the heat fades out, so that the border of what the
+    # network saw does not look like a border in the picture.
+    across = _fade(size[0], first=left > 0, last=right < width)
+    down = _fade(size[1], first=top > 0, last=bottom < height)
+    whole[top:bottom, left:right] = seen * down[:, None] * across[None, :]
     return whole
+
+
+def _fade(length: int, *, first: bool, last: bool) -> NDArray[np.float32]:
+    """(length,) factors from 0 to 1: a smooth rise at the ends that are asked for."""
+    reach = max(1, round(length * FADE))
+    rise = np.sin(np.linspace(0, np.pi / 2, reach)) ** 2
+    factors = np.ones(length)
+    if first:
+        factors[:reach] *= rise
+    if last:
+        factors[-reach:] *= rise[::-1]
+    return factors.astype(np.float32)

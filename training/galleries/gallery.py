@@ -26,6 +26,12 @@ __all__ = ["choose", "load", "make", "pick", "safe_url"]
 
 FILE = "galleries.json"
 
+END = 0.2
+"""Largest share of the pictures that a gallery shows."""
+
+LEAST = 10
+"""Held-out pictures from which galleries show no others."""
+
 
 def pick(
     authors: Sequence[str], hashes: NDArray[np.int64], *, n: int, per_author: int, radius: int
@@ -61,16 +67,16 @@ def pick(
 def choose(study: Study, *, n: int | None = None) -> Galleries:
     """Both ends of the published ranking, by the rules of ``[rank]``.
 
-    Held-out authors only, unless ``[rank] split`` is ``all`` or there are too few of them: a model
-    knows the pictures it was fitted on.
+    Held-out authors only, unless ``[rank] split`` is ``all`` or there are hardly any of them: a
+    model knows the pictures it was fitted on, and each pick says which kind it is. Of few pictures
+    each end shows a fifth at most: two halves would show everything and mean nothing.
     """
     rules = study.config.rank
-    wanted = n or rules.n
     frame = _ranking(study)
     held_out = frame.filter(pc.equal(frame["split"], "test"))
-    split = "test" if rules.split == "test" and held_out.num_rows >= 2 * wanted else "all"
+    split = "test" if rules.split == "test" and held_out.num_rows >= LEAST else "all"
     frame = held_out if split == "test" else frame
-    wanted = min(wanted, frame.num_rows // 2)
+    wanted = min(n or rules.n, max(int(frame.num_rows * END), min(1, frame.num_rows)))
     authors = ["\0".join(key) for key in zip(*(frame[c].to_pylist() for c in _AUTHOR), strict=True)]
     hashes = _hashes(study, frame["picture_id"].to_pylist())
     rule = {"n": wanted, "per_author": rules.per_author, "radius": rules.near_duplicate_radius}
@@ -135,6 +141,7 @@ def _pick(
         handle=author.get("handle") or row["author_id"],
         url=safe_url(post.get("url")),
         alt=(media[0]["alt"] or "") if media else "",
+        held_out=row["split"] == "test",
         **{name: row[name] for name in _COPIED},
     )
 
@@ -196,6 +203,9 @@ def load(study: Study) -> Galleries:
         return choose(study)
     if content.pop("scores", None) != study.require("scores").fingerprint:
         return choose(study)
-    for end in ("top", "bottom"):
-        content[end] = [Pick(**row) for row in content[end]]
-    return Galleries(**content)
+    try:
+        for end in ("top", "bottom"):
+            content[end] = [Pick(**row) for row in content[end]]
+        return Galleries(**content)
+    except (KeyError, TypeError):  # another version's picks
+        return choose(study)

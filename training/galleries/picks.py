@@ -22,6 +22,7 @@ class Pick:
     audience: int
     label: int
     alt: str
+    held_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)

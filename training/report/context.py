@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from likewise.errors import MissingTableError
+from likewise.errors import MissingTableError, UsageError
 from likewise.study import Study
 from training.comparison import results
 from training.drawing.figures import Figure, Painter, draw
+from training.explain import Explanation, explain
 from training.galleries import gallery
 from training.models.scoring import saved_model
 from training.pictures import thumbnails
@@ -149,6 +150,25 @@ class Context:
             return saved_model(self.study, name) if name else None
         except MissingTableError:
             return None
+
+    @cached_property
+    def explanation(self) -> Explanation | None:
+        """What both ends of the ranking differ in; None before ``rank`` or without enough."""
+        return self._explained[0]
+
+    @property
+    def why_unexplained(self) -> str | None:
+        """Why a ranking cannot be explained; None when it is, or when there is none."""
+        return self._explained[1]
+
+    @cached_property
+    def _explained(self) -> tuple[Explanation | None, str | None]:
+        if self.manifest("scores") is None:
+            return None, None
+        try:
+            return explain(self.study), None
+        except UsageError as error:
+            return None, f"The ranking cannot be explained: {error}."
 
     @cached_property
     def comparison(self) -> Comparison | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from likewise import __version__
 from likewise.study import Study
 from training.report import summary
+from training.report.answer import Answer
 from training.report.context import Context
 from training.report.pages import render, write
 from training.report.sections import galleries
@@ -27,7 +28,7 @@ def gallery_page(study: Study) -> Path:
         made_at=dt.datetime.now(dt.UTC),
         version=__version__,
         synthetic=summary.synthetic(study),
-        sentences=[f"{scores.rows:,} pictures ranked by {scores.extra['model']}."],
+        answer=Answer(f"{scores.rows:,} pictures ranked by {scores.extra['model']}."),
         figure=None,
     )
     page = render(head, [section], context.thumbs, missing=missing, fingerprint=scores.fingerprint)

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from likewise.glossary import GLOSSARY
 from training.report.context import Section, Thumbs
 from training.report.words import FILTERS
 
@@ -32,7 +33,7 @@ def render(
         lstrip_blocks=True,
     )
     templates.filters |= FILTERS
-    templates.globals["thumb"] = thumbs.uri
+    templates.globals |= {"thumb": thumbs.uri, "glossary": GLOSSARY}
     style = (PAGE / "page.css").read_text(encoding="utf-8")
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return templates.get_template("page.html").render(

@@ -1,22 +1,32 @@
-"""The first screen: the answer in a sentence with its uncertainty, and a picture of it."""
+"""The first screen: the answer to the title's question, what it rests on, and pictures of it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from likewise import __version__
 from likewise.study import Study
 from training.drawing.figures import Figure
-from training.report import answer
+from training.report.answer import Answer, answer, figure
 from training.report.context import Context
 
-__all__ = ["Head", "head", "synthetic"]
+__all__ = ["Count", "Head", "head", "synthetic"]
 
 STRIP = 5
 SYNTHETIC = "synthetic world"
+
+
+class Count(NamedTuple):
+    """A number of the study and what it counts."""
+
+    number: int
+    what: str
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +37,10 @@ class Head:
     made_at: dt.datetime
     version: str
     synthetic: bool
-    sentences: list[str]
+    answer: Answer
     figure: Figure | None
     strips: list[tuple[str, list[str]]] = field(default_factory=list)
-    facts: list[tuple[str, int]] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
 
 
 def head(context: Context) -> Head:
@@ -41,10 +51,10 @@ def head(context: Context) -> Head:
         made_at=dt.datetime.now(dt.UTC),
         version=__version__,
         synthetic=synthetic(context.study),
-        sentences=answer.sentences(context),
-        figure=answer.figure(context),
+        answer=answer(context),
+        figure=figure(context),
         strips=_strips(context),
-        facts=_facts(context),
+        counts=_counts(context),
     )
 
 
@@ -58,14 +68,28 @@ def _strips(context: Context) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _facts(context: Context) -> list[tuple[str, int]]:
-    names = (("posts", "posts"), ("pictures", "pictures"), ("labels", "labelled pictures"))
-    found = [(words, context.manifest(name)) for name, words in names]
-    facts = [(words, manifest.rows) for words, manifest in found if manifest is not None]
-    if context.labels is not None:
-        keys = context.labels.group_by(["platform", "host", "author_id"]).aggregate([])
-        facts.append(("authors", keys.num_rows))
-    return facts
+def _counts(context: Context) -> list[Count]:
+    """From posts to the pictures that the answer rests on; each word means one thing."""
+    found = []
+    posts, pictures, labels = (context.manifest(n) for n in ("posts", "pictures", "labels"))
+    if posts is not None:
+        found.append(Count(posts.rows, "posts", "collected; one may have several attachments"))
+    if pictures is not None:
+        rows = context.study.read("pictures", ["status"])
+        good = int(pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0)
+        found.append(Count(good, "pictures", f"fetched, of {pictures.rows:,} attachments"))
+    if labels is not None and context.labels is not None:
+        found.append(Count(labels.rows, "labelled", "pictures that are called good or bad"))
+        found.append(Count(_authors(context.labels), "authors", "of the labelled pictures"))
+    if context.comparison is not None:
+        data = context.comparison.data
+        words = f"pictures of {data.held_out_authors:,} authors that no model has seen"
+        found.append(Count(data.held_out_pictures, "held out", words))
+    return found
+
+
+def _authors(labels: pa.Table) -> int:
+    return int(labels.group_by(["platform", "host", "author_id"]).aggregate([]).num_rows)
 
 
 def synthetic(study: Study) -> bool:

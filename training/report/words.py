@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from markupsafe import Markup, escape
+
+from likewise.glossary import GLOSSARY
 
 __all__ = [
     "FILTERS",
     "count",
     "date",
     "interval",
+    "noted",
     "number",
     "percent",
     "plural",
     "reason",
     "signed",
+    "slug",
 ]
 
 
@@ -88,6 +95,40 @@ def date(value: str | dt.datetime | None) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
+NOTED = sorted(
+    set(GLOSSARY) - {"audience", "chance", "feature", "gain", "good", "interval", "median"},
+    key=len,
+    reverse=True,
+)
+"""Words of the glossary that get a note; the others are everybody's."""
+
+_NOTED = re.compile(rf"\b({'|'.join(map(re.escape, NOTED))})\b")
+
+
+def slug(word: str) -> str:
+    """'ROC AUC' -> 'roc-auc': the end of an anchor."""
+    return word.lower().replace(" ", "-")
+
+
+def noted(text: str) -> Markup:
+    """Escaped text in which the first place of each word of the glossary has its note.
+
+    The note is a link to the glossary of the page, so that it works by touch, by key and in print;
+    a pointer sees it on hover.
+    """
+    seen: set[str] = set()
+
+    def note(found: re.Match[str]) -> str:
+        word = found[0]
+        if word in seen:
+            return word
+        seen.add(word)
+        tip = f'<span class="tip" aria-hidden="true">{escape(GLOSSARY[word])}</span>'
+        return f'<a class="term" href="#word-{slug(word)}">{word}{tip}</a>'
+
+    return Markup(_NOTED.sub(note, str(escape(text))))  # noqa: S704 - escaped before
+
+
 FILTERS: Mapping[str, Any] = {
     "count": count,
     "number": number,
@@ -98,5 +139,7 @@ FILTERS: Mapping[str, Any] = {
     "fixed": fixed,
     "between": between,
     "pvalue": pvalue,
+    "noted": noted,
+    "slug": slug,
 }
 """What the templates call them."""

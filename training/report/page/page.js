@@ -24,6 +24,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// On narrow screens a row stands as lines, each with its column's heading.
+for (const table of document.querySelectorAll(".scroll table")) {
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, i) => (cell.dataset.label = names[i]));
+  table.classList.add("stack");
+}
 const all = document.querySelector("#all-heat");
 all?.addEventListener("change", () => {
   for (const box of document.querySelectorAll(".photo input")) box.checked = all.checked;

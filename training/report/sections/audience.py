@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from training.drawing.figures import BAD, GOOD, QUIET, Figure, beside
+from training.drawing.figures import BAD, GOOD, QUIET, Figure, beside, legend
 from training.report.context import Context, Section
 from training.report.words import count, number
 
@@ -60,7 +60,7 @@ def _figure(context: Context, bounds: Mapping[str, Any], histogram: Mapping[str,
         axes.set_ylabel("authors")
         axes.xaxis.set_major_locator(_decades())
         axes.xaxis.set_major_formatter(FuncFormatter(power))
-        axes.legend(loc="upper right" if wide else "upper left", fontsize=9)
+        legend(axes, wide)
 
     words = (
         f"Histogram of {count(bounds['n'])} authors' followers on a log scale; the rule keeps "

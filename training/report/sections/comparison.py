@@ -56,6 +56,13 @@ def _layers(found: Comparison) -> list[dict[str, Any]]:
 def _figures(context: Context, found: Comparison) -> list[Figure]:
     """The comparison's own figures, drawn again in the page's two shapes."""
     return [
-        context.figure(plot.name, plot.title, plot.words, plot.paint, height=3.0)
+        context.figure(
+            plot.name,
+            plot.title,
+            plot.words,
+            plot.paint,
+            height=3.0,
+            narrow_height=4.4 if plot.name.startswith("pr-") else 3.7,
+        )
         for plot in curves.plots(found)
     ]

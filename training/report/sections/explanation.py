@@ -6,9 +6,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from likewise.errors import UsageError
 from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, Figure
-from training.explain import Difference, Explanation, explain
+from training.explain import Difference, Explanation
 from training.galleries import neighbours
 from training.report.context import Context, Section
 
@@ -20,16 +19,23 @@ SHOWN = 6
 
 def section(context: Context) -> Section:
     """Dots with simultaneous intervals, a table with adjusted p-values, and neighbours."""
-    data: dict[str, Any] = {"explanation": None, "why": None, "neighbours": []}
+    found = context.explanation
+    data: dict[str, Any] = {
+        "explanation": found,
+        "why": context.why_unexplained,
+        "neighbours": [],
+    }
+    if found is not None:
+        data |= {"figure": _figure(context, found)}
+        data["likes"] = {d.name: d for d in found.in_likes}
     if context.manifest("scores") is not None:
-        try:
-            found = explain(context.study)
-            data |= {"explanation": found, "figure": _figure(context, found)}
-            data["likes"] = {d.name: d for d in found.in_likes}
-        except UsageError as error:
-            data["why"] = str(error)
         data["neighbours"] = _neighbours(context)
-    return Section("explanation", "What the model goes by", "explanation.html", data)
+    return Section(
+        "explanation",
+        "What liked pictures are like, and what the model goes by",
+        "explanation.html",
+        data,
+    )
 
 
 def _figure(context: Context, found: Explanation) -> Figure | None:

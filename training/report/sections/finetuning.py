@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from training.drawing.figures import BAD, GOOD, THIRD, Figure
+from training.drawing.figures import BAD, GOOD, THIRD, Figure, legend
 from training.report.context import Context, Section
 
 __all__ = ["section"]
@@ -56,14 +56,14 @@ def _figure(
     if not lines:
         return None
 
-    def paint(axes: Axes, _wide: bool) -> None:
+    def paint(axes: Axes, wide: bool) -> None:
         for part, line in lines.items():
             x, y = zip(*sorted(line), strict=True)
             marker = "o" if len(x) < 20 else ""
             axes.plot(x, y, color=COLOURS.get(part, THIRD), marker=marker, ms=3.5, label=part)
         axes.set_xlabel("iteration")
         axes.set_ylabel(words)
-        axes.legend(fontsize=8.5)
+        legend(axes, wide)
 
     ends = "; ".join(f"{part} ends at {sorted(line)[-1][1]:.3f}" for part, line in lines.items())
     title = f"Fine-tuning: {words} by iteration"
