@@ -46,6 +46,7 @@ COMMANDS: dict[str, str] = {
     "finetune": "Go on training the network itself.",
     "score": "Say how well pictures would be liked that are not posted yet.",
     "rank": "Score every picture; best and worst galleries.",
+    "classify": "Categories, brands and taxonomies: the same engine, other labels.",
     "explain": "Show what the ranking goes by.",
     "report": "Write one HTML file that shows everything.",
     "plan": "Say what a run would do, why, and what it will cost.",

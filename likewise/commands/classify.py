@@ -1,0 +1,131 @@
+"""``likewise classify``: verbs for studies that ask which class a picture is of."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from likewise.commands._common import emit, json_option, study_argument
+from likewise.errors import PartialError
+from likewise.study import Study
+
+model_option = click.option(
+    "--model", metavar="NAME", help="Saved model; default is the one trained last."
+)
+
+
+@click.group(
+    "classify",
+    help="Categories, brands and taxonomies: train, evaluate, predict, map.",
+    epilog='Set kind = "classes" under [question] of likewise.toml, then: import, label, extract.',
+)
+def command() -> None:
+    """Group of the verbs below."""
+
+
+@command.command("train", epilog="Example: likewise classify train my-study --search")
+@study_argument
+@click.option("--name", default="classes", show_default=True, help="Name of the model.")
+@click.option("--layer", help="Feature layer; default is the last that was extracted.")
+@click.option("--search", is_flag=True, help="Also train the last layer by steps, 18 ways.")
+@json_option
+def train(study: str, name: str, layer: str | None, search: bool, as_json: bool) -> None:
+    """Fit classifiers on the training part, choose on validation, save the model."""
+    from training.classify import train as run
+
+    opened = Study.open(study)
+    with opened.lock():
+        done = run(opened, name=name, layer=layer, search=search)
+    emit(asdict(done), as_json=as_json, text=done.text())
+
+
+@command.command("evaluate", epilog="Example: likewise classify evaluate my-study --accuracy .99")
+@study_argument
+@model_option
+@click.option("--accuracy", type=float, default=0.99, show_default=True, help="To be promised.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
+@click.option("--against", metavar="NAME", help="Another model, on the same pictures.")
+@json_option
+def evaluate(
+    study: str,
+    model: str | None,
+    accuracy: float,
+    confidence: float,
+    against: str | None,
+    as_json: bool,
+) -> None:
+    """Judge a model on the test part. Every look at that part is counted."""
+    from training.classify import evaluate as run
+
+    opened = Study.open(study)
+    with opened.lock():
+        done = run(opened, model=model, accuracy=accuracy, confidence=confidence, against=against)
+    emit(dict(done.content), as_json=as_json, text=done.text())
+
+
+@command.command("predict", epilog="Example: likewise classify predict my-study FOLDER -t 0.98")
+@study_argument
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True), metavar="FILE...")
+@model_option
+@click.option("-t", "--threshold", type=click.FloatRange(0, 1), help="Least probability.")
+@click.option("--accuracy", type=float, help="Promise this accuracy instead of a threshold.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table there.")
+@json_option
+def predict(
+    study: str,
+    files: tuple[str, ...],
+    model: str | None,
+    threshold: float | None,
+    accuracy: float | None,
+    confidence: float,
+    csv_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Say the class of picture files; below the threshold nothing is said."""
+    from training.classify import predict as run
+
+    found, notes = run(
+        study, files, model=model, threshold=threshold, accuracy=accuracy, confidence=confidence
+    )
+    rows = [asdict(one) for one in found]
+    if csv_file is not None:
+        with csv_file.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["file", "class", "probability", "answered", "error"])
+            for one in found:
+                writer.writerow([one.file, one.said, one.probability, one.answered, one.error])
+    for line in notes:
+        click.echo(line, err=True)
+    lines = [
+        f"{one.file}  {one.error}"
+        if one.error
+        else f"{one.file}  {one.said or '(not sure enough)'}  {one.probability:.4f}"
+        for one in found
+    ]
+    failed = [(one.file, one.error) for one in found if one.error]
+    result = {"predictions": rows, "notes": notes}
+    emit(
+        result, as_json=as_json and not failed, text="" if as_json and failed else "\n".join(lines)
+    )
+    if failed:
+        raise PartialError(f"{len(failed)} of {len(found)} files cannot be read as pictures",
+                           failed, result=result)  # fmt: skip
+
+
+@command.command("map", epilog="Example: likewise classify map my-study")
+@study_argument
+@click.option("--layer", help="Feature layer; default is the last that was extracted.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page to write.")
+@json_option
+def draw_map(study: str, layer: str | None, output: Path | None, as_json: bool) -> None:
+    """Lay the pictures out on a plane; the page labels what a lasso selects."""
+    from training.classify import draw_map as run
+
+    opened = Study.open(study)
+    with opened.lock():
+        path, said = run(opened, layer=layer, output=output)
+    emit({"page": str(path), "trust": said}, as_json=as_json, text=f"{said}\n{path}")

@@ -1,0 +1,208 @@
+"""Classifiers of k classes on planted features: what is found, promised, refused and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from likewise.cli import run
+from likewise.config import render
+from likewise.errors import DataError, MissingTableError, UsageError
+from likewise.study import Study
+from likewise.tables import LABELS, features_schema
+from training.classification.model import load_model
+from training.classification.problem import load_problem
+from training.classify import evaluate, train
+from training.statistics.temperature import temperature
+
+NAMES = ["cat", "dog", "newt"]
+
+
+def _tables(n: int, d: int, apart: float, flip: bool, seed: int) -> tuple[pa.Table, pa.Table]:
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % 3
+    centre = rng.normal(size=(3, d)) * apart
+    ids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)]
+    part = np.array(["train", "train", "train", "validation", "test"], object)[
+        np.arange(n) // 3 % 5
+    ]
+    rows: dict[str, Any] = dict.fromkeys(LABELS.schema.names, [None] * n)
+    rows |= {"picture_id": ids, "platform": ["import"] * n, "host": ["h"] * n, "post_id": ids}
+    rows |= {"media_index": [0] * n, "bucket": [0] * n, "author_id": ids, "group_key": ids}
+    rows |= {"label": label, "class": [NAMES[c] for c in label], "weight": [1.0] * n}
+    rows |= {"fold": np.arange(n) % 5, "split": part.tolist()}
+    labels = pa.table([pa.array(rows[f.name], f.type) for f in LABELS.schema], schema=LABELS.schema)
+    schema = features_schema(["pooled"])
+    views = []
+    for flipped in (False, True) if flip else (False,):
+        x = (centre[label] + rng.normal(size=(n, d))).astype(np.float32)
+        columns = {"picture_id": ids, "bucket": [0] * n, "backbone": ["efficientnet-lite0"] * n}
+        columns |= {"maker": ["m"] * n, "flipped": [flipped] * n, "status": ["ok"] * n}
+        columns |= {"error_class": [None] * n, "pooled": list(x)}
+        views.append(pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema))
+    return labels, pa.concat_tables(views)
+
+
+def _study(
+    folder: Path,
+    n: int = 300,
+    apart: float = 1.0,
+    *,
+    flip: bool = True,
+    unseen: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Study:
+    folder.mkdir()
+    values = {"question": {"kind": "classes"}}
+    (folder / "likewise.toml").write_text(render(values), encoding="utf-8")
+    study = Study.open(folder)
+    labels, features = _tables(n, 16, apart, flip, seed)
+    if unseen:
+        split = [
+            "test" if c in unseen else s
+            for c, s in zip(labels["class"].to_pylist(), labels["split"].to_pylist(), strict=True)
+        ]
+        at = labels.schema.get_field_index("split")
+        labels = labels.set_column(at, LABELS.schema.field("split"), pa.array(split))
+    stage = study.begin("labels")
+    stage.write(labels)
+    stage.publish(question="classes", classes=NAMES, unseen=list(unseen))
+    stage = study.begin("features")
+    stage.write(features)
+    stage.publish()
+    return study
+
+
+def test_planted_classes_are_told_apart_and_the_test_part_is_counted(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s")
+    done = train(study)
+    assert done.classes == tuple(NAMES)
+    assert (done.pictures["train"], done.pictures["validation"]) == (180, 60)
+    names = {row["classifier"] for row in done.validation}
+    assert names == {"softmax", "linear-svc", "random-forest"}
+    assert all(row["value"] > 0.9 for row in done.validation if row["parameters"] != "C=0.01")
+    first = evaluate(study, accuracy=0.9)
+    assert first.text().startswith("first look at the test part")
+    assert first.content["opened_before"] == 0
+    assert first.content["top1_value"] > 0.95
+    assert evaluate(study, accuracy=0.9).content["opened_before"] == 1
+    assert evaluate(study).text().startswith("2 earlier looks at the test part")
+
+
+def test_random_features_reach_chance_and_promise_nothing(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s", apart=0.0)
+    train(study)
+    found = evaluate(study)
+    assert found.content["top1_value"] < 0.55
+    assert "no threshold can promise" in found.content["promise"]["sentence"]
+
+
+def test_an_unseen_class_is_in_no_model_and_measured(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s", apart=2.0, unseen=("newt",))
+    done = train(study, search=True)
+    assert done.classes == ("cat", "dog")
+    content = evaluate(study, accuracy=0.8).content
+    assert content["open_world"]["unseen"] == ["newt"]
+    assert 0 <= content["open_world"]["passing_at_95"] <= 1
+    assert content["classes"] == ["cat", "dog"]
+    problem = load_problem(study)
+    hidden = problem.rows("test", unseen=True)
+    assert {problem.names[c] for c in problem.label[hidden]} == {"newt"}
+    assert not np.isin(hidden, problem.rows("test")).any()
+
+
+def test_two_classes_have_the_probabilities_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    study = _study(tmp_path / "s", unseen=("newt",), flip=False, apart=0.4)
+    train(study)
+    model = load_model(study)
+    problem = load_problem(study)
+    rows = problem.rows("train")
+    scale = 1 / np.sqrt((problem.features[0, rows].astype(float) ** 2).sum(1).mean())
+    c = float(str(model.card["classifier"]).partition("C=")[2])
+    theirs = LogisticRegression(C=c, max_iter=2000).fit(
+        problem.features[0, rows] * scale, problem.columns(rows)
+    )
+    warm = float(model.card["temperature"])
+    decision = theirs.decision_function(problem.features[0] * scale) / warm
+    np.testing.assert_allclose(
+        model.probabilities(problem.features)[:, 1], 1 / (1 + np.exp(-decision)), atol=2e-3
+    )
+
+
+def test_temperature_is_the_minimum_and_keeps_the_order() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 4, 2000)
+    logits = rng.normal(size=(2000, 4)) + 2 * np.eye(4)[label]
+    found = temperature(3 * logits, label)  # three times too sure
+
+    def loss(t: float) -> float:
+        return -float(log_softmax(3 * logits / t, axis=1)[np.arange(2000), label].mean())
+
+    assert loss(found) <= minimize_scalar(loss, bounds=(0.1, 50), method="bounded").fun + 1e-4
+    assert found == pytest.approx(3 * temperature(logits, label), rel=1e-3)
+    # Three pictures, all right: smoothed targets say 2/3 = e / (e + 2) with e = exp(5 / T).
+    sure = np.eye(3) * 5
+    assert temperature(sure, np.array([0, 1, 2])) == pytest.approx(5 / np.log(4), rel=1e-4)
+    assert temperature(np.empty((0, 3)), np.empty(0, int)) == 1.0
+
+
+def test_a_study_about_likes_is_refused_with_what_to_set(study_folder: Path) -> None:
+    study = Study.open(study_folder)
+    with pytest.raises(MissingTableError):
+        train(study)
+    labels, _ = _tables(30, 4, 1.0, False, 0)
+    stage = study.begin("labels")
+    stage.write(labels)
+    stage.publish(method="pooled")
+    with pytest.raises(DataError, match="asks what is liked"):
+        train(study)
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s")
+    with pytest.raises(MissingTableError, match="no classifier"):
+        evaluate(study)
+    train(study)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        evaluate(study, accuracy=1.0)
+    with pytest.raises(MissingTableError, match="known: classes"):
+        evaluate(study, model="other")
+    card = study.root / "models" / "classes" / "card.json"
+    said = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps({**said, "maker": "another"}), encoding="utf-8")
+    with pytest.raises(DataError, match="other weights"):
+        evaluate(study)
+    parameters = study.root / "models" / "classes" / "softmax.safetensors"
+    parameters.write_bytes(parameters.read_bytes()[:-4] + b"0000")
+    with pytest.raises(DataError, match="is not the file"):
+        evaluate(study)
+
+
+def test_models_are_compared_on_the_same_pictures(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s", apart=0.5)
+    train(study, name="one")
+    train(study, name="two")
+    sentence = evaluate(study, model="one", against="two").content["against"]["sentence"]
+    assert "stays open" in sentence
+
+
+def test_the_command_prints_json_and_exit_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = _study(tmp_path / "s")
+    folder = str(study.root)
+    assert run(["classify", "evaluate", folder, "--json"]) == 6
+    assert json.loads(capsys.readouterr().out)["code"] == 6
+    assert run(["classify", "train", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == NAMES
+    assert run(["classify", "evaluate", folder, "--accuracy", "2"]) == 2

@@ -1,0 +1,1 @@
+"""Telling k classes apart on stored features: the problem, the models, their pages."""
