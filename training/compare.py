@@ -22,6 +22,7 @@ from likewise.study import Manifest, Stage, Study
 from training.classifiers import forest, linear, sgd
 from training.comparison import results, sentences, verdict
 from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
+from training.comparison.crossing import REASON, apart
 from training.comparison.judge import Judge
 from training.comparison.learning import learning_curve
 from training.comparison.looks import look
@@ -83,7 +84,7 @@ def compare(
     )
     if stage.done:
         return stage.manifest
-    labels = load_labels(opened, settings.split)
+    labels = apart(opened, load_labels(opened, settings.split))
     return _Comparison(opened, stage, labels, master).run()
 
 
@@ -356,6 +357,8 @@ class _Comparison:
                 f"only {held_out} held-out authors: it is not known how often intervals over so "
                 "few hold the truth"
             )
+        if copies := self.labels.dropped.get(REASON):
+            self._note(f"{copies} training pictures are left out: near copies of held-out ones")
         if len(self.labels.folds) < self.study.config.label.folds:
             self._note(f"only {len(self.labels.folds)} folds hold training authors")
 

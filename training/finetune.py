@@ -24,6 +24,7 @@ from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study, write_json
 from training.comparison import judge
+from training.comparison.crossing import REASON, crossing
 from training.comparison.looks import look
 from training.models import saved as models
 from training.statistics.calibration import platt, probability
@@ -33,6 +34,7 @@ from training.tuning.canvases import Canvases
 from training.tuning.curves import as_table
 from training.tuning.job import Job, launch
 from training.tuning.measure import logits_of, measure, score_of
+from training.tuning.samples import Samples, read_samples
 from training.tuning.saved import KIND, FinetunedScorer
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from likewise.study import Manifest, Stage
     from training.tuning.loop import State
     from training.tuning.network import Tunable
-    from training.tuning.samples import Samples
 
 __all__ = ["finetune"]
 
@@ -90,7 +91,7 @@ def finetune(
         return stage.manifest
     if redo:
         shutil.rmtree(job.work.parent, ignore_errors=True)
-    failed = job.decode()
+    failed = job.decode(_across(opened))
     samples = job.samples()
     samples.parts(recipe.validation_fold)  # refuses what cannot be trained on, before it starts
     launch(job, master=master)
@@ -99,6 +100,13 @@ def finetune(
     shutil.rmtree(job.work.parent, ignore_errors=True)
     shutil.rmtree(job.canvases, ignore_errors=True)
     return manifest
+
+
+def _across(study: Study) -> dict[str, str]:
+    """Training pictures that are copies of test pictures, with the reason to leave them out."""
+    samples = read_samples(study)
+    copies = crossing(study, samples.picture_ids, samples.test)
+    return {samples.picture_ids[i]: REASON for i in np.flatnonzero(copies)}
 
 
 def _recipe(study: Study, workers: int | None) -> FinetuneSection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -72,12 +72,15 @@ class Job:
         }
         return self.root / "cache" / "canvases" / fingerprint(made_from)
 
-    def decode(self) -> dict[str, str]:
-        """Decode what is labelled; picture_id -> reason for each that cannot be used."""
+    def decode(self, across: Mapping[str, str]) -> dict[str, str]:
+        """Decode what is labelled; picture_id -> reason for each that cannot be used.
+
+        ``across`` names pictures that are not to be used, with their reasons.
+        """
         study = self.study
         parts = study.parts("pictures")
         wanted = set(read_samples(study).picture_ids)
-        failed = decode_all(parts, wanted, self.spec, self.canvases)
+        failed = {**across, **decode_all(parts, wanted - set(across), self.spec, self.canvases)}
         if len(failed) == len(wanted):
             reasons = ", ".join(sorted(set(failed.values())))
             raise DataError(
