@@ -54,6 +54,7 @@ class _Worker:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",  # nothing of the user's: neither variables nor the working folder
+            "-Wignore",  # what readers think of a file is said by its reason alone
             "-c",
             _PROGRAM,
             json.dumps([path for path in sys.path if path]),

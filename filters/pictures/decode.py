@@ -238,6 +238,8 @@ def _decode(data: bytes, header: Header, min_side: int | None) -> NDArray[np.uin
             if pixels is not None:
                 return pixels
         image = _open(data, header)
+        if image.width * image.height > header.pixels:
+            raise PictureError("corrupt", f"{header.format}: it is larger than its header says")
         if header.format == "jpeg" and min_side:
             factor = _reduction(header, min_side)
             image.draft(None, (header.width // factor, header.height // factor))

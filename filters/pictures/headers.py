@@ -10,6 +10,7 @@ ISO/IEC 14496-12 (AVIF boxes), EXIF 2.32 table 4 (orientation).
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -185,23 +186,27 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 # -- GIF, WebP, AVIF ----------------------------------------------------------------------
 
 
+_GIF_BLOCK = re.compile(rb"[!,;]")
+
+
 def _gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
     frames = 0
-    while frames < 2 and position < len(data):
-        kind = data[position]
-        if kind == 0x21:
+    # Readers pass over bytes that begin no block; whoever stopped there would miss a larger frame.
+    while frames < 2 and (block := _GIF_BLOCK.search(data, position)):
+        position = block.start()
+        if block[0] == b"!":
             position = _gif_blocks(data, position + 2)
-        elif kind == 0x2C:
+        elif block[0] == b";":
+            break
+        else:
             frames += 1
             left, top, across, down, frame_flags = struct.unpack_from("<HHHHB", data, position + 1)
             # A frame may reach over the screen's edge: the picture then grows.
             width, height = max(width, left + across), max(height, top + down)
             table = 3 << ((frame_flags & 7) + 1) if frame_flags & 0x80 else 0
             position = _gif_blocks(data, position + 11 + table)
-        else:
-            break
     return Header("gif", width, height, animated=frames > 1, components=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import struct
 import tracemalloc
@@ -351,3 +352,24 @@ def test_many_small_pieces_of_a_png_are_one_picture() -> None:
     assert len(pieces) > 12 * 4096
     cut = data[:start] + pieces + data[start + 12 + length :]
     assert (decode_rgb(cut) == decode_rgb(data)).all()
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0", b"junk"])
+def test_a_frame_larger_than_the_screen_is_seen_behind_junk(junk: bytes) -> None:
+    """Readers enlarge the picture to its first frame, and pass over what begins no block."""
+    good = encoded(scene(16).quantize(16), "gif")
+    at = good.index(b"\x2c\0\0\0\0")
+    frame = b"\x2c" + struct.pack("<HHHH", 12_000, 0, 400, 300) + good[at + 9 :]
+    header = read_header(good[:at] + junk + frame)
+    assert (header.width, header.height) == (12_400, 300)
+    tall = b"\x2c" + struct.pack("<HHHH", 60_000, 60_000, 400, 300) + good[at + 9 :]
+    assert inspect(good[:at] + junk + tall).error_class == "too_many_pixels"
+
+
+def test_a_picture_larger_than_its_header_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(scene(17), "webp")
+    small = dataclasses.replace(read_header(data), width=10, height=10)
+    monkeypatch.setattr("filters.pictures.decode.read_header", lambda _: small)
+    with pytest.raises(PictureError) as refused:
+        decode_rgb(data)
+    assert refused.value.error_class == "corrupt"
