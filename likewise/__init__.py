@@ -31,6 +31,7 @@ VERBS = {
     "score": "training.score",
     "explain": "training.explain",
     "report": "training.report",
+    "export": "training.export",
     "plan": "likewise.planning",
     "run": "likewise.runner",
     "status": "likewise.overview",

@@ -17,6 +17,7 @@ from spark_jobs.faces import faces as faces
 from spark_jobs.label import label as label
 from training.compare import compare as compare
 from training.explain import explain as explain
+from training.export import export as export
 from training.finetune import finetune as finetune
 from training.rank import rank as rank
 from training.report import report as report
@@ -35,6 +36,7 @@ __all__ = [
     "download",
     "embed",
     "explain",
+    "export",
     "extract",
     "faces",
     "finetune",

@@ -135,7 +135,7 @@ def text(column: str) -> str:
     )
     return (
         f"nullif(trim(CASE WHEN regexp_matches({column}, '{signs}') "
-        f"THEN regexp_replace({column}, '{signs}', '', 'g') ELSE {column} END), '')"
+        f"THEN regexp_replace({column}, '{signs}', '', 'g') ELSE {column} END, ' \t\r\n'), '')"
     )
 
 
