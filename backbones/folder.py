@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from backbones.inference import Batch, Picture, embed, record_batch
 from backbones.plan import Plan
 from likewise.errors import UsageError
 from likewise.tables import features_schema
+from likewise.whole import whole_file
 
 __all__ = ["Embedded", "embed_folder", "find_pictures"]
 
@@ -65,18 +65,12 @@ def embed_folder(
     schema = _schema(plan)
     failed: list[tuple[str, str]] = []
     rows = 0
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staged = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with features_writer(staged, schema, plan) as write:
-            for batch in embed(_read(paths, root), plan):
-                rows += write(record_batch(batch, plan, schema))
-                failed += _failures(batch)
-                if advance is not None:
-                    advance(len(batch.ids))
-        os.replace(staged, output)
-    finally:
-        staged.unlink(missing_ok=True)
+    with whole_file(output) as staged, features_writer(staged, schema, plan) as write:
+        for batch in embed(_read(paths, root), plan):
+            rows += write(record_batch(batch, plan, schema))
+            failed += _failures(batch)
+            if advance is not None:
+                advance(len(batch.ids))
     return Embedded(len(paths), rows, failed, plan.backbone, plan.layers, plan.weights_id)
 
 

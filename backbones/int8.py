@@ -10,10 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import shutil
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +25,7 @@ from backbones.plan import MODEL, Plan
 from backbones.preprocess import prepare
 from likewise.errors import DataError
 from likewise.study import fingerprint
+from likewise.whole import whole_folder
 
 __all__ = ["Effect", "measure", "quantise"]
 
@@ -66,25 +64,18 @@ def quantise(plan: Plan, pictures: Sequence[bytes]) -> Plan:
 def _write(source: Path, folder: Path, reader: _Reader) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    staged = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    staged.mkdir(parents=True)
-    try:
-        with warnings.catch_warnings(), _quiet():
-            warnings.simplefilter("ignore")
-            quantize_static(
-                source,
-                staged / MODEL,
-                reader,
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                use_external_data_format=True,
-            )
-        if not folder.exists():
-            os.rename(staged, folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with whole_folder(folder) as staged, warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        quantize_static(
+            source,
+            staged / MODEL,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            use_external_data_format=True,
+        )
 
 
 @contextlib.contextmanager

@@ -6,9 +6,6 @@ The graph's parameters lie beside it in one file that ONNX Runtime maps into mem
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import uuid
 import warnings
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from backbones.network import Network
 from backbones.plan import MODEL
 from backbones.registry import get
 from likewise.errors import LikewiseError
+from likewise.whole import whole_folder
 
 __all__ = ["INPUT", "export"]
 
@@ -55,17 +53,11 @@ def export(
     model = target / MODEL
     if model.is_file():
         return model
-    staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    staged.mkdir(parents=True)
-    try:
+    with whole_folder(target) as staged:
         heads = _Heads(network, layers, pre_relu=pre_relu).eval()
         side = get(name).input_size
         _export(heads, staged / MODEL, side)
         _compare(heads, staged / MODEL, side)
-        if not target.exists():
-            os.rename(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return model
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from backbones.plan import MODEL, Plan
 from backbones.registry import choose, get
 from likewise import weights as registry
 from likewise.study import fingerprint
+from likewise.whole import whole_folder
 
 __all__ = ["make_plan"]
 
@@ -87,12 +87,6 @@ def _with_export(plan: Plan, folder: Path | None) -> Plan:
 def _placed(source: Path, target: Path) -> Path:
     """A copy of an export in a study, where the workers of a cluster find it."""
     if not (target / MODEL).is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            shutil.copytree(source, staged)
-            if not target.exists():
-                os.rename(staged, target)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        with whole_folder(target) as staged:
+            shutil.copytree(source, staged, dirs_exist_ok=True)
     return target

@@ -16,6 +16,7 @@ from collectors.crawling.traces import blot_out, delete_derived, leave_out, stil
 from collectors.imports.places import is_imported
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
+from likewise.tables import AUTHOR_KEY
 
 __all__ = ["Person", "find", "forget"]
 
@@ -84,7 +85,7 @@ def _in_tables(study: Study) -> list[Row]:
     for table in ("authors", "posts"):
         if study.manifest(table) is None:
             continue
-        columns = ["platform", "host", "author_id"] + ["handle"] * (table == "authors")
+        columns = [*AUTHOR_KEY] + ["handle"] * (table == "authors")
         distinct = study.read(table, columns).group_by(columns).aggregate([])
         rows += [
             (row["platform"], row["host"], row["author_id"], row.get("handle"))
@@ -152,7 +153,7 @@ def _posts_of(study: Study, journal: Journal, person: Person) -> set[str]:
     )
     found = {str(row[0]) for row in known}
     if study.manifest("posts") is not None:
-        fields = zip(("platform", "host", "author_id"), where, strict=True)
+        fields = zip(AUTHOR_KEY, where, strict=True)
         conditions = [pc.field(name) == value for name, value in fields]
         theirs = conditions[0] & conditions[1] & conditions[2]
         found |= set(study.read("posts", ["post_id"], filter=theirs)["post_id"].to_pylist())

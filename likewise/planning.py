@@ -13,6 +13,7 @@ from likewise.growth import Growth
 from likewise.rates import Rate, rates
 from likewise.stage import Stage
 from likewise.study import MADE_BY, Study
+from likewise.tables import POST_KEY
 
 __all__ = ["Step", "plan"]
 
@@ -183,8 +184,8 @@ def _download(study: Study, known: Mapping[str, Rate]) -> Step:
     why = "it was never made" if manifest is None else "kept_posts holds other rows, or the rules"
     seen = set()
     if manifest is not None:
-        columns = ["platform", "host", "post_id"]
+        columns = [*POST_KEY]
         seen = {tuple(row.values()) for row in study.read("pictures", columns).to_pylist()}
-    rows = study.read("kept_posts", ["platform", "host", "post_id"]).to_pylist()
+    rows = study.read("kept_posts", POST_KEY).to_pylist()
     missing = sum(tuple(row.values()) not in seen for row in rows)
     return Step("download", there, missing, (why,), *known.get("download", Rate()).of(missing))

@@ -16,6 +16,7 @@ from likewise.errors import DataError
 
 __all__ = [
     "AUTHORS",
+    "AUTHOR_KEY",
     "COMPARISON",
     "FACES",
     "KEPT_POSTS",
@@ -23,7 +24,9 @@ __all__ = [
     "MADE_BY",
     "PEOPLE",
     "PICTURES",
+    "PICTURE_KEY",
     "POSTS",
+    "POST_KEY",
     "SCORES",
     "TABLES",
     "TableSpec",
@@ -54,6 +57,10 @@ class TableSpec:
     key: tuple[str, ...]
     schema: pa.Schema
 
+
+POST_KEY = ("platform", "host", "post_id")
+PICTURE_KEY = (*POST_KEY, "media_index")
+AUTHOR_KEY = ("platform", "host", "author_id")
 
 _POST_KEY = [
     _key("platform", pa.string(), "Platform the record came from, e.g. `mastodon`."),
@@ -105,12 +112,12 @@ _AUDIENCE = (
     "post's views for the target `likes/views`; null for `likes`."
 )
 
-POSTS = TableSpec("posts", "a post", ("platform", "host", "post_id"), pa.schema(_POST_FIELDS))
+POSTS = TableSpec("posts", "a post", POST_KEY, pa.schema(_POST_FIELDS))
 
 AUTHORS = TableSpec(
     "authors",
     "an author at a moment",
-    ("platform", "host", "author_id", "fetched_at"),
+    (*AUTHOR_KEY, "fetched_at"),
     pa.schema(
         [
             *_POST_KEY[:2],
@@ -159,7 +166,7 @@ KEPT_POSTS = TableSpec(
 PICTURES = TableSpec(
     "pictures",
     "the bytes behind one media URL",
-    ("platform", "host", "post_id", "media_index"),
+    PICTURE_KEY,
     pa.schema(
         [
             *_POST_KEY,
@@ -345,7 +352,7 @@ COMPARISON = TableSpec(
 PEOPLE = TableSpec(
     "people",
     "an author's place, drawn once",
-    ("platform", "host", "author_id"),
+    AUTHOR_KEY,
     pa.schema(
         [
             *_POST_KEY[:2],

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fingerprint", "sha256_of", "write_bytes", "write_json"]
+__all__ = [
+    "fingerprint",
+    "sha256_of",
+    "whole_file",
+    "whole_folder",
+    "write_bytes",
+    "write_json",
+]
 
 
 def fingerprint(parts: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -25,18 +34,56 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place beside ``path`` to write a file, which takes its name when the block ends well.
+
+    A reader sees the old file or the new one, never a part; after an error the old one stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    staged = _beside(path)
     try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name with nothing in it
+        yield staged
+        _sync(staged)  # else a power cut may leave the name with nothing in it
         os.replace(staged, path)
+        _sync(path.parent)
     finally:
         staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """As ``whole_file``, for a folder, which is made. One that is there stays but for ``replace``:
+    another process was faster, and its content is the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = _beside(path)
+    staged.mkdir()
+    try:
+        yield staged
+        if replace:
+            shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            os.rename(staged, path)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
+    with whole_file(path) as staged:
+        staged.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:

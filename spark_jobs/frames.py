@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from likewise.study import Study
-from likewise.tables import PICTURES, TABLES
+from likewise.tables import PICTURE_KEY, TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["PICTURE_KEY", "collect_arrow", "read_parts", "read_table"]
-
-PICTURE_KEY = PICTURES.key
 
 
 def read_table(spark: SparkSession, study: Study, name: str) -> DataFrame:

@@ -25,7 +25,7 @@ from likewise.config import LabelSection
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import PICTURES
+from likewise.tables import AUTHOR_KEY, PICTURES
 from spark_jobs.label_classes import label_classes
 from spark_jobs.people import places, remember
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
@@ -37,7 +37,7 @@ CODE = 3
 SAMPLE = 200_000
 """Pictures, of whole authors, from which corrections and the author's part are estimated."""
 
-AUTHOR = "platform, host, author_id"
+AUTHOR = ", ".join(AUTHOR_KEY)
 
 
 def label(
@@ -253,7 +253,7 @@ def _deal(engine: Engine, study: Study, settings: LabelSection, seed: int) -> di
         raise DataError(
             "all pictures have the same label", hint="collect more, or lower the margin"
         )
-    keys = (authors[name].to_pylist() for name in ("platform", "host", "author_id"))
+    keys = (authors[name].to_pylist() for name in AUTHOR_KEY)
     before = places(study, settings, seed, authors)
     dealt = assign(
         author_keys(zip(*keys, strict=True)),
@@ -266,7 +266,7 @@ def _deal(engine: Engine, study: Study, settings: LabelSection, seed: int) -> di
     )
     split = pa.array(np.where(dealt.test, "test", "train"))
     columns = [*authors.columns[:3], pa.array(dealt.fold), split, pa.array(range(len(authors)))]
-    names = ["platform", "host", "author_id", "fold", "split", "number"]
+    names = [*AUTHOR_KEY, "fold", "split", "number"]
     known = pa.table(columns, names=names)
     engine.known("folds", known)
     remember(study, settings, seed, known.drop_columns(["number"]), before)

@@ -21,7 +21,7 @@ from likewise.config import QuestionSection
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import LABELS, POSTS
+from likewise.tables import AUTHOR_KEY, LABELS, POSTS
 
 __all__ = ["label_classes"]
 
@@ -187,7 +187,7 @@ def _dealt(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The labels table, and how groups were made and dealt."""
     label = np.array([number for _, number in rows], np.int64)
-    authors = ["\x1f".join(row[k] for k in ("platform", "host", "author_id")) for row, _ in rows]
+    authors = ["\x1f".join(row[k] for k in AUTHOR_KEY) for row, _ in rows]
     by_author = question.group == "author" or (
         question.group == "auto" and _fewest(authors, label) >= AUTO_GROUPS
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.folds import Assignment
-from likewise.tables import PEOPLE
+from likewise.tables import AUTHOR_KEY, PEOPLE
 
 if TYPE_CHECKING:
     from likewise.config import LabelSection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["places", "remember"]
 
-KEY = ["platform", "host", "author_id"]
+KEY = [*AUTHOR_KEY]
 CODE = 1
 
 

@@ -208,7 +208,10 @@ class _Spark:
         return collect_arrow(self._spark.sql(sql))
 
     def write(self, sql: str, folder: Path) -> None:
-        # By way of the driver: the folder is one of its machine, which executors need not share.
+        if self._spark.sparkContext.master.startswith("local"):
+            self._spark.sql(sql).write.mode("append").parquet(str(folder))
+            return
+        # The folder is one of the driver's machine, which executors need not share.
         pq.write_table(self.fetch(sql), folder / "part-0000.parquet", compression="zstd")
 
     def array(self, values: Sequence[float]) -> str:

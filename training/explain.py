@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint, write_json
+from likewise.tables import AUTHOR_KEY
 from training.comparison import sentences
 from training.comparison.judge import Judge
 from training.comparison.results import Difference as Gain
@@ -48,7 +49,7 @@ MOST_THREADS = 4
 LIKED = 600
 """Labelled pictures that are looked at to see what liked ones are like: about 20 CPU-seconds."""
 
-AUTHOR = ["platform", "host", "author_id"]
+AUTHOR = [*AUTHOR_KEY]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study
-from likewise.tables import SCORES
+from likewise.tables import AUTHOR_KEY, SCORES
 from training.galleries import gallery
 from training.models.scoring import PART_SCHEMA, saved_model, score_part
 from training.pictures.thumbnails import picture_bytes
@@ -111,7 +111,7 @@ def _about(scorer: Scorer | FinetunedScorer) -> dict[str, Any]:
 
 
 def _labels(study: Study) -> pa.Table:
-    return study.read("labels", ["picture_id", "platform", "host", "author_id"])
+    return study.read("labels", ["picture_id", *AUTHOR_KEY])
 
 
 def _score(
@@ -248,6 +248,6 @@ def ranked(
 
 def _rank_within(joined: pa.Table) -> NDArray[np.int64]:
     """Place of each row among its author's rows, from 1; the rows come best first."""
-    frame = joined.select(["platform", "host", "author_id"]).to_pandas()
+    frame = joined.select([*AUTHOR_KEY]).to_pandas()
     places: NDArray[np.int64] = frame.groupby(list(frame.columns)).cumcount().to_numpy() + 1
     return places

@@ -23,10 +23,9 @@ from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
 from likewise.store import Manifest, open_input, open_part, unique
 from likewise.study import Study
+from likewise.tables import POST_KEY
 
 __all__ = ["Doomed", "erase", "pictures_of"]
-
-KEY = ("platform", "host", "post_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def pictures_of(study: Study, *doomed: Doomed) -> set[str]:
     """Pictures that nobody else's rows show."""
     theirs: set[str] = set()
     others: set[str] = set()
-    columns = [*KEY, "author_id", "picture_id"]
+    columns = [*POST_KEY, "author_id", "picture_id"]
     for part in study.store.every_part("pictures"):
         with pq.ParquetFile(open_part(part)) as file:
             table = file.read(columns=columns)
@@ -137,7 +136,7 @@ def _amended(manifest: Manifest, count: int) -> Manifest:
 
 def _holds(part: str, doomed: Doomed, pictures: set[str]) -> bool:
     with pq.ParquetFile(open_part(part)) as file:
-        names = [n for n in (*KEY, "author_id", "picture_id") if n in file.schema_arrow.names]
+        names = [n for n in (*POST_KEY, "author_id", "picture_id") if n in file.schema_arrow.names]
         return bool(names) and _any(file, names, doomed, pictures)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.pictures.hamming import near_pairs
+from likewise.tables import AUTHOR_KEY, PICTURE_KEY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,8 +25,6 @@ __all__ = ["canonical", "copies", "originals", "phash"]
 
 _SIDE, _KEEP = 32, 8
 _WEIGHTS = np.array([1 << bit for bit in range(63, -1, -1)], np.uint64)
-
-KEY = ("platform", "host", "post_id", "media_index")
 
 
 def phash(rgb: NDArray[np.uint8]) -> int:
@@ -64,10 +63,10 @@ def canonical(rows: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
     """
     import pyarrow as pa
 
-    keys = rows.select(["picture_id", *KEY])
+    keys = rows.select(["picture_id", *PICTURE_KEY])
     keys = keys.append_column("row", pa.array(np.arange(len(rows))))
     keys = keys.filter(keys["picture_id"].is_valid())
-    keys = keys.sort_by([(name, "ascending") for name in KEY])
+    keys = keys.sort_by([(name, "ascending") for name in PICTURE_KEY])
     _, first = np.unique(keys["picture_id"].to_numpy(zero_copy_only=False), return_index=True)
     chosen = keys["row"].to_numpy()[np.sort(first)]
     kept = rows.take(pa.array(chosen))
@@ -127,10 +126,10 @@ def copies(rows: pa.Table, radius: int) -> pa.Table:
     """
     import pyarrow as pa
 
-    ordered = rows.sort_by([(name, "ascending") for name in KEY])
+    ordered = rows.sort_by([(name, "ascending") for name in PICTURE_KEY])
     owner = originals(ordered["phash"].to_numpy(), radius)
     files = ordered["picture_id"].to_numpy(zero_copy_only=False)
-    authors = _codes(ordered, ("platform", "host", "author_id"))
+    authors = _codes(ordered, AUTHOR_KEY)
     _, exact_first, inverse = np.unique(files, return_index=True, return_inverse=True)
     exact = exact_first[inverse]
     is_exact = exact != np.arange(len(files))
@@ -138,7 +137,7 @@ def copies(rows: pa.Table, radius: int) -> pa.Table:
     is_copy = source != np.arange(len(files))
     same = authors == authors[source]
     kind = np.where(is_exact, np.where(same, 1, 2), np.where(same, 3, 4)) * is_copy
-    answer = ordered.select([*KEY, "picture_id"])
+    answer = ordered.select([*PICTURE_KEY, "picture_id"])
     answer = answer.append_column("copy_of", pa.array(files[owner], pa.string()))
     return answer.append_column("kind", pa.array(np.array(KINDS)[kind], pa.string()))
 

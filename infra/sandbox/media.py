@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import uuid
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from infra.sandbox import pictures
 from infra.sandbox.world import Kind, World
+from likewise.whole import write_bytes
 
 __all__ = ["Located", "MediaStore"]
 
@@ -79,9 +78,7 @@ class MediaStore:
         if path.is_file():
             return path.read_bytes()
         data = self._make(what)
-        staged = path.with_name(f".{uuid.uuid4().hex}")
-        staged.write_bytes(data)
-        os.replace(staged, path)
+        write_bytes(path, data)
         return data
 
     def _make(self, what: Located) -> bytes:

@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 from likewise.errors import WeightsError
 from likewise.weights.known import WEIGHTS, WeightsFile, entry
+from likewise.whole import whole_file
 
 __all__ = [
     "at_hand",
@@ -182,11 +183,6 @@ def _imported(name: str) -> tuple[Path, str] | None:
 
 
 def _copy(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with whole_file(target) as staged:
         shutil.copyfile(source, staged)
-        os.replace(staged, target)
-    finally:
-        staged.unlink(missing_ok=True)
     return target

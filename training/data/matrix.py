@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from likewise.errors import DataError
+from likewise.tables import AUTHOR_KEY
 from training.data.by_time import split_by_time
 from training.data.labels import Labels
 from training.data.mapped import create
@@ -129,9 +130,7 @@ def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels
     names = np.array(
         [
             "\x1f".join(parts)
-            for parts in zip(
-                *(table[c].to_pylist() for c in ("platform", "host", "author_id")), strict=True
-            )
+            for parts in zip(*(table[c].to_pylist() for c in AUTHOR_KEY), strict=True)
         ],
         dtype=object,
     )

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from likewise.study import Study, write_json
+from likewise.tables import AUTHOR_KEY, POST_KEY
 from training.galleries.picks import Galleries, Pick
 from training.galleries.sheet import contact_sheet
 from training.pictures.thumbnails import decoded, square
@@ -77,7 +78,9 @@ def choose(study: Study, *, n: int | None = None) -> Galleries:
     split = "test" if rules.split == "test" and held_out.num_rows >= LEAST else "all"
     frame = held_out if split == "test" else frame
     wanted = min(n or rules.n, max(int(frame.num_rows * END), min(1, frame.num_rows)))
-    authors = ["\0".join(key) for key in zip(*(frame[c].to_pylist() for c in _AUTHOR), strict=True)]
+    authors = [
+        "\0".join(key) for key in zip(*(frame[c].to_pylist() for c in AUTHOR_KEY), strict=True)
+    ]
     hashes = _hashes(study, frame["picture_id"].to_pylist())
     rule = {"n": wanted, "per_author": rules.per_author, "radius": rules.near_duplicate_radius}
     top, passed_top = pick(authors, hashes, **rule)
@@ -93,10 +96,6 @@ def choose(study: Study, *, n: int | None = None) -> Galleries:
         bottom=_picks(study, frame.take(bottom)),
         passed_over=dict(passed_top + passed_bottom),
     )
-
-
-_AUTHOR = ("platform", "host", "author_id")
-_POST = ("platform", "host", "post_id")
 
 
 def _ranking(study: Study) -> pa.Table:
@@ -124,8 +123,8 @@ def _hashes(study: Study, picture_ids: list[str]) -> NDArray[np.int64]:
 
 def _picks(study: Study, rows: pa.Table) -> list[Pick]:
     records = rows.to_pylist()
-    posts = _lookup(study, "posts", _POST, ("url", "media"), records)
-    authors = _lookup(study, "authors", _AUTHOR, ("handle",), records)
+    posts = _lookup(study, "posts", POST_KEY, ("url", "media"), records)
+    authors = _lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
     return [_pick(row, posts, authors) for row in records]
 
 
@@ -134,8 +133,8 @@ def _pick(
     posts: dict[tuple[str, ...], dict[str, Any]],
     authors: dict[tuple[str, ...], dict[str, Any]],
 ) -> Pick:
-    post = posts.get(tuple(row[c] for c in _POST), {})
-    author = authors.get(tuple(row[c] for c in _AUTHOR), {})
+    post = posts.get(tuple(row[c] for c in POST_KEY), {})
+    author = authors.get(tuple(row[c] for c in AUTHOR_KEY), {})
     media = [m for m in post.get("media") or [] if m["index"] == row["media_index"]]
     return Pick(
         handle=author.get("handle") or row["author_id"],

@@ -7,12 +7,10 @@ or ``forest.skops`` for random forests. The folder appears whole or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 
 from likewise.errors import DataError, MissingTableError
 from likewise.study import Study, write_json
+from likewise.whole import sha256_of, whole_folder
 from training.models import cards
 from training.statistics.sigmoid import probability
 
@@ -156,17 +155,11 @@ def save(study: Study | str | os.PathLike[str], scorer: LinearScorer | ForestSco
     """Write the model's folder whole; an older model of the same name is replaced."""
     models = Study.open(study).folder("models")
     name = _checked_name(scorer.name)
-    staged = models / f".{name}.{uuid.uuid4().hex[:8]}"
-    staged.mkdir()
-    try:
+    with whole_folder(models / name, replace=True) as staged:
         parameters = scorer._write(staged)
-        card = {**scorer.card, "file": parameters, "sha256": _sha256(staged / parameters)}
+        card = {**scorer.card, "file": parameters, "sha256": sha256_of(staged / parameters)}
         write_json(staged / CARD, card)
         (staged / "card.md").write_text(cards.markdown(card), encoding="utf-8")
-        shutil.rmtree(models / name, ignore_errors=True)
-        os.rename(staged, models / name)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return models / name
 
 
@@ -187,7 +180,7 @@ def load(study: Study | str | os.PathLike[str], name: str) -> Scorer:
             hint="run: likewise compare",
         )
     parameters = folder / str(card.get("file"))
-    if not parameters.is_file() or _sha256(parameters) != card.get("sha256"):
+    if not parameters.is_file() or sha256_of(parameters) != card.get("sha256"):
         raise DataError(
             f"{parameters} is not the file that {folder / CARD} describes",
             hint="make the models anew with: likewise compare --redo",
@@ -251,8 +244,3 @@ def _checked_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
         raise DataError(f"{name!r} cannot name a model: letters, digits, '.', '_' and '-' only")
     return name
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from likewise.glossary import GLOSSARY
+from likewise.whole import write_bytes
 from training.report.context import Section, Thumbs
 from training.report.words import FILTERS
 
@@ -55,9 +55,4 @@ def _hash(script: str) -> str:
 
 def write(path: Path, page: str) -> None:
     """Write the page so that a reader sees the old one or the new one, never a part."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staged.write_text(page, encoding="utf-8")
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    write_bytes(path, page.encode())

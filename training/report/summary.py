@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from likewise import __version__
 from likewise.study import Study
+from likewise.tables import AUTHOR_KEY
 from training.drawing.figures import Figure
 from training.report.answer import Answer, answer, figure
 from training.report.context import Context
@@ -89,7 +90,7 @@ def _counts(context: Context) -> list[Count]:
 
 
 def _authors(labels: pa.Table) -> int:
-    return int(labels.group_by(["platform", "host", "author_id"]).aggregate([]).num_rows)
+    return int(labels.group_by([*AUTHOR_KEY]).aggregate([]).num_rows)
 
 
 def synthetic(study: Study) -> bool:

@@ -7,15 +7,14 @@ at once, so a kill at any moment leaves a whole one.
 
 from __future__ import annotations
 
-import os
 import pickle
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from likewise.errors import DataError, FingerprintError, WeightsError
+from likewise.whole import whole_file
 
 __all__ = ["FORMAT", "read", "write"]
 
@@ -24,25 +23,8 @@ FORMAT = 1
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` (tensors and plain values only) so that a kill leaves old or new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with staged.open("wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole_file(path) as staged:
+        torch.save({"format": FORMAT, **content}, staged)
 
 
 def read(path: Path, *, backbone: str, fingerprint: str) -> dict[str, Any] | None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from likewise.errors import DataError
 from likewise.study import Study
+from likewise.tables import AUTHOR_KEY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Order", "Samples", "read_samples"]
 
-AUTHOR = ["platform", "host", "author_id"]
+AUTHOR = [*AUTHOR_KEY]
 COLUMNS = ["picture_id", *AUTHOR, "label", "weight", "fold", "split"]
 FEWEST_AUTHORS = 2
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from likewise.tables import AUTHOR_KEY
 from training.report.context import Context, Section
 
 __all__ = ["section"]
@@ -50,7 +51,7 @@ def _groups(context: Context) -> list[dict[str, Any]]:
 
 def _group(context: Context, rows: pa.Table, row: dict[str, Any]) -> dict[str, Any]:
     members = rows.filter(pc.equal(rows["phash"], row["phash"]))
-    authors = members.group_by(["platform", "host", "author_id"]).aggregate([]).num_rows
+    authors = members.group_by([*AUTHOR_KEY]).aggregate([]).num_rows
     files = np.unique(members["picture_id"].to_numpy(zero_copy_only=False))[:SHOWN]
     return {
         "posts": row["picture_id_count"],

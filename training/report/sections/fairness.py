@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
+from likewise.tables import AUTHOR_KEY
 from training.drawing.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.context import Context, Section
 from training.report.words import count
@@ -36,14 +37,14 @@ def _held_out(context: Context) -> pa.Table:
     columns = ["picture_id", "n_faces", "audience", "label", "split"]
     labels = context.study.read("labels", columns)
     labels = labels.filter(pc.equal(labels["split"], "test"))
-    columns = ["picture_id", "platform", "host", "author_id", "score", "probability"]
+    columns = ["picture_id", *AUTHOR_KEY, "score", "probability"]
     scores = context.study.read("scores", columns)
     return labels.join(scores, "picture_id", join_type="inner").combine_chunks()
 
 
 def _groups(rows: pa.Table, seed: int) -> list[dict[str, Any]]:
     frame = rows.to_pandas()
-    author = frame.groupby(["platform", "host", "author_id"]).ngroup().to_numpy()
+    author = frame.groupby([*AUTHOR_KEY]).ngroup().to_numpy()
     label, score = frame["label"].to_numpy(np.int64), frame["score"].to_numpy(np.float64)
     found = []
     for kind, name, mask in _masks(frame["n_faces"], frame["audience"]):

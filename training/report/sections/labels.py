@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from likewise.tables import AUTHOR_KEY
 from training.drawing.figures import BAD, GOOD, INK, Figure, beside
 from training.report.context import Context, Section
 from training.report.sections.audience import power
@@ -30,7 +31,7 @@ def section(context: Context) -> Section:
 
 def _facts(table: pa.Table) -> dict[str, Any]:
     good = int(pc.sum(table["label"]).as_py())
-    authors = table.group_by(["platform", "host", "author_id"]).aggregate([])
+    authors = table.group_by([*AUTHOR_KEY]).aggregate([])
     test = table.filter(pc.equal(table["split"], "test"))
     return {
         "n": table.num_rows,
