@@ -208,7 +208,7 @@ class _Spark:
         return collect_arrow(self._spark.sql(sql))
 
     def write(self, sql: str, folder: Path) -> None:
-        if self._spark.sparkContext.master.startswith("local"):
+        if str(self._spark.sparkContext.master).startswith("local"):
             self._spark.sql(sql).write.mode("append").parquet(str(folder))
             return
         # The folder is one of the driver's machine, which executors need not share.
