@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +18,9 @@ from likewise.errors import DataError, UsageError
 from likewise.progress import progress
 from likewise.study import Study
 from training.models import saved
+from training.scoring.answers import AuthorBaseline, Opinion, Scored, Similar
 from training.scoring.intervals import probability_interval, wilson
+from training.scoring.page import Scores
 from training.scoring.reference import Reference, reference
 
 if TYPE_CHECKING:
@@ -34,97 +35,6 @@ NEIGHBOURS = 3
 UNUSUAL = 0.05
 """A property stands out below this share of the study's pictures, or above one minus it."""
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif")
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """One model's answer: raw score, probability of "liked" and its 95 % interval.
-
-    The probability is None where the model's calibration was refused, the interval where too few
-    authors were held out to tell.
-    """
-
-    model: str
-    score: float
-    probability: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorBaseline:
-    """How often the author's pictures in the study were liked, with Wilson's 95 % interval."""
-
-    author: str
-    pictures: int
-    liked: int
-    share: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Similar:
-    """A picture of the study, and its distance: 1 - cosine of the features."""
-
-    picture_id: str
-    distance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What is known of one picture. ``error`` names why nothing is; else it is None."""
-
-    name: str
-    error: str | None = None
-    opinions: tuple[Opinion, ...] = ()
-    author: AuthorBaseline | None = None
-    distance: float | None = None
-    limit: float | None = None
-    liked: tuple[Similar, ...] = ()
-    unliked: tuple[Similar, ...] = ()
-    stands_out: tuple[str, ...] = ()
-    data: bytes = field(default=b"", repr=False)
-
-    @property
-    def abstained(self) -> bool:
-        """Whether the picture lies too far from the study's pictures for a word about it."""
-        return self.distance is not None and self.limit is not None and self.distance > self.limit
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, without the picture's bytes."""
-        fields = asdict(self)
-        del fields["data"]
-        return {**fields, "abstained": self.abstained}
-
-
-@dataclass(frozen=True, slots=True)
-class Scores(Sequence[Scored]):
-    """The pictures in the order in which they were given; a notebook shows them best first."""
-
-    rows: tuple[Scored, ...]
-    base_rate: float
-    study: Study = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self.rows[place]
-
-    def best_first(self) -> list[Scored]:
-        """By the first model's probability; abstentions and unreadable files last."""
-
-        def key(row: Scored) -> tuple[bool, bool, float]:
-            first = row.opinions[0] if row.opinions else None
-            return row.error is not None, row.abstained, -first.score if first else 0.0
-
-        return sorted(self.rows, key=key)
-
-    def _repr_html_(self) -> str:
-        from training.scoring.page import fragment
-
-        return fragment(self)
 
 
 def score(

@@ -11,7 +11,8 @@ import click
 from likewise.commands._common import json_option, study_argument
 
 if TYPE_CHECKING:
-    from training.score import Scored, Scores
+    from training.scoring.answers import Scored
+    from training.scoring.page import Scores
 
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
 

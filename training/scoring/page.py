@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from training.score import Opinion, Scored, Scores
+from likewise.study import Study
+from training.scoring.answers import Opinion, Scored
 
-__all__ = ["fragment", "page", "percent", "sentence"]
+__all__ = ["Scores", "fragment", "page", "percent", "sentence"]
 
 SIDE = 240
 SMALL = 72
@@ -23,6 +25,33 @@ font:14px/1.4 system-ui,sans-serif;color:#222}
 .lw-sheet .p{font-size:20px;font-weight:600}.lw-sheet .quiet{color:#5b6168}
 .lw-sheet .name{overflow-wrap:anywhere}.lw-sheet .far{background:#fdf3e3}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Scores(Sequence[Scored]):
+    """The pictures in the order in which they were given; a notebook shows them best first."""
+
+    rows: tuple[Scored, ...]
+    base_rate: float
+    study: Study = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.rows[place]
+
+    def best_first(self) -> list[Scored]:
+        """By the first model's probability; abstentions and unreadable files last."""
+
+        def key(row: Scored) -> tuple[bool, bool, float]:
+            first = row.opinions[0] if row.opinions else None
+            return row.error is not None, row.abstained, -first.score if first else 0.0
+
+        return sorted(self.rows, key=key)
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
 
 
 def page(scores: Scores, title: str) -> str:
