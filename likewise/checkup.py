@@ -57,6 +57,7 @@ def doctor(
     ]
     if study is not None:
         checks.append(_guard("study", lambda: _study(study)))
+        checks.append(_guard("store", lambda: _store(study)))
         checks += _servers(study)
     return checks
 
@@ -135,6 +136,14 @@ def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
     paper = choice.name == "alexnet"
     mend = "" if paper else "fetch the paper's network with: likewise weights fetch alexnet"
     return Check("weights", "ok" if paper else "warning", f"{choice.name}: {choice.reason}", mend)
+
+
+def _store(study: Study | str | os.PathLike[str]) -> Check:
+    from likewise.store import check_store
+
+    store = Study.open(study).store
+    check_store(store)
+    return Check("store", "ok", f"{store.address}: of two commits at once one wins")
 
 
 def _detector() -> Check:

@@ -8,6 +8,7 @@ key ``likewise``, as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ __all__ = [
     "Manifest",
     "PartFacts",
     "Store",
+    "check_store",
     "filesystem_of",
     "local_path",
     "open_input",
@@ -232,7 +234,13 @@ class Store:
         table = self.open(name, version)
         if table is None:
             return None
-        said = table.history(1)[0].get(KEY)
+        try:
+            said = table.history(1)[0].get(KEY)
+        except OSError as error:
+            raise StudyError(
+                f"{self.place(name)} cannot be read: {str(error).splitlines()[0]}",
+                hint="is the store reachable?",
+            ) from error
         for commit in () if said else table.history():
             said = commit.get(KEY)
             if said:
@@ -395,6 +403,47 @@ class Store:
             commit_properties=said,
         )
         return len(gone)
+
+
+def check_store(store: Store) -> None:
+    """Let two writers commit the same version of a table that is made for it and goes afterwards.
+
+    A store that ignores the condition of a conditional PUT lets the second overwrite the first:
+    one of two schedulers would lose a night without a word.
+
+    Raises:
+        StudyError: the store cannot be written, or lets both win.
+    """
+    import pyarrow as pa
+    from deltalake import CommitProperties, Schema, Transaction
+    from deltalake.exceptions import CommitFailedError
+    from deltalake.transaction import create_table_with_add_actions
+
+    name = f"doctor-{uuid.uuid4().hex}"
+    schema = pa.schema([pa.field("n", pa.int64())])
+    key = CommitProperties(app_transactions=[Transaction(name, 1)])
+    try:
+        create_table_with_add_actions(
+            store.place(name), Schema.from_arrow(schema), [], storage_options=store.options
+        )
+        first, second = store.open(name), store.open(name)
+        assert first is not None and second is not None
+        first.create_write_transaction([], "append", schema, commit_properties=key)
+        try:
+            second.create_write_transaction([], "append", schema, commit_properties=key)
+        except CommitFailedError:
+            return
+        raise StudyError(
+            f"{store.address} ignores the condition of a conditional PUT (If-None-Match)",
+            hint="two runs at once would overwrite each other; use a store that knows it (S3, "
+            "Google Cloud Storage, Azure, MinIO, Ceph from version 19)",
+        )
+    except OSError as error:
+        raise StudyError(f"{store.address} cannot be written: {error}") from error
+    finally:
+        filesystem, path = _filesystem(store.place(name))
+        with contextlib.suppress(OSError):
+            filesystem.delete_dir(path)
 
 
 def _widen(table: DeltaTable, schema: pa.Schema) -> None:

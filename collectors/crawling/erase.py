@@ -45,7 +45,7 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
     """
     pictures = pictures_of(study, doomed)
     erased: dict[str, int] = {}
-    for name in study.tables():
+    for name in study.store.names():
         erased[name] = _erase_table(study, name, doomed, pictures)
     if any(erased.values()):
         forget_nights(study)
@@ -101,8 +101,9 @@ def _among(column: pa.ChunkedArray, values: Collection[str]) -> pa.ChunkedArray:
 
 def _erase_table(study: Study, name: str, doomed: Doomed, pictures: set[str]) -> int:
     """Take the rows out of the newest version, and older versions that hold them off the store."""
-    store, manifest = study.store, study.require(name)
-    current = study.parts(name)
+    store = study.store
+    manifest, current = store.manifest(name), store.parts(name)  # of every maker
+    assert manifest is not None
     held = [part for part in store.every_part(name) if _holds(part, doomed, pictures)]
     if not held:
         return 0

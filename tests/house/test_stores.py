@@ -1,0 +1,197 @@
+"""A study whose tables lie in an object store: the same rows, versions and refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from collectors.crawling.erase import Doomed, erase
+from likewise.checkup import doctor
+from likewise.config import render
+from likewise.errors import StudyError
+from likewise.nights import end_night, prune
+from likewise.store import Store, check_store, parquet_file
+from likewise.study import Study
+from likewise.tables import TABLES
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "b",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@contextlib.contextmanager
+def served(*command: str) -> Iterator[str]:
+    """A server of S3 in a process of its own: delta-rs keeps the GIL while it reads a history."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with served("moto.server") as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": moto}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{tmp_path.name.replace('_', '-').lower()}"[:60].rstrip("-")
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def study(bucket: str, tmp_path: Path) -> Study:
+    text = render({"study": {"store": f"s3://{bucket}/a/study/"}})
+    (tmp_path / "likewise.toml").write_text(text, encoding="utf-8")
+    return Study.open(tmp_path)
+
+
+def publish(study: Study, rows: list[int], **params: Any) -> None:
+    stage = study.begin("posts", params=params, redo=True)
+    stage.write(pa.table({"n": rows}))
+    stage.publish()
+
+
+def test_versions_nights_and_pruning(study: Study, bucket: str) -> None:
+    for night in (1, 2, 3):
+        publish(study, [night], k=night)
+        assert end_night(study) == night
+    assert study.begin("posts", params={"k": 3}).done
+    assert study.tables() == ["nights", "posts"]
+    assert not (study.root / "tables").exists()
+    for night in (1, 2, 3):
+        assert Study.open(study, at=night).read("posts").to_pydict() == {"n": [night]}
+    assert prune(study, keep=1) == {"nights": 2, "posts": 2}
+    assert study.read("posts").to_pydict() == {"n": [3]}
+    keys = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix="a/study/posts/")["Contents"]
+    assert sum(one["Key"].endswith(".parquet") for one in keys) == 1
+
+
+def test_buckets_growth_and_erasure(study: Study) -> None:
+    schema = TABLES["posts"].schema
+    blank = {f.name: None for f in schema}
+    some = {"platform": "mastodon", "host": "h", "collected_at": 0}
+    rows = [blank | some | {"post_id": str(n), "author_id": str(n % 3)} for n in range(9)]
+    stage = study.begin("posts", n_buckets=2)
+    for number in range(2):
+        with stage.bucket(number) as folder:
+            pq.write_table(pa.Table.from_pylist(rows[number::2], schema), folder / "part-0.parquet")
+    stage.publish()
+    assert [parquet_file(p).metadata.num_rows for p in study.parts("posts", 1)] == [4]
+    growth = study.grow("faces", {"detector": "x"}, ["posts"])
+    faces = TABLES["faces"].schema
+
+    def write(path: Path) -> tuple[int, dict[str, int]]:
+        one = {"picture_id": "p", "bucket": 0, "detector": "x", "status": "ok"}
+        pq.write_table(pa.Table.from_pylist([one], faces), path)
+        return 1, {}
+
+    growth.commit([growth.place.put(["p"], write)], faces)
+    assert growth.known().to_pylist() == ["p"]
+    assert erase(study, Doomed("mastodon", "h", author_ids=["1"])) == {"posts": 3}
+    assert set(study.read("posts")["author_id"].to_pylist()) == {"0", "2"}
+    everything = [parquet_file(p).read().to_pylist() for p in study.store.every_part("posts")]
+    assert all(row["author_id"] != "1" for part in everything for row in part)
+
+
+def test_the_doctor_accepts_a_store_where_one_of_two_wins(study: Study) -> None:
+    found = {check.name: check for check in doctor(study)}
+    assert found["store"].state == "ok"
+    assert study.store.names() == [], "nothing is left of the trial"
+
+
+def test_the_doctor_refuses_a_store_that_lets_both_win(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Store, "options", {"allow_http": "true", "aws_conditional_put": "disabled",
+                           "AWS_S3_ALLOW_UNSAFE_RENAME": "true"},
+    )  # fmt: skip
+    with pytest.raises(StudyError, match=r"ignores the condition|cannot be"):
+        check_store(study.store)
+
+
+def test_a_store_that_went_away_is_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(study, [1])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        Store, "options", {"allow_http": "true", "max_retries": "0", "retry_timeout": "1s"}
+    )
+    with pytest.raises(StudyError, match="cannot be opened") as error:
+        study.read("posts")
+    assert "reachable" in str(error.value.hint)
+
+
+WRITER = """
+import sys, pyarrow as pa
+from likewise.study import Study
+study = Study.open(sys.argv[1])
+for n in range(100):
+    stage = study.begin("posts", params={"n": n}, redo=True)
+    stage.write(pa.table({"n": [n] * 1000}))
+    stage.publish()
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kills_on_a_server_that_survives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever version is there holds one whole table, and a killed writer's parts are orphans."""
+    with served("localbucket", str(tmp_path / "s")) as url:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        folder = tmp_path / "study"
+        folder.mkdir()
+        text = render({"study": {"store": "s3://bucket/study"}})
+        (folder / "likewise.toml").write_text(text, encoding="utf-8")
+        for number in range(3):
+            writer = subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True
+            )
+            assert writer.stdout is not None
+            for _ in range(3 + number):
+                done = int(writer.stdout.readline())
+            writer.kill()
+            writer.communicate()
+            opened = Study.open(folder)
+            found = opened.read("posts")["n"].to_pylist()
+            assert len(found) == 1000 and len(set(found)) == 1 and found[0] >= done
+        versions = opened.store.version("posts")
+        assert versions >= 11
+        assert set(opened.parts("posts")) < set(opened.store.every_part("posts"))
