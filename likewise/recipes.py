@@ -55,7 +55,57 @@ PAPER1 = Recipe(
     ),
 )
 
-RECIPES = {"paper1": PAPER1}
+_CLASSES: dict[str, dict[str, Any]] = {
+    "faces": {"detector": "none"},
+    "label": {"require_faces": False},
+}
+_NEXT = "Then: likewise import STUDY FOLDER (a folder a class), label, extract, classify train."
+
+CATEGORIES = Recipe(
+    settings={
+        **_CLASSES,
+        "question": {"kind": "classes", "split": "80/10/10"},
+        "extract": {"layers": ["pooled", "logits"], "flip": True},
+    },
+    about=(
+        "Recipe categories: Jeong and Cho (2017), Instagram image classification.",
+        "The network's own labels first: likewise classify zero-shot STUDY --map paper2-tree.",
+        _NEXT,
+    ),
+)
+
+BRANDS = Recipe(
+    settings={
+        **_CLASSES,
+        "question": {"kind": "classes", "split": "80/10/10", "neither": "neither"},
+        "extract": {"layers": ["pooled"], "flip": True},
+    },
+    about=(
+        "Recipe brands: Kaschner (2016), Brand recognition in Instagram images.",
+        "Name brands under [question] unseen to hold them out whole: the open world is measured.",
+        "The paper's 18 runs: likewise classify train STUDY --search. " + _NEXT,
+    ),
+)
+
+TAXONOMY = Recipe(
+    settings={
+        **_CLASSES,
+        "question": {"kind": "classes", "split": "70/10/20"},
+        "extract": {"layers": ["pooled"], "flip": True},
+    },
+    about=(
+        "Recipe taxonomy: tagging an asset library, and doubting its labels.",
+        "likewise classify clean-labels STUDY lists doubtful labels; --prove says if it helps.",
+        _NEXT,
+    ),
+)
+
+RECIPES = {
+    "paper1": PAPER1,
+    "categories": CATEGORIES,
+    "brands": BRANDS,
+    "taxonomy": TAXONOMY,
+}
 
 
 def get(name: str) -> Recipe:

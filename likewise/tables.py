@@ -278,6 +278,23 @@ LABELS = TableSpec(
     ),
 )
 
+REVIEWS = TableSpec(
+    "reviews",
+    "what a person, or a rule that a person applied, said of a picture's class; nothing is changed",
+    ("picture_id", "reviewed_at", "reviewer"),
+    pa.schema(
+        [
+            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _key("reviewer", pa.string(), "Who said it; `clean-labels` for a rule."),
+            _key("reviewed_at", UTC, "When it was said; the newest of a picture counts."),
+            _field("old_label", pa.string(), "Class before."),
+            _field("new_label", pa.string(), "Class said; null where the picture was rejected."),
+            _field("score", pa.float64(), "Belief in the old class then, out of fold, 0 ... 1."),
+            _field("reason", pa.string(), "Why, in a few words."),
+        ]
+    ),
+)
+
 _FEATURES = [
     _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
     _key("bucket", pa.int32(), "Bucket that the row is published in."),
@@ -376,6 +393,7 @@ TABLES: dict[str, TableSpec] = {
         COMPARISON,
         SCORES,
         PEOPLE,
+        REVIEWS,
     )
 }
 

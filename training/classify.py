@@ -18,11 +18,13 @@ import numpy as np
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.whole import write_json
+from training.classification.cleaning import Doubts, clean_labels
 from training.classification.evaluation import Evaluation, evaluate
 from training.classification.fit import PENALTIES, SEARCH, candidates
 from training.classification.model import ClassModel, save_model
 from training.classification.prediction import Prediction, predict
 from training.classification.problem import load_problem
+from training.classification.zero_shot import zero_shot
 from training.maps.projection import lay_out, principal_components, quality
 from training.maps.writer import write_map
 from training.pictures.thumbnails import decoded
@@ -32,7 +34,18 @@ from training.statistics.temperature import temperature
 if TYPE_CHECKING:
     from training.classification.fit import Candidate
 
-__all__ = ["Evaluation", "Prediction", "Trained", "draw_map", "evaluate", "predict", "train"]
+__all__ = [
+    "Doubts",
+    "Evaluation",
+    "Prediction",
+    "Trained",
+    "clean_labels",
+    "draw_map",
+    "evaluate",
+    "predict",
+    "train",
+    "zero_shot",
+]
 
 
 @dataclass(frozen=True, slots=True)

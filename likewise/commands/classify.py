@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from likewise.commands._common import emit, json_option, study_argument
-from likewise.errors import PartialError
+from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 
 model_option = click.option(
@@ -129,3 +129,73 @@ def draw_map(study: str, layer: str | None, output: Path | None, as_json: bool) 
     with opened.lock():
         path, said = run(opened, layer=layer, output=output)
     emit({"page": str(path), "trust": said}, as_json=as_json, text=f"{said}\n{path}")
+
+
+@command.command("zero-shot", epilog="Example: likewise classify zero-shot my-study --map my.yaml")
+@study_argument
+@click.option(
+    "--map",
+    "categories",
+    default="paper2-tree",
+    show_default=True,
+    help="Category map: paper2-tree, paper2-table1 or a YAML file.",
+)
+@click.option("--backbone", default="auto", show_default=True, help="Network whose head is asked.")
+@json_option
+def zero_shot(study: str, categories: str, backbone: str, as_json: bool) -> None:
+    """What an ImageNet network says of the classes, without any training (paper 2)."""
+    from training.classify import zero_shot as run
+
+    found, findings, left_out = run(study, categories, backbone=backbone)
+    for finding in findings:
+        click.echo(f"{finding.level}: {finding.category}: {finding.says}", err=True)
+    for reason, count in left_out.items():
+        if count:
+            click.echo(f"{count} pictures left out: {reason}", err=True)
+    emit(asdict(found), as_json=as_json, text=found.text())
+
+
+@command.command("clean-labels", epilog="Example: likewise classify clean-labels my-study --prove")
+@study_argument
+@click.option("--prove", is_flag=True, help="Show whether dropping doubtful labels helps.")
+@click.option(
+    "--apply",
+    "apply_share",
+    type=click.FloatRange(0, 0.5),
+    metavar="SHARE",
+    help="Reject this share of the labels, the most doubtful first, as reviews.",
+)
+@click.option("--undo", is_flag=True, help="Take back what --apply rejected.")
+@json_option
+def clean_labels(
+    study: str, prove: bool, apply_share: float | None, undo: bool, as_json: bool
+) -> None:
+    """List labels that are probably wrong; nothing changes without --apply."""
+    from training.classification.cleaning import apply_doubts, undo_doubts
+    from training.classify import clean_labels as run
+
+    opened = Study.open(study)
+    if undo and (prove or apply_share is not None):
+        raise UsageError("--undo stands alone")
+    with opened.lock():
+        if undo:
+            n = undo_doubts(opened)
+            text = f"{n} rejections taken back; now: likewise label {study}"
+            emit({"undone": n}, as_json=as_json, text=text)
+            return
+        found = run(opened, prove=prove)
+        applied = 0 if apply_share is None else apply_doubts(opened, found, apply_share)
+    text = found.text()
+    if applied:
+        text += (
+            f'\n{applied} labels are rejected; for them to count set kind = "reviewed" under '
+            f"[question], then: likewise label {study} (--undo takes it back)"
+        )
+    result = {
+        "contradicted": found.contradicted,
+        "labels": len(found.given),
+        "table": str(found.table),
+        "proof": [{**asdict(gain), "helps": gain.helps} for gain in found.gains],
+        "applied": applied,
+    }
+    emit(result, as_json=as_json, text=text)

@@ -18,9 +18,10 @@ from likewise.config import render
 from likewise.errors import DataError, MissingTableError, UsageError
 from likewise.study import Study
 from likewise.tables import LABELS, features_schema
+from training.classification.cleaning import apply_doubts, undo_doubts
 from training.classification.model import load_model
 from training.classification.problem import load_problem
-from training.classify import evaluate, train
+from training.classify import clean_labels, evaluate, train
 from training.statistics.temperature import temperature
 
 NAMES = ["cat", "dog", "newt"]
@@ -206,3 +207,31 @@ def test_the_command_prints_json_and_exit_codes(
     assert run(["classify", "train", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == NAMES
     assert run(["classify", "evaluate", folder, "--accuracy", "2"]) == 2
+
+
+def test_doubtful_labels_are_found_rejected_and_taken_back(tmp_path: Path) -> None:
+    study = _study(tmp_path / "s", apart=2.0, flip=False)
+    rows = study.read("labels").to_pylist()
+    drawn = np.random.default_rng(3).choice(300, 45, replace=False)
+    wrong = {rows[i]["picture_id"] for i in drawn}  # 15 % wrong labels, planted
+    for row in rows:
+        if row["picture_id"] in wrong:
+            row["label"] = (row["label"] + 1) % 3
+            row["class"] = NAMES[row["label"]]
+    stage = study.begin("labels", params={"planted": True})
+    stage.write(pa.Table.from_pylist(rows, schema=LABELS.schema))
+    stage.publish(question="classes", classes=NAMES, unseen=[])
+    found = clean_labels(study)
+    tested = {r["picture_id"] for r in rows if r["split"] == "test"}
+    assert not tested & set(found.picture_id.tolist())  # the test part stays untouched
+    planted = [picture in wrong for picture in found.picture_id]
+    assert np.mean(planted[: sum(planted)]) > 0.9
+    assert (found.given != found.suggested)[:20].all()
+    n = apply_doubts(study, found, 0.1)
+    reviews = study.read("reviews").to_pylist()
+    assert (n, len(reviews)) == (24, 24)
+    assert {row["reviewer"] for row in reviews} == {"clean-labels"}
+    assert {row["picture_id"] for row in reviews} == set(found.picture_id[:24].tolist())
+    assert undo_doubts(study) == 24
+    assert study.read("reviews").num_rows == 0
+    assert undo_doubts(study) == 0
