@@ -40,6 +40,7 @@ def key_in_journal(db: sqlite3.Connection, post_id: str) -> tuple[str, str, str]
 def unite(db: sqlite3.Connection) -> int:
     """Give each person in ``out`` one key, and leave each post once; returns the posts left out."""
     db.execute("DROP TABLE IF EXISTS temp.who")
+    db.execute(_TABLE)
     db.execute(_WHO)
     db.execute(_DRAW)
     [places] = db.execute(_PLACES).fetchone()
@@ -57,8 +58,13 @@ def unite(db: sqlite3.Connection) -> int:
 
 _PLACES = "SELECT count(*) FROM (SELECT DISTINCT platform, host FROM out)"
 
+_TABLE = """
+CREATE TEMP TABLE who (platform, host, author_id, person, home,
+    PRIMARY KEY (platform, host, author_id)) WITHOUT ROWID
+"""
+
 _WHO = """
-CREATE TEMP TABLE who AS
+INSERT INTO who
 SELECT a.platform, a.host, a.author_id, max(a.person) AS person,
     max(coalesce(json_extract(a.record, '$.handle'), '') NOT LIKE '%@%') AS home
 FROM (SELECT DISTINCT platform, host, author_id FROM out) o

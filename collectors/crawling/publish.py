@@ -170,14 +170,15 @@ ORDER BY o.platform, o.host, o.post_id
 """
 
 _AUTHORS = """
-FROM authors a WHERE record != '' AND EXISTS (SELECT 1 FROM out o WHERE o.platform = a.platform
-AND o.host = a.host AND o.author_id = a.author_id)
+FROM (SELECT DISTINCT platform, host, author_id FROM out) o
+    CROSS JOIN authors a USING (platform, host, author_id)
+WHERE a.record != ''
 """
 _AUTHORS_OUT = "SELECT count(*)" + _AUTHORS
 _AUTHOR_ROWS = (
-    "SELECT platform, host, fetched_at, record"
+    "SELECT platform, host, a.fetched_at, a.record"
     + _AUTHORS
-    + "ORDER BY platform, host, author_id, fetched_at, source"
+    + "ORDER BY platform, host, author_id, a.fetched_at, a.source"
 )
 
 
