@@ -26,7 +26,7 @@ __all__ = ["on_picture", "overlays"]
 BATCH = 8
 SMOOTH = 0.025
 """Deviation of the blur, as a share of the input's side."""
-FADE = 0.08
+FADE = 0.2
 """Share of the input's side over which heat fades at its border."""
 
 Explainer = Callable[["Tensor", int], "NDArray[np.float32]"]
