@@ -35,6 +35,8 @@ VERBS = {
     "plan": "likewise.planning",
     "run": "likewise.runner",
     "status": "likewise.overview",
+    "prune": "likewise.nights",
+    "upgrade": "likewise.upgrading",
     "doctor": "likewise.checkup",
 }
 """Verb -> module that holds the function of the same name, or module:function."""

@@ -8,9 +8,11 @@ from collectors.overview import budgets as tokens
 from collectors.refresh import refresh as refresh
 from likewise.checkup import doctor as doctor
 from likewise.initialise import init as init
+from likewise.nights import prune as prune
 from likewise.overview import status as status
 from likewise.planning import plan as plan
 from likewise.runner import run as run
+from likewise.upgrading import upgrade as upgrade
 from spark_jobs.clean import clean as clean
 from spark_jobs.extract import extract as extract
 from spark_jobs.faces import faces as faces
@@ -45,6 +47,7 @@ __all__ = [
     "init",
     "label",
     "plan",
+    "prune",
     "rank",
     "refresh",
     "report",
@@ -52,4 +55,5 @@ __all__ = [
     "score",
     "status",
     "tokens",
+    "upgrade",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -55,21 +56,22 @@ def _write(study: Study, rows: list[dict[str, Any]], last: int) -> None:
     stage.publish(last=last)
 
 
-def prune(study: Study, keep: int = 14) -> dict[str, int]:
+def prune(study: Study | str | os.PathLike[str], keep: int = 14) -> dict[str, int]:
     """Delete versions that neither the newest state nor the last ``keep`` nights need.
 
     Returns files deleted by table; parts that killed runs left are among them. Hold the lock.
     """
-    known = nights(study)
+    opened = Study.open(study)
+    known = nights(opened)
     kept = known[-keep:] if keep else []
     gone: dict[str, int] = {}
-    for name in study.store.names():
+    for name in opened.store.names():
         wanted = [one["versions"][name] for one in kept if name in one["versions"]]
-        files = study.store.vacuum(name, wanted)
+        files = opened.store.vacuum(name, wanted)
         if files:
             gone[name] = files
     if len(kept) < len(known):
-        _rewrite(study, kept)
+        _rewrite(opened, kept)
     return gone
 
 

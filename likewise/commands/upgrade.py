@@ -13,7 +13,7 @@ from likewise.commands._common import emit, json_option, study_argument
 def command(study: str, as_json: bool) -> None:
     """Convert a study of an older likewise; nothing is computed again."""
     from likewise.study import Study
-    from likewise.upgrade import upgrade
+    from likewise.upgrading import upgrade
 
     opened = Study.open(study)
     with opened.lock():

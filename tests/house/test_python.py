@@ -15,7 +15,7 @@ from likewise.cli import COMMANDS
 
 STUB = Path(likewise.__file__).with_suffix(".pyi")
 
-PROGRAMS = {"auth", "weights", "sandbox", "serve"}
+PROGRAMS = {"auth", "classify", "sandbox", "search", "serve", "weights"}
 """Verbs that are groups of commands, or servers that run until they are stopped."""
 
 

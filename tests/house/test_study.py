@@ -25,7 +25,7 @@ from likewise.initialise import init
 from likewise.nights import end_night, nights, prune
 from likewise.store import Store
 from likewise.study import Study, fingerprint
-from likewise.upgrade import upgrade
+from likewise.upgrading import upgrade
 
 
 @pytest.fixture
