@@ -14,6 +14,7 @@ import pytest
 
 from likewise.cli import COMMANDS, cli
 from likewise.config import parse
+from likewise.errors import ExitCode
 from likewise.runner import STAGES
 from likewise.tables import TABLES
 
@@ -129,3 +130,9 @@ def test_the_index_leads_to_every_page() -> None:
     text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\]\(([\w.]+)\)", text))
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= named
+
+
+def test_the_engineers_page_has_every_exit_code() -> None:
+    text = (ROOT / "docs" / "engineers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert [int(row) for row in rows] == [int(code) for code in ExitCode]
