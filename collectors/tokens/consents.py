@@ -34,6 +34,8 @@ class Consents:
 
     def __init__(self, store: TokenStore) -> None:
         self._store = store
+        self.path = store.path
+        """The file in which they stand, mode 0600."""
 
     def all(self) -> list[dict[str, str]]:
         """Every consent, oldest first."""

@@ -128,7 +128,9 @@ class CodeFlow(Flow):
             )
         except Warning as other_scope:
             # oauthlib raises a warning when the scope is not word for word the one asked for.
-            got = getattr(other_scope, "token", {})
+            if not hasattr(other_scope, "token"):
+                raise
+            got = other_scope.token
         return got
 
 
