@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: venv demo test test-slow test-atproto lint format bench docs clean
+.PHONY: mutants venv demo test test-slow test-atproto lint format bench docs clean
 
 venv: $(STAMP)
 
@@ -27,6 +27,9 @@ test-slow: venv
 
 test-atproto: venv
 	$(BIN)/python -m infra.atproto $(BIN)/pytest -m atproto tests/atproto
+
+mutants: venv
+	$(BIN)/python -m infra.mutants
 
 lint: venv
 	$(BIN)/ruff check .
