@@ -57,7 +57,7 @@ def make_pictures(n: int, folder: Path) -> None:
     settings = {"download": {"buckets": BUCKETS}}
     (folder / "likewise.toml").write_text(render(settings), encoding="utf-8")
     study = Study.open(folder)
-    contents = [_jpeg(seed) for seed in range(64)]
+    contents = [jpeg_of(seed) for seed in range(64)]
     keys = [media_key("mastodon", "b.example", str(i), 0) for i in range(n)]
     rows = [_row(i, contents[i % 64], bucket_of(key, BUCKETS)) for i, key in enumerate(keys)]
     stage = study.begin("pictures", n_buckets=BUCKETS)
@@ -80,7 +80,7 @@ def _row(index: int, content: bytes, bucket: int) -> dict[str, Any]:
     return {**key, "picture_id": f"{index:064x}", "bucket": bucket, "bytes": content}
 
 
-def _jpeg(seed: int) -> bytes:
+def jpeg_of(seed: int) -> bytes:
     """Blobs, edges and grain: about 100 KB, as a photograph of that size has."""
     from PIL import Image
 

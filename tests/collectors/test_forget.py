@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from driver import WideMastodon
 
@@ -16,8 +18,9 @@ from collectors.refresh import refresh_from
 from infra.sandbox.server import Sandbox, running
 from infra.sandbox.world import World, WorldSpec
 from likewise.config import render
-from likewise.errors import UsageError
+from likewise.errors import StudyError, UsageError
 from likewise.funnel import Funnel
+from likewise.nights import end_night
 from likewise.study import Study
 from likewise.tables import LABELS, PICTURES
 
@@ -123,6 +126,41 @@ def test_a_forgotten_person_is_not_collected_again(study: Study, sandbox: Sandbo
     assert manifest.funnel["dropped"]["forgotten"] > 0
     assert author not in again.read("posts")["author_id"].to_pylist()
     assert author.encode() not in (study.root / "journal.sqlite").read_bytes()
+
+
+def test_nobody_is_left_in_an_earlier_version_or_an_orphan(study: Study, sandbox: Sandbox) -> None:
+    later_tables(study)
+    end_night(study)
+    first = study.read("posts").to_pylist()[0]["author_id"]
+    stage = study.begin("posts", params={"night": 2}, redo=True)
+    stage.write(study.read("posts").filter(pc.not_equal(study.read("posts")["author_id"], first)))
+    stage.publish()
+    end_night(study)
+    pq.write_table(
+        Study.open(study, at=1).read("posts"), study.root / "tables/posts/orphan.parquet"
+    )
+    assert first in Study.open(study, at=1).read("posts")["author_id"].to_pylist()
+    forget(study, first)
+    files = [path for path in (study.root / "tables").rglob("*") if path.is_file()]
+    parts = [path for path in files if path.suffix == ".parquet"]
+    assert parts and len(files) > len(parts)
+    for path in parts:
+        assert first not in str(pq.ParquetFile(path).read().to_pylist())
+    assert not [path for path in files if first.encode() in path.read_bytes()]
+    with pytest.raises(StudyError, match="no run had ended"):
+        Study.open(study, at=1)
+
+
+def test_a_lost_journal_does_not_bring_a_forgotten_person_back(
+    study: Study, sandbox: Sandbox
+) -> None:
+    author = study.read("posts").to_pylist()[0]["author_id"]
+    forget(study, author)
+    for path in study.root.glob("journal.sqlite*"):
+        path.unlink()
+    manifest = gather(study)
+    assert manifest.funnel["dropped"]["forgotten"] > 0
+    assert author not in study.read("posts")["author_id"].to_pylist()
 
 
 def test_nobody_of_that_name(study: Study) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from likewise.whole import write_bytes
 
 __all__ = ["Forgotten", "digest"]
 
@@ -19,11 +22,28 @@ _DELETE = (
 
 
 class Forgotten:
-    """Digests of the authors that are never collected again."""
+    """Digests of the authors that are never collected again.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    They stand in the journal, and in a file ``beside`` it: a journal that is lost, or was put back
+    from a copy, must not bring anybody back.
+    """
+
+    def __init__(self, db: sqlite3.Connection, beside: Path) -> None:
         self._db = db
+        self._beside = beside
+        kept = beside.read_text(encoding="ascii").split() if beside.is_file() else []
+        missing = set(kept) - self._digests()
+        db.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", [(one,) for one in missing])
+        if self._digests() - set(kept):  # a journal of before there was the file
+            self._keep()
         self._any = bool(db.execute("SELECT EXISTS (SELECT 1 FROM forgotten)").fetchone()[0])
+
+    def _digests(self) -> set[str]:
+        return {str(row[0]) for row in self._db.execute("SELECT digest FROM forgotten")}
+
+    def _keep(self) -> None:
+        text = "".join(f"{one}\n" for one in sorted(self._digests()))
+        write_bytes(self._beside, text.encode("ascii"))
 
     @property
     def anybody(self) -> bool:
@@ -40,7 +60,7 @@ class Forgotten:
         """
         if not self._any:
             return frozenset()
-        known = {row[0] for row in self._db.execute("SELECT digest FROM forgotten")}
+        known = self._digests()
         there = persons or {}
         return frozenset(
             one for one in ids if digest(platform, host, one) in known or there.get(one) in known
@@ -65,6 +85,7 @@ class Forgotten:
         self._db.executemany(
             "INSERT OR IGNORE INTO forgotten VALUES (?)", [(digest(*where),), *persons]
         )
+        self._keep()
         gone = sum(self._db.execute(statement, where).rowcount for statement in _DELETE)
         gone += self._forget_chains(platform, host, marks, {name.casefold() for name in names})
         self._any = True

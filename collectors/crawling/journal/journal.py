@@ -59,7 +59,7 @@ class Journal:
             self.chains = Chains(self.db, self.counters)
             self.posts = Posts(self.db)
             self.authors = Authors(self.db, self.counters)
-            self.forgotten = Forgotten(self.db)
+            self.forgotten = Forgotten(self.db, path.with_name("forgotten.txt"))
         except sqlite3.Error as error:
             self.db.close()
             raise explained(path, error) from error

@@ -1,0 +1,164 @@
+"""A first run and ten nights of 5 % new pictures: what each costs beside its share of news.
+
+``python -m benchmarks.night [--pictures N] [--nights K] [--simulated]`` prints a Markdown table of
+CPU-seconds (user + system of the process and all below it) and bytes written by ``extract``, each
+in a process of its own. ``--simulated`` puts sixteen numbers in the place of the network, so that a
+million pictures show what everything around it costs. A night without news is measured, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.extract import jpeg_of
+from likewise.config import render
+from likewise.study import Study
+from likewise.tables import LABELS, PICTURES, features_schema
+
+BUCKETS = 16
+AT_ONCE = 20_000
+DIFFERENT = 64
+
+
+def grow(folder: Path, before: int, n: int, *, simulated: bool) -> None:
+    """Publish ``n`` more pictures and their labels, as download and label would."""
+    study = Study.open(folder)
+    stage = study.begin("pictures", params={"n": before + n}, n_buckets=BUCKETS, redo=True)
+    contents = [b""] if simulated else [jpeg_of(seed) for seed in range(DIFFERENT)]
+    kept = list(study.store.sizes("pictures"))
+    parts = []
+    for start in range(before, before + n, AT_ONCE):
+        rows = [
+            _picture(k, contents[k % len(contents)])
+            for k in range(start, min(start + AT_ONCE, before + n))
+        ]
+        # A part lies in its bucket's folder; which one does not matter here.
+        part = (
+            study.folder(".staging", f"bucket={start // AT_ONCE % BUCKETS:04d}")
+            / f"{start}.parquet"
+        )
+        pq.write_table(pa.Table.from_pylist(rows, PICTURES.schema), part, row_group_size=64)
+        parts.append(part)
+    stage.exchange(parts, kept)
+    for part in parts:
+        part.unlink()
+    ids = study.read("pictures", ["picture_id", "post_id"])
+    blank = {f.name: pa.nulls(len(ids), f.type).fill_null(_zero(f.type)) for f in LABELS.schema}
+    columns = blank | {"picture_id": ids["picture_id"], "post_id": ids["post_id"]}
+    labels = study.begin("labels", params={"n": before + n}, redo=True)
+    labels.write(pa.table([columns[f.name] for f in LABELS.schema], schema=LABELS.schema))
+    labels.publish()
+
+
+def _zero(kind: pa.DataType) -> Any:
+    if pa.types.is_string(kind):
+        return ""
+    return pa.scalar(0, pa.int64()).cast(kind)
+
+
+def _picture(number: int, content: bytes) -> dict[str, Any]:
+    # Bytes after the end of a JPEG make every file another one.
+    data = content + number.to_bytes(8, "big")
+    key = {"platform": "mastodon", "host": "a.example", "post_id": str(number), "media_index": 0}
+    return key | {
+        "author_id": str(number % 997),
+        "bucket": number % BUCKETS,
+        "url": "https://a.example/",
+        "picture_id": hashlib.sha256(data).hexdigest(),
+        "bytes": data,
+        "n_bytes": len(data),
+        "format": "jpeg",
+        "status": "ok",
+        "attempts": 1,
+    }
+
+
+def extract(folder: Path, *, simulated: bool) -> None:
+    """The verb, or the verb with numbers in the place of the network."""
+    from spark_jobs import extract as job
+
+    if simulated:
+        job._Work._write = _write  # type: ignore[method-assign]
+    job.extract(folder)
+
+
+def _write(work: Any, path: Path, chunk: Any, plan: Any) -> tuple[int, dict[str, int]]:
+    """Both views of each picture as sixteen numbers; the pictures are read as ever."""
+    from backbones.features_table import features_writer
+    from backbones.inference import Batch, record_batch
+    from spark_jobs.chunks import bytes_of
+
+    schema, rows = features_schema(plan.layers), 0
+    with features_writer(path, schema, plan) as write:
+        for part, wanted in chunk.wanted.items():
+            ids = [one for one, _ in bytes_of(part, wanted)]
+            for start in range(0, len(ids), 256):
+                some = ids[start : start + 256]
+                values = np.ones((plan.views * len(some), 16), np.float32)
+                batch = Batch(some, [None] * len(some), dict.fromkeys(plan.layers, values))
+                more = {"bucket": [0] * len(some), "maker": [work.place.maker] * len(some)}
+                rows += write(record_batch(batch, plan, schema, **more))
+    return rows, {}
+
+
+def measured(folder: Path, mode: str, *arguments: str) -> tuple[float, int]:
+    """CPU-seconds and bytes of ``features`` that a call of this module brings."""
+    before = set(Study.open(folder).store.sizes("features"))
+    command = [sys.executable, "-m", "benchmarks.night", "--folder", str(folder), "--do", mode]
+    process = subprocess.Popen([*command, *arguments])
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, f"{mode} failed"
+    sizes = Study.open(folder).store.sizes("features")
+    return usage.ru_utime + usage.ru_stime, sum(sizes[one] for one in sizes.keys() - before)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=1_000)
+    parser.add_argument("--nights", type=int, default=10)
+    parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--do", choices=["extract", "grow"])
+    parser.add_argument("--range", type=int, nargs=2)
+    options = parser.parse_args()
+    if options.do == "extract":
+        extract(options.folder, simulated=options.simulated)
+        return
+    if options.do == "grow":
+        grow(options.folder, *options.range, simulated=options.simulated)
+        return
+    flags = ["--simulated"] if options.simulated else []
+    with tempfile.TemporaryDirectory(prefix="likewise-night-") as name:
+        folder = Path(name)
+        text = render({"extract": {"backbone": "efficientnet-lite0"}})
+        (folder / "likewise.toml").write_text(text, encoding="utf-8")
+        print("| run | new | CPU-s | MB written | CPU / (first x share) |")
+        print("| --- | --- | --- | --- | --- |")
+        there, first = 0, (0.0, 0)
+        for night in range(options.nights + 1):
+            new = options.pictures if not night else max(1, options.pictures // 20)
+            measured(folder, "grow", "--range", str(there), str(new), *flags)
+            there += new
+            cpu, size = measured(folder, "extract", *flags)
+            first = first if night else (cpu, size)
+            share = cpu / (first[0] * new / options.pictures)
+            label = f"night {night}" if night else "first"
+            print(f"| {label} | {new:,} | {cpu:.1f} | {size / 1e6:.1f} | {share:.2f} |", flush=True)
+        cpu, size = measured(folder, "extract", *flags)
+        print(f"| no news | 0 | {cpu:.1f} | {size / 1e6:.1f} | |")
+
+
+if __name__ == "__main__":
+    main()
