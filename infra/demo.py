@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import os
 import socket
 import sys
 import time
@@ -112,6 +113,8 @@ def _sandbox(settings: dict[str, Any]) -> Iterator[str]:
     world = World(spec)
     note(f"synthetic world: {spec.authors} authors, {spec.posts} posts, seed {spec.seed}")
     note(world.law.describe())
+    for name in ("NO_PROXY", "no_proxy"):  # the sandbox is on this machine, whatever the way out
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
     try:
         with running(world, port=settings["port"]) as server:
             yield server.url

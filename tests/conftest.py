@@ -49,8 +49,11 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(autouse=True)
 def _private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's own tokens."""
+    """No test reads or writes the user's own tokens, or goes out through the user's proxy."""
     monkeypatch.setenv("LIKEWISE_CONFIG_HOME", str(tmp_path / "config-home"))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture

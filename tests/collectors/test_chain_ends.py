@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 from test_bad_input import http, link, status
 from test_dialects import MASTODON, counters, free
-from test_other_platforms import FreeFlickr, in_thread, rsp, study_of
+from test_other_platforms import FreeFlickr, FreeInstagram, in_thread, rsp, study_of
 
 from collectors.budgets.buckets import BucketSpec
 from collectors.collect import collect_from
@@ -145,7 +145,45 @@ def test_a_misspelt_account_is_listed_by_name_and_a_renamed_one_followed(tmp_pat
         assert study.manifest("posts").rows == 2
 
 
+INVALID = {"message": "Invalid user id", "code": 110, "error_subcode": 2207013}
+
+
+def test_bluesky_and_flickr_accounts_are_followed_by_id(tmp_path: Path) -> None:
+    """The name is looked up once; what it means later does not matter."""
+    actors: list[str] = []
+    looked_up: list[str] = []
+
+    def bluesky(path: str, headers: dict[str, str]) -> bytes:
+        if "getAuthorFeed" not in path:
+            return http({"profiles": [{"did": "did:plc:a", "followersCount": 5}]})
+        actors.extend(parse_qs(urlsplit(path).query)["actor"])
+        return http({"feed": [{"post": view(1, 1)}]})
+
+    def flickr(path: str, headers: dict[str, str]) -> bytes:
+        form = dict(parse_qsl(headers["(body)"]))
+        if form["method"] == "flickr.people.findByUsername":
+            looked_up.append(form["username"])
+            return rsp('<user nsid="2@N01"/>')
+        assert form["user_id"] == "2@N01"
+        return rsp('<photos page="1" pages="1" perpage="500" total="0"/>')
+
+    for name, script, adapter in (
+        ("bluesky", bluesky, FreeBluesky),
+        ("flickr", flickr, PlainFlickr),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        with in_thread(script) as server:  # type: ignore[attr-defined]
+            study = once(folder, server.url, name, accounts=["ann.example"])
+            gather(study, adapter)
+            sources = study.config.collect.sources
+            collect_from(study, [adapter(s) for s in sources], since=dt.date(2020, 1, 1))
+    assert actors == ["ann.example", "did:plc:a"]
+    assert looked_up == ["ann.example"]
+
+
 CLOSED = [
+    ("instagram", 400, {"error": INVALID}, "graph_110"),
     ("mastodon", 200, {"id": "7", "suspended": True}, "account_suspended"),
     ("mastodon", 410, {"error": "Gone"}, "http_410"),
     ("bluesky", 400, {"error": "AccountTakedown", "message": "x"}, "AccountTakedown"),
@@ -161,12 +199,16 @@ CLOSED = [
 def test_closed_accounts_are_gone_by_name(
     tmp_path: Path, platform: str, code: int, body: dict[str, Any], reason: str
 ) -> None:
-    adapter = {"mastodon": free(Mastodon), "bluesky": FreeBluesky}[platform]
+    adapter = {
+        "mastodon": free(Mastodon),
+        "bluesky": FreeBluesky,
+        "instagram": FreeInstagram,
+    }[platform]
 
     def script(path: str, headers: dict[str, str]) -> bytes:
         if "/instance" in path:
             return http(MASTODON)
-        if "lookup" in path or "getAuthorFeed" in path:
+        if any(name in path for name in ("lookup", "getAuthorFeed", "business_discovery")):
             return http(body, status=f"{code} X")
         raise AssertionError(path)
 
