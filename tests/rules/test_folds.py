@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from filters import folds
 from filters.folds import Assignment, assign
 from likewise.errors import DataError
 
@@ -132,3 +133,110 @@ def test_places_are_the_same_with_and_without_an_empty_memory() -> None:
     plain, remembered = dealt(keys, sizes, good), dealt(keys, sizes, good, kept=nobody)
     assert np.array_equal(plain.fold, remembered.fold)
     assert np.array_equal(plain.test, remembered.test)
+
+
+# -- the pieces, each beside a plain way to the same ------------------------------------------
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.floats(0.02, 0.9))
+def test_a_full_part_is_the_largest_that_holds_its_share(sizes: list[int], share: float) -> None:
+    """By trying every size: no author counts with more than ``share`` of what then is all."""
+    held = np.array(sizes)
+    fits = [
+        full
+        for full in range(1, sum(sizes) + 1)
+        if max(1, int(share * np.minimum(held, full).sum())) >= full
+    ]
+    assert folds._full(held, share) == max(fits)
+
+
+def test_keys_are_mixed_by_splitmix64() -> None:
+    """Published outputs of SplitMix64 from the state 1234567."""
+    key = np.array([1234567])
+    found = [int(folds._mixed(key, seed)[0]) for seed in range(5)]
+    assert found == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12),
+    st.sampled_from([(0.75, 0.25), (0.2, 0.2, 0.2, 0.2, 0.2), (0.5, 0.3, 0.2)]),
+    st.integers(0, 3),
+)
+def test_each_large_author_goes_where_the_parts_stay_most_alike(
+    counts: list[tuple[int, int]], shares: tuple[float, ...], seed: int
+) -> None:
+    good, bad = (np.array(column) for column in zip(*counts, strict=True))
+    nothing = [np.zeros(len(shares)), np.zeros(len(shares))]
+    chosen = list(folds._one_by_one(good, bad, nothing, np.array(shares), seed))
+    total = [max(1, int(side.sum())) for side in (good, bad)]
+
+    def unevenness(places: list[int]) -> float:
+        cost = 0.0
+        for side, whole in zip((good, bad), total, strict=True):
+            for part, share in enumerate(shares):
+                held = sum(int(side[i]) for i, place in enumerate(places) if place == part)
+                cost += (held / whole) ** 2 / share
+        return cost
+
+    for row, part in enumerate(chosen):
+        costs = [unevenness([*chosen[:row], other]) for other in range(len(shares))]
+        assert costs[part] <= min(costs) + 1e-9
+
+
+def test_of_equal_parts_the_seed_says_which_is_first() -> None:
+    one = np.array([4]), np.array([4])
+    even, nothing = np.full(5, 0.2), [np.zeros(5), np.zeros(5)]
+    first = [folds._one_by_one(*one, nothing, even, seed)[0] for seed in (0, 1, 4, 7)]
+    assert first == [0, 1, 4, 2]
+
+
+@given(st.integers(0, 300), st.sampled_from([(0.75, 0.25), (0.2,) * 5, (0.1, 0.6, 0.3)]))
+def test_cards_are_dealt_evenly_over_the_whole_pack(n: int, shares: tuple[float, ...]) -> None:
+    dealt_to = folds._dealt(n, np.array(shares))
+    assert dealt_to.size == n
+    for part, share in enumerate(shares):
+        held = np.cumsum(dealt_to == part)
+        assert np.abs(held - share * np.arange(1, n + 1)).max(initial=0) <= 2
+
+
+def test_small_authors_lie_by_their_share_of_good_pictures() -> None:
+    """None, up to an eighth, ... all; in a stratum the order stays."""
+    sizes = np.array([8, 8, 8, 16, 8, 8, 3, 100, 100])
+    good = np.array([8, 0, 1, 1, 7, 4, 3, 12, 13])
+    order = folds._by_share(np.arange(9), sizes, good)
+    #           none; up to 1/8: 1/8, 1/16, 12/100; 13/100; half; 7/8; all
+    assert order.tolist() == [1, 2, 3, 7, 8, 5, 4, 0, 6]
+
+
+def test_the_largest_authors_come_first_and_ties_hang_on_the_seed() -> None:
+    sizes, good = np.array([5, 9, 9, 9]), np.array([0, 9, 2, 7])
+    orders = {tuple(folds._falling_size(np.arange(4), sizes, good, s).tolist()) for s in range(9)}
+    # The larger of good and bad pictures counts: 5, 9, 7, 7.
+    assert {order[0] for order in orders} == {1} and {order[3] for order in orders} == {0}
+    assert {order[1:3] for order in orders} == {(2, 3), (3, 2)}
+
+
+def test_many_small_authors_are_dealt_by_stratum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "ONE_BY_ONE", 0)
+    keys, sizes = np.arange(4000), np.full(4000, 4)
+    good = np.arange(4000) % 5
+    found = dealt(keys, sizes, good)
+    assert abs(found.test.mean() - 0.25) < 0.01
+    for share in range(5):
+        here = good == share
+        for side in (False, True):
+            held = np.bincount(found.fold[here & (found.test == side)], minlength=5)
+            assert np.ptp(held) <= 3
+
+
+def test_too_few_authors_are_told_with_the_numbers() -> None:
+    keys, sizes, good = np.arange(5), np.full(5, 10), np.array([5] * 5)
+    with pytest.raises(DataError, match="5 authors cannot fill 5 folds and a test part of 25%"):
+        dealt(keys, sizes, good)
+    assert set(dealt(np.arange(8), np.full(8, 10), np.full(8, 5)).fold[:8]) <= set(range(5))

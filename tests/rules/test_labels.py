@@ -162,3 +162,73 @@ def test_a_histogram_has_every_tenth_between_the_ends() -> None:
         "bad": [],
         "zeros": 3,
     }
+
+
+# -- by hand ---------------------------------------------------------------------------------
+
+
+def test_the_margin_cuts_between_the_right_ranks() -> None:
+    """Of 0 ... 10 the quantiles 0.3, 0.5 and 0.7 are 3, 5 and 7; 0.35 lies between two."""
+    found = cut_of(np.arange(11.0), 0.2)
+    assert (found.low, found.median, found.high, found.margin) == (3.0, 5.0, 7.0, 0.2)
+    found = cut_of(np.arange(11.0), 0.15)
+    assert (found.low, found.high) == (pytest.approx(3.5), pytest.approx(6.5))
+    assert found.to_dict() == {"low": found.low, "median": 5.0, "high": found.high, "margin": 0.15}
+
+
+@pytest.mark.parametrize(("n", "expected"), [(49, 1.0), (50, 5.0)])
+def test_a_bin_of_fifty_is_enough(n: int, expected: float) -> None:
+    ratio = np.array([2.0] * 200 + [10.0] * n)
+    age = np.array([31.0] * 200 + [800.0] * n)
+    found = correction(ratio, age, np.zeros(ratio.size, int), by_age=True, by_hour=False)
+    assert found.age[-1] == expected and found.age[1] == 1.0
+    assert found.to_dict()["age_edges"] == [30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 365.0, 730.0]
+
+
+def test_hours_are_corrected_after_the_age() -> None:
+    """Old posts, all of them at night, have four times the ratio for their age alone."""
+    age = np.repeat([31.0, 800.0], 300)
+    hour = np.repeat([12, 3], 300)
+    ratio = np.repeat([1.0, 4.0], 300) * np.tile([0.5, 1.0, 2.0], 200)
+    both = correction(ratio, age, hour, by_age=True, by_hour=True)
+    assert both.age[1] * 4 == pytest.approx(both.age[-1])
+    assert both.hour[12] == both.hour[3] == pytest.approx(1.0)
+    alone = correction(ratio, age, hour, by_age=False, by_hour=True)
+    assert alone.age == (1.0,) * 9 and alone.hour[3] == pytest.approx(4 * alone.hour[12])
+
+
+def test_nothing_is_corrected_by_a_median_of_zero() -> None:
+    zeros = np.zeros(200)
+    age, hour = np.repeat([31.0, 800.0], 100), np.zeros(200, int)
+    assert correction(zeros, age, hour, by_age=True, by_hour=True) == Correction()
+    some = np.repeat([0.0, 3.0], [90, 110])
+    by_age = correction(some, np.repeat([31.0, 800.0], [90, 110]), hour, by_age=True, by_hour=False)
+    assert by_age.age[1] == 1.0  # the young ones' median is zero
+    assert by_age.age[-1] == 1.0  # and the old ones' is that of all
+
+
+def test_author_facts_by_hand() -> None:
+    """Two authors of two pictures: log ratios 0, 2 and 4, 6 about 3."""
+    ratio = np.exp([0.0, 2.0, 4.0, 6.0])
+    facts = author_facts(ratio, np.array([0, 1, 0, 1], np.int8), np.array([7, 7, 9, 9]))
+    assert (facts["pictures"], facts["authors"]) == (4, 2)
+    assert facts["variance_between"] == pytest.approx(1 - 4 / 20)
+    assert facts["variance_between_adjusted"] == pytest.approx(1 - (4 / 2) / (20 / 3))
+    # Each picture is judged by the author's other one: 2, 0, 6, 4. Ranked: bad, good, bad, good.
+    assert facts["author_ap"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert facts["chance_ap"] == 0.5
+
+
+def test_author_facts_of_zeros_and_of_lonely_pictures() -> None:
+    """A zero counts as half of the smallest; an author of one picture is judged by all."""
+    ratio, label = np.array([0.0, 1.0, 1.0, 4.0]), np.array([0, 0, 1, 1], np.int8)
+    facts = author_facts(ratio, label, np.array([1, 1, 2, 3]))
+    log = np.log([0.5, 1, 1, 4])
+    within = ((log[:2] - log[:2].mean()) ** 2).sum()
+    total = ((log - log.mean()) ** 2).sum()
+    assert facts["variance_between"] == pytest.approx(1 - within / total)
+    assert author_facts(np.zeros(3), label[:3], np.arange(3)) == {"pictures": 3}
+    assert author_facts(np.ones(1), label[:1], np.arange(1)) == {"pictures": 1}
+    alone = author_facts(np.array([1.0, 2.0]), np.array([0, 1], np.int8), np.arange(2))
+    assert "variance_between_adjusted" not in alone and alone["variance_between"] == 1.0
+    assert "author_ap" not in author_facts(ratio, np.ones(4, np.int8), np.arange(4))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from filters.outliers import bounds, log10_histogram
+from filters.outliers import bounds, distinct_counts, log10_histogram
 from filters.quantiles import quantile
 from likewise.errors import DataError
 
@@ -123,3 +123,73 @@ def test_real_accounts(shared: Path) -> None:
     for threshold in (1.5, 2.0, 3.5):
         expected = int((np.abs(z) <= threshold).sum())
         assert bounds(known, threshold=threshold).kept == expected
+
+
+# -- by hand ---------------------------------------------------------------------------------
+
+
+def test_raw_bounds_by_hand() -> None:
+    """Median 3, MAD 1: 3 -+ 3.5 / 0.6745; the ends themselves stay."""
+    rule = bounds([1, 2, 3, 4, 100], scale="raw", threshold=2.0)
+    assert (rule.spread, rule.median, rule.deviation, rule.exact) == ("mad", 3.0, 1.0, True)
+    assert rule.lower == pytest.approx(3 - 2 / 0.6745, rel=1e-12)
+    assert rule.upper == pytest.approx(3 + 2 / 0.6745, rel=1e-12)
+    assert (rule.n, rule.kept, rule.cut_low, rule.cut_high) == (5, 4, 0, 1)
+    assert rule.z([3, 4, 1]) == pytest.approx([0, 0.6745, -2 * 0.6745])
+    assert rule.inside([rule.lower, rule.upper]).all()
+    assert not rule.inside([np.nextafter(rule.lower, -9), np.nextafter(rule.upper, 99)]).any()
+
+
+def test_log_bounds_by_hand() -> None:
+    x = np.log1p([9, 99, 999])
+    rule = bounds([9, 99, 999], threshold=3.5)
+    reach = 3.5 * np.median(np.abs(x - x[1])) / 0.6745
+    assert rule.lower == pytest.approx(np.expm1(x[1] - reach))
+    assert rule.upper == pytest.approx(np.expm1(x[1] + reach))
+    assert rule.unit == pytest.approx(np.median(np.abs(x - x[1])) / 0.6745)
+
+
+def test_when_most_agree_the_mean_deviation_takes_over() -> None:
+    """Six tens and a twenty: MAD 0, mean deviation 10 / 7, times sqrt(pi / 2)."""
+    rule = bounds([10], [6], scale="raw")
+    assert (rule.spread, rule.deviation, rule.unit) == ("none", 0.0, 1.0)
+    assert (rule.lower, rule.upper, rule.kept) == (9.5, 10.5, 6)
+    rule = bounds([10, 20], [6, 1], scale="raw", threshold=3.0)
+    assert rule.spread == "mean-ad" and rule.deviation == pytest.approx(10 / 7)
+    assert rule.upper == pytest.approx(10 + 3 * 1.253314 * 10 / 7)
+    assert (rule.n, rule.kept, rule.cut_high, rule.cut_low) == (7, 6, 1, 0)
+    low = bounds([1, 20], [1, 6], scale="raw", threshold=0.5)
+    assert (low.n, low.kept, low.cut_high, low.cut_low) == (7, 6, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "counts", "words"),
+    [
+        ([], None, "no author has a known, positive"),
+        ([5.0], [0], "no author has a known, positive"),
+        ([1.0, -1.0], None, "finite and not negative"),
+        ([1.0, np.inf], None, "finite and not negative"),
+    ],
+)
+def test_what_bounds_cannot_be_made_of(values: object, counts: object, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        bounds(values, counts)
+    assert bounds([0.0, 0.0, 5.0]).n == 3
+
+
+def test_distinct_counts_are_rounded_to_four_digits_only_beyond_the_limit() -> None:
+    values = np.array([np.nan, -3.0, 0.0, 7.0, 9999.0, 10_004.0, 10_005.0, 1_234_567.0])
+    counts = np.arange(1, 9)
+    same, times, exact = distinct_counts(values, counts, 8)
+    assert exact and same is values and times is counts
+    found, times, exact = distinct_counts(values, counts, 7)
+    expected = {-3.0: 2, 0.0: 3, 7.0: 4, 9999.0: 5, 10_000.0: 6, 10_010.0: 7, 1_235_000.0: 8}
+    known = ~np.isnan(found)
+    assert not exact and dict(zip(found[known], times[known], strict=True)) == expected
+    assert times[~known].tolist() == [1]
+
+
+def test_the_histogram_ends_behind_its_last_author() -> None:
+    found = log10_histogram([1000.0], [3])
+    assert found["counts"] == [0] * 30 + [3] and found["edges"][-1] == 3.1
+    assert log10_histogram([1.0], [1]) == {"edges": [0.0, 0.1], "counts": [1]}
