@@ -17,8 +17,10 @@ from likewise.whole import write_bytes
 
 __all__ = ["blot_out", "delete_derived", "leave_out", "still_named"]
 
-_DERIVED = ("raw", "spool", ".staging", ".unfinished", "cache/canvases", "cache/finetune")
-"""Pages, unfinished work and decoded pictures; ``cache/onnx`` holds networks only."""
+_DERIVED = ("raw", "spool", ".staging", ".unfinished", "cache/canvases")
+"""Pages, unfinished work and decoded pictures; the other caches hold networks only."""
+_TOLD = ("logs", "cache/finetune")
+"""Where stages write down what went wrong, and with which item."""
 _KEPT_REPORTS = {"comparison.json", "figures", "finetune.json"}
 """Figures over many pictures: they show nobody."""
 _BLOT = b"(forgotten)"
@@ -42,12 +44,11 @@ def delete_derived(study: Study) -> None:
 
 
 def blot_out(study: Study, names: Collection[str]) -> None:
-    """Replace names in the study's logs."""
+    """Replace names in the study's logs: in text only, since other files would break."""
     patterns = list(_patterns(names))
-    for path in sorted((study.root / "logs").rglob("*")):
-        if not path.is_file():
+    for path in sorted(p for folder in _TOLD for p in (study.root / folder).rglob("*")):
+        if not path.is_file() or not _is_text(before := path.read_bytes()):
             continue
-        before = path.read_bytes()
         after = before
         for pattern in patterns:
             after = pattern.sub(_BLOT, after)
@@ -56,6 +57,14 @@ def blot_out(study: Study, names: Collection[str]) -> None:
             with path.open("r+b") as file:
                 file.write(after)
                 file.truncate()
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in raw
 
 
 def still_named(study: Study, names: Collection[str]) -> list[str]:

@@ -33,6 +33,7 @@ from likewise.study import Study
 from likewise.tables import LABELS, PICTURES, SCORES, bucket_of
 
 BUCKETS = 8
+CHECKPOINT = b"\x80\x00\xff a network of days, and by chance \x00person\x00"
 
 
 @pytest.fixture
@@ -127,6 +128,7 @@ def later_stages(study: Study) -> None:
     ):  # fmt: skip
         study.folder(*name.split("/")[:-1])
         (study.root / name).write_text(text, encoding="utf-8")
+    (study.root / "cache" / "finetune" / "y" / "checkpoint.pt").write_bytes(CHECKPOINT)
     (study.root / "reports" / "galleries" / "top.png").write_bytes(rows[0]["bytes"])
     np.save(study.folder("cache", "canvases", "x") / "0000.npy", np.zeros(4))
     spool = Parts(study.root / "spool" / "pictures", PICTURES.schema)
@@ -176,6 +178,8 @@ def test_no_byte_of_the_study_names_the_forgotten(tmp_path: Path, sandbox: Sandb
     for table in ("pictures", "labels", "scores"):
         assert study.read(table).num_rows == study.require(table).rows == others
     assert json.loads((tmp_path / "models" / "a-model" / "card.json").read_text())["name"]
+    kept = tmp_path / "cache" / "finetune" / "y" / "checkpoint.pt"
+    assert kept.read_bytes() == CHECKPOINT, "a training is not lost with a person"
     text = toml.read_text(encoding="utf-8")
     toml.write_text(text.replace('["photo"]', '["photo", "people"]'), encoding="utf-8")
     again = Study.open(tmp_path)
