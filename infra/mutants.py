@@ -29,7 +29,7 @@ MODULES = {
     "filters/labels.py": ["tests/rules/test_labels.py"],
     "filters/posts.py": ["tests/spark/test_clean.py"],
     "collectors/budgets/buckets.py": ["tests/collectors/test_buckets.py"],
-    "collectors/downloading/guard.py": ["tests/servers/test_fetch.py"],
+    "collectors/downloading/guard.py": ["tests/servers/test_guard.py"],
     "likewise/study.py": ["tests/house/test_study.py"],
     "backbones/preprocess.py": ["tests/backbones/test_preprocess.py"],
     "training/classifiers/sgd.py": ["tests/training/test_sgd.py"],

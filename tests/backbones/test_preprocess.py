@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import backbones
-from backbones.preprocess import crop_box, to_input, to_square
+from backbones.preprocess import crop_box, prepare, prepare_views, to_input, to_square
+from backbones.registry import get
 from filters.pictures.decode import PictureError, decode_rgb
 
 ALL = backbones.names()
@@ -160,3 +161,59 @@ def test_channel_order_is_the_networks_own(make_jpeg):
     unit = replace(spec, mean=(0, 0, 0), std=(1, 1, 1))
     swapped = to_input(rgb, replace(unit, colour="bgr"))
     assert np.array_equal(to_input(rgb, unit), swapped[::-1])
+
+
+# -- by hand ---------------------------------------------------------------------------------
+
+
+def test_warp_takes_the_middle_of_the_squeezed_picture_whatever_its_shape():
+    """Caffe: all becomes 256 x 256, then 227 of it: 14.5 pixels are left out on each side."""
+    spec = get("alexnet-caffe").preprocess
+    left, top, right, bottom = crop_box(512, 1024, spec)
+    assert (left, right) == (14 * 2, (14 + 227) * 2)
+    assert (top, bottom) == (14 * 4, (14 + 227) * 4)
+
+
+def test_short_side_keeps_the_shape():
+    spec = get("alexnet").preprocess  # the short side to 256, then 224
+    assert crop_box(512, 1024, spec) == (32, 288, 480, 736)
+    assert crop_box(1024, 512, spec) == (288, 32, 736, 480)
+    # 300 x 401: to 256 x 342 (342.19 without its fraction), 16 and 59 pixels are left out.
+    assert crop_box(300, 401, spec) == pytest.approx(
+        (16 * 300 / 256, 59 * 401 / 342, 240 * 300 / 256, 283 * 401 / 342)
+    )
+
+
+def test_crop_first_cuts_the_middle_square():
+    spec = get("efficientnet-lite0").preprocess  # 224 of 256 of the short side
+    assert crop_box(512, 600, spec) == (32, 76, 480, 524)
+    # An odd rest leaves its larger half before the square, as EfficientNet's own program does.
+    assert crop_box(513, 600, spec) == (33, 76, 481, 524)
+    assert crop_box(1, 1, spec) == (0, 0, 1, 1)
+
+
+def test_bgr_means_are_those_of_their_channel():
+    spec = get("alexnet-caffe").preprocess
+    flat = np.full((300, 300, 3), (10, 20, 30), np.uint8)
+    x = to_input(flat, spec)
+    assert x.shape == (3, 227, 227) and x.dtype == np.float32
+    for place, (value, mean) in enumerate(zip((30, 20, 10), spec.mean, strict=True)):
+        assert x[place] == pytest.approx(value - mean, abs=1e-4)
+
+
+def test_a_warped_picture_is_squeezed_and_not_cut():
+    """Left half black, right half white: in the middle stands the edge, at both shapes."""
+    spec = get("alexnet-caffe").preprocess
+    for shape in ((100, 800), (800, 100)):
+        rgb = np.zeros((*shape, 3), np.uint8)
+        rgb[:, shape[1] // 2 :] = 255
+        square = to_square(rgb, spec)
+        assert square.shape == (227, 227, 3)
+        assert (square[:, :105] < 40).all() and (square[:, 122:] > 215).all()
+
+
+def test_two_views_are_the_picture_and_its_mirror_image(make_jpeg):
+    views = prepare_views(make_jpeg(1, 300, 260), "alexnet")
+    assert views.shape == (2, 3, 224, 224)
+    assert (views[1] == views[0][:, :, ::-1]).all() and (views[0] != views[1]).any()
+    assert (views[0] == prepare(make_jpeg(1, 300, 260), "alexnet")).all()
