@@ -83,9 +83,10 @@ def to_square(rgb: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
 def crop_box(width: int, height: int, spec: Preprocess) -> tuple[float, float, float, float]:
     """The part of the picture that the network sees: left, top, right, bottom in pixels.
 
-    Resizing this box to ``size`` equals resizing all and cropping, at less work; whole numbers are
-    rounded as the training programs do (torchvision's ``Resize`` and ``CenterCrop``, EfficientNet's
-    ``preprocessing.py``).
+    Resizing this box to ``size`` equals resizing all and cropping, to 2 of 255, at less work; whole
+    numbers are rounded as the training programs do (torchvision's ``Resize`` and ``CenterCrop``,
+    EfficientNet's ``preprocessing.py``). EfficientNet's program crops first, so that its filter
+    does not see beyond the crop as Pillow's does here: up to 19 of 255 at the outermost rows.
     """
     if spec.fit == "crop-first":
         side = max(1, int(min(width, height) * spec.size / spec.resize))

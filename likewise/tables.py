@@ -359,7 +359,7 @@ COMPARISON = TableSpec(
             _field("fold", pa.int32(), "Fold of a `cv` row; null for the mean and for `test`."),
             _key("metric", pa.string(), "`average_precision`, `roc_auc`, `accuracy` or `brier`."),
             _field("value", pa.float64(), "The score; null when the fit diverged."),
-            _field("low", pa.float64(), "Lower end of the 95 % interval (bootstrap by author)."),
+            _field("low", pa.float64(), "Lower end of the 95 % interval (leaving authors out)."),
             _field("high", pa.float64(), "Upper end of the 95 % interval."),
             _key("made_by", pa.string(), "Program that made the number."),
         ]
