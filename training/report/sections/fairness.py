@@ -56,10 +56,15 @@ def _groups(rows: pa.Table, seed: int) -> list[dict[str, Any]]:
             "pictures": int(mask.sum()),
             "authors": len(np.unique(author[mask])),
             "good": float(label[mask].mean()),
-            "said": float((frame["probability"].to_numpy()[mask] >= 0.5).mean()),
+            "said": _said(frame["probability"].to_numpy(np.float64)[mask]),
         }
         found.append(group | _measures(label[mask], score[mask], author[mask], seed))
     return found
+
+
+def _said(probability: Any) -> float:
+    """Share of (n,) pictures called good; NaN where the model has no probabilities."""
+    return float((probability >= 0.5).mean()) if np.isfinite(probability).all() else float("nan")
 
 
 def _masks(faces: Any, followers: Any) -> list[tuple[str, str, Any]]:
