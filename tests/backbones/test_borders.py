@@ -1,4 +1,4 @@
-"""How far one step of Pillow's ``box`` is from the training programs' two: docs/extract.md says it."""
+"""How far one step of Pillow's ``box`` is from the training programs' two; see docs/extract.md."""
 
 from __future__ import annotations
 
