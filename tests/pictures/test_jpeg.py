@@ -21,6 +21,7 @@ from PIL import Image
 import filters.pictures.decode as decode_module
 from backbones.preprocess import prepare
 from backbones.registry import get
+from filters.faces.calibration import measure
 from filters.faces.detectors import find_faces, load
 from filters.pictures.decode import Hygiene, PictureError, decode_rgb, inspect
 from filters.pictures.headers import read_header
@@ -105,6 +106,12 @@ def test_files_that_were_refused(shared: Path) -> None:
     for name, data in names.items():
         assert inspect(data).status == "ok", name
         assert np.abs(decode_rgb(data) - pixels_of(data)).mean() < 1, name
+
+
+def test_calibration_names_what_no_decoder_may_see(shared: Path) -> None:
+    path = shared / "failing" / "pictures" / "ll320.jpg"
+    best, failed = measure("dlib-hog", [path])
+    assert not len(best) and failed == [(path, "unsupported_format")]
 
 
 # -- headers that say odd things ------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_same_rows_as_without_spark(
     with pytest.raises(PartialError, match="1 of 41"):
         download(study)
     on_spark, made = rows_of(study), study.require("pictures").fingerprint
+    content = study.require("pictures").extra["content"]
     assert server.most_open <= 4
     assert len(server.seen) == 41
     assert download(study).fingerprint == made and len(server.seen) == 41
@@ -60,7 +61,8 @@ def test_same_rows_as_without_spark(
     keep(study, urls)
     with pytest.raises(PartialError):
         download_here(study)
-    assert study.require("pictures").fingerprint == made
+    # Versions have names of their own; the digest of the rows is the same.
+    assert study.require("pictures").extra["content"] == content
     assert rows_of(study) == on_spark
 
 
