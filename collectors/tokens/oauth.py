@@ -248,10 +248,14 @@ def answers_of(pasted: str) -> dict[str, str]:
 
 
 class Listener:
-    """Waits on loopback for the one redirect that ends a login."""
+    """Waits on loopback for the one redirect that ends a login.
+
+    ``expected`` (name and value of the state) tells it from what other pages send here.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.answers: dict[str, str] = {}
+        self.expected: tuple[str, str] | None = None
         self._came = threading.Event()
         listener = self
 
@@ -259,6 +263,9 @@ class Listener:
             def do_GET(self) -> None:
                 found = dict(parse_qsl(urlsplit(self.path).query))
                 fits = bool(found.keys() & {"code", "oauth_verifier", "error"})
+                if listener.expected is not None:
+                    name, state = listener.expected
+                    fits = fits and found.get(name) == state
                 self.send_response(200 if fits else 404)
                 self.send_header("Content-Type", "text/plain; charset=utf-8")
                 self.end_headers()

@@ -72,14 +72,22 @@ def patient(session: S) -> S:
     minutes at most) or a pause that doubles. A redirect would take the form's secrets along.
     """
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import InvalidHeader
     from urllib3.util.retry import Retry
 
     class Waiting(Retry):
-        """Says how long it waits, and for whom."""
+        """Says how long it waits; what a server asks for is bounded."""
+
+        def get_retry_after(self, response: Any) -> float | None:
+            try:
+                told = super().get_retry_after(response)
+            except InvalidHeader:
+                return None
+            return None if told is None else min(told, LONGEST_WAIT_S)
 
         def sleep(self, response: Any = None) -> None:
             told = self.get_retry_after(response) if response is not None else None
-            wait = min(told or self.get_backoff_time(), LONGEST_WAIT_S)
+            wait = told or self.get_backoff_time()
             if wait > 1:
                 status = "no answer" if response is None else f"HTTP {response.status}"
                 note(f"waiting {wait:.0f} s: the login endpoint says {status}")
@@ -94,7 +102,6 @@ def patient(session: S) -> S:
         backoff_jitter=0.2,
         backoff_max=60,
         raise_on_status=False,
-        retry_after_max=LONGEST_WAIT_S,
         # What has been sent may have been used: a code or a refresh token is good once.
         read=0,
         other=0,

@@ -184,6 +184,7 @@ def _login(adapter: Platform, *, paste: bool, port: int) -> Any:
         address = flow.address(listener.redirect_uri)
         if address is None:
             return flow.token(answers)
+        listener.expected = (flow.state_name, flow.state)
         click.echo(f"open this address and agree:\n{address}", err=True)
         click.launch(address)
         return flow.token(listener.wait(LOGIN_S))

@@ -484,6 +484,30 @@ def test_the_loopback_callback_asks_for_the_state_too(provider: Provider) -> Non
                 flow.token(answer)
 
 
+def test_the_loopback_callback_waits_for_its_own_answer() -> None:
+    with Listener() as listener:
+        listener.expected = ("state", "mine")
+        for query in ("code=x", "code=x&state=", "error=access_denied&state=other", "state=mine"):
+            answer = requests.get(f"{listener.redirect_uri}?{query}", timeout=10)
+            assert answer.status_code == 404
+        assert requests.get(f"{listener.redirect_uri}?code=c&state=mine", timeout=10).ok
+        assert listener.wait(5) == {"code": "c", "state": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("told", "waited"), [("86400", 600), ("5", 5), ("-3", 0), ("soon", 0), ("", 0)]
+)
+def test_what_a_login_endpoint_asks_for_is_bounded(
+    provider: Provider, told: str, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waits.append)
+    busy = [web.Response(status=429, headers={"Retry-After": told})]
+    provider.spoil["/oauth/token"] = lambda: busy.pop() if busy else None
+    adapter("mastodon", provider.url).app_token()
+    assert sum(waits) == waited
+
+
 # -- what the page says -----------------------------------------------------------------------
 
 
