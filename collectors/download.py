@@ -66,6 +66,7 @@ def download(
     study = Study.open(study)
     kept = study.require("kept_posts").fingerprint
     store = Store(study)
+    store.drop_lost()
     store.finish_publication()
     if retry is None and store.is_current(kept):
         return study.require("pictures")

@@ -80,15 +80,18 @@ class Growth:
         self.made_from = {"stage": table, "inputs": dict(inputs), "params": dict(maker)}
         self.made = fingerprint(self.made_from)
         self.maker = fingerprint(maker)
-        self.redo = redo
-        if redo:
-            self._drop()
+        store = study.store
+        # What is lost is computed again; so is everything on demand.
+        gone = list(store.facts(table, self.maker)) if redo else store.lost(table, self.maker)
+        self._fresh = not redo and not gone
+        if gone:
+            store.drop(table, gone)
 
     @property
     def done(self) -> bool:
         """True when the newest version was made by this maker from the same rows."""
         manifest = self.study.manifest(self.table)
-        return not self.redo and manifest is not None and manifest.made == self.made
+        return self._fresh and manifest is not None and manifest.made == self.made
 
     @property
     def manifest(self) -> Manifest:
@@ -151,19 +154,3 @@ class Growth:
         key = f"{self.made} at {manifest.published_at}"
         self.study.store.commit(manifest, [], schema, key=key, mode="append")
         return manifest
-
-    def _drop(self) -> None:
-        """Take this maker's parts out of the newest version; earlier versions keep them."""
-        store = self.study.store
-        removes = store.sizes(self.table, prefix=self.maker)
-        before = store.manifest(self.table)
-        if removes and before is not None:
-            key = f"redo {self.made} {dt.datetime.now(dt.UTC).isoformat()}"
-            store.commit(
-                before,
-                [],
-                store.schema(self.table),
-                key=key,
-                mode="append",
-                removes=removes,
-            )

@@ -286,6 +286,31 @@ class Store:
         table = self.open(name)
         return -1 if table is None else int(table.version())
 
+    def lost(self, name: str, prefix: str = "") -> list[str]:
+        """Parts of the newest version that are not there any more, or were cut off."""
+        from pyarrow import fs
+
+        facts = self.facts(name, prefix)
+        if not facts:
+            return []
+        filesystem, path = _filesystem(self.place(name))
+        infos = filesystem.get_file_info([f"{path}/{part}" for part in facts])
+        pairs = zip(facts, infos, strict=True)
+        # In a folder a part may have been mended in place; a shorter one was cut off.
+        return [
+            part
+            for part, info in pairs
+            if info.type != fs.FileType.File or info.size < facts[part].size
+        ]
+
+    def drop(self, name: str, parts: Sequence[str]) -> None:
+        """Take parts out of the newest version; earlier versions keep them."""
+        manifest, facts = self.manifest(name), self.facts(name)
+        assert manifest is not None
+        removes = {part: facts[part].size for part in parts}
+        key = f"drop {uuid.uuid4().hex}"
+        self.commit(manifest, [], self.schema(name), key=key, mode="append", removes=removes)
+
     def every_part(self, name: str) -> list[str]:
         """Every Parquet part that lies there, of all versions and of none."""
         from pyarrow import fs

@@ -44,6 +44,9 @@ __all__ = [
 
 PARQUET_END = b"PAR1"
 
+MENDS_ITSELF = ("collect", "download", "faces", "extract")
+"""Verbs that notice a lost part of their table and make it again; others take --redo."""
+
 
 def root_of(path: str | os.PathLike[str]) -> Path:
     """Absolute folder of the study at ``path``.
@@ -237,7 +240,9 @@ class Study:
     def _whole(self, table: str) -> Manifest:
         """Manifest of a table whose parts are there and end as Parquet files do."""
         manifest = self.require(table)
-        hint = f"make it anew: likewise {MADE_BY.get(table, table)} {self.root} --redo"
+        verb = MADE_BY.get(table, table)
+        redo = "" if verb in MENDS_ITSELF else " --redo"
+        hint = f"this brings back what it held: likewise {verb} {self.root}{redo}"
         for part in filter(None, map(local_path, self.parts(table))):
             try:
                 with part.open("rb") as file:

@@ -212,7 +212,8 @@ def _write(
     """Publish rows that are not published yet: collected rows replace the table."""
     digest = _digest(rows())
     manifest = study.manifest(name)
-    if manifest is not None and manifest.extra.get("digest") == digest:
+    there = manifest is not None and not study.store.lost(name)
+    if manifest is not None and there and manifest.extra.get("digest") == digest:
         return manifest
     imports = imports_of(study)
     with tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="imported-") as scratch:

@@ -25,7 +25,7 @@ from collectors.downloading.spool import Parts
 from filters.pictures.decode import Hygiene
 from likewise.config import DownloadSection
 from likewise.funnel import Funnel
-from likewise.progress import progress
+from likewise.progress import note, progress
 from likewise.store import PartFacts
 from likewise.study import Manifest, Study, fingerprint, open_part, write_json
 from likewise.tables import PICTURES, bucket_of, media_key
@@ -54,6 +54,7 @@ class Store:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        self.lost = False
         self.folder = study.root / "spool" / "pictures"
         self.n_buckets = study.config.download.buckets
         self.rules = hygiene_of(study.config.download)
@@ -69,6 +70,7 @@ class Store:
         manifest = self.study.manifest("pictures")
         return (
             manifest is not None
+            and not self.lost
             and not self.folder.exists()
             and self._fits(manifest)
             and bool(manifest.extra.get("kept_posts") == kept_posts)
@@ -91,6 +93,14 @@ class Store:
         if manifest is None or not self._fits(manifest):
             return []
         return self.study.parts("pictures", bucket)
+
+    def drop_lost(self) -> None:
+        """Take parts that are gone out of the table: what they held is fetched again."""
+        gone = self.study.store.lost("pictures")
+        if gone:
+            note(f"download: {len(gone)} parts of pictures are gone; they are fetched again")
+            self.study.store.drop("pictures", gone)
+            self.lost = True
 
     def published_facts(self) -> dict[str, PartFacts]:
         """Bytes and rows of the published table's parts, by their names in it."""

@@ -187,6 +187,22 @@ def test_a_run_goes_on_after_the_parts_that_were_registered(make_study, make_jpe
     assert len(before) == 2 and before < set(study.parts("features"))
 
 
+def test_a_part_that_is_lost_is_computed_again(make_study, make_jpeg, monkeypatch):
+    study = make_study([make_jpeg(seed) for seed in range(4)], backbone=LITE)
+    monkeypatch.setattr("spark_jobs.chunks.MOST", 2)
+    monkeypatch.setattr("spark_jobs.chunks.LEAST", 2)
+    extract(study)
+    before, parts = study.read("features"), study.parts("features")
+    Path(parts[0]).unlink()
+    with pytest.raises(StudyError, match=Path(parts[0]).name) as error:
+        study.begin("comparison", inputs=["features"])
+    assert error.value.hint == f"this brings back what it held: likewise extract {study.root}"
+    extract(study)
+    order = [("picture_id", "ascending"), ("flipped", "ascending")]
+    assert study.read("features").sort_by(order).equals(before.sort_by(order))
+    assert len(set(parts) & set(study.parts("features"))) == 1
+
+
 def test_a_task_that_was_done_twice_adds_its_rows_once(make_study, make_jpeg):
     study = make_study([make_jpeg(seed) for seed in range(3)], backbone=LITE)
     plan, _ = job._plan(study)

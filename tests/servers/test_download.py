@@ -6,8 +6,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from kept_posts import keep, rows_of
 from misbehaving import Misbehaving, picture
@@ -89,6 +91,20 @@ def test_other_hygiene_looks_at_the_stored_bytes(server: Misbehaving, make_study
     download(looser)
     assert {row["status"] for row in rows_of(looser).values()} == {"ok"}
     assert len(server.seen) == 16  # rejected pictures keep no bytes: they are asked for again
+
+
+def test_a_part_that_is_lost_is_fetched_again(server: Misbehaving, make_study: Make) -> None:
+    study = make_study([server.url(f"/ok/{number}") for number in range(12)], buckets=3)
+    download(study)
+    before, part = rows_of(study), study.parts("pictures")[1]
+    held = pq.read_table(part).num_rows
+    Path(part).unlink()
+    download(study)
+    after = rows_of(study)
+    assert {k: v["picture_id"] for k, v in after.items()} == {
+        k: v["picture_id"] for k, v in before.items()
+    }
+    assert len(server.seen) == 12 + held
 
 
 def test_failures_are_named_listed_and_asked_again_on_request(
