@@ -31,6 +31,7 @@ VERBS = {
     "score": "training.score",
     "explain": "training.explain",
     "report": "training.report",
+    "diff": "training.diff",
     "export": "training.export",
     "plan": "likewise.planning",
     "run": "likewise.runner",

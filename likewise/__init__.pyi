@@ -18,6 +18,7 @@ from spark_jobs.extract import extract as extract
 from spark_jobs.faces import faces as faces
 from spark_jobs.label import label as label
 from training.compare import compare as compare
+from training.diff import diff as diff
 from training.explain import explain as explain
 from training.export import export as export
 from training.finetune import finetune as finetune
@@ -34,6 +35,7 @@ __all__ = [
     "clean",
     "collect",
     "compare",
+    "diff",
     "doctor",
     "download",
     "embed",

@@ -49,6 +49,7 @@ COMMANDS: dict[str, str] = {
     "classify": "Categories, brands and taxonomies: the same engine, other labels.",
     "explain": "Show what the ranking goes by.",
     "export": "Write tables, or pictures, to files of other programs.",
+    "diff": "Say what differs between two studies, or two nights.",
     "report": "Write one HTML file that shows everything.",
     "plan": "Say what a run would do, why, and what it will cost.",
     "run": "Do all stages in order, skipping what is done.",

@@ -234,6 +234,8 @@ class Store:
         table = self.open(name, version)
         if table is None:
             return None
+        if version is not None:
+            return self._manifest_at(name, version)
         try:
             said = table.history(1)[0].get(KEY)
         except OSError as error:
@@ -248,6 +250,16 @@ class Store:
         if not said:
             raise StudyError(f"{self.place(name)} was not written by likewise")
         return Manifest.from_dict(_object(said), self.place(name))
+
+    def _manifest_at(self, name: str, version: int) -> Manifest:
+        """As ``manifest``. A table opened at an earlier version tells the newest commits as its own
+        (delta-rs numbers them down from that version), so the newest one is asked."""
+        newest = self.open(name)
+        assert newest is not None
+        for commit in newest.history():
+            if commit["version"] <= version and (said := commit.get(KEY)):
+                return Manifest.from_dict(_object(said), self.place(name))
+        raise StudyError(f"{self.place(name)} was not written by likewise")
 
     def parts(self, name: str, version: int | None = None, prefix: str = "") -> list[str]:
         """Paths or addresses of the table's parts whose names begin so, in their order."""

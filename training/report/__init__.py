@@ -17,6 +17,7 @@ from training.report import summary
 from training.report.context import Context
 from training.report.pages import render, write
 from training.report.sections import SECTIONS
+from training.report.sharing import Sharing
 
 __all__ = ["report"]
 
@@ -29,27 +30,32 @@ def report(
     *,
     output: str | os.PathLike[str] | None = None,
     redo: bool = False,
+    sharing: Sharing | None = None,
 ) -> Path:
     """Write the report and return its path.
 
     Figures go into ``figures/`` beside it, as PNG and SVG. A report that was made from the same
-    tables stands as it is unless ``redo`` is true.
+    tables stands as it is unless ``redo`` is true. With ``sharing`` the page is made to be passed
+    on (``reports/shared.html`` unless ``output`` is given) and is always made anew.
 
     Raises:
         StudyError: the study or the place of the report cannot be used.
     """
     opened = Study.open(study)
-    path = Path(output) if output is not None else opened.folder("reports") / "report.html"
+    shared = sharing is not None and sharing.anything
+    usual = opened.folder("reports") / ("shared.html" if shared else "report.html")
+    path = Path(output) if output is not None else usual
     if path.is_dir():
         raise StudyError(f"{path} is a folder, expected a file to write the report to")
     receipt = opened.root / "reports" / RECEIPT
     made_from = _made_from(opened, path)
-    if not redo and path.is_file() and _same(receipt, made_from):
+    if not shared and not redo and path.is_file() and _same(receipt, made_from):
         return path
     figures = path.parent / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    write(path, _page(Context(opened, figures), made_from["fingerprint"]))
-    write_json(receipt, made_from)
+    write(path, _page(Context(opened, figures, sharing), made_from["fingerprint"]))
+    if not shared:
+        write_json(receipt, made_from)
     return path
 
 

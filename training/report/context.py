@@ -22,6 +22,7 @@ from training.explain import Explanation, explain
 from training.galleries import gallery
 from training.models.scoring import saved_model
 from training.pictures import thumbnails
+from training.report.sharing import FaceVeil, Sharing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +52,9 @@ Edit = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 class Thumbs:
     """Small pictures of the page: asked for by the sections, read in one pass over the table."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, veil: FaceVeil | None = None) -> None:
         self.side = side
+        self._veil = veil
         self._wanted: dict[str, list[tuple[str, Edit]]] = defaultdict(list)
         self._uris: dict[str, str] = {}
 
@@ -73,6 +75,10 @@ class Thumbs:
         """Put a picture that was made elsewhere (a heat map) under ``key``."""
         self._uris[key] = _uri(rgb)
 
+    def veiled(self, picture_id: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The whole picture as the page may show it."""
+        return rgb if self._veil is None else self._veil(picture_id, rgb)
+
     def _want(self, picture_id: str, kind: str, edit: Edit) -> str:
         key = f"{kind}:{picture_id}"
         if key not in {known for known, _ in self._wanted[picture_id]}:
@@ -83,8 +89,9 @@ class Thumbs:
         """Make every thumbnail that was asked for; return how many pictures were not there."""
         sides = dict.fromkeys(self._wanted, self.side)
         for picture_id, rgb in thumbnails.decoded(study, sides):
+            shown = self.veiled(picture_id, rgb)
             for key, edit in self._wanted[picture_id]:
-                self._uris[key] = _uri(edit(rgb))
+                self._uris[key] = _uri(edit(shown))
         keys = [edits[0][0] for edits in self._wanted.values()]
         return sum(key not in self._uris for key in keys)
 
@@ -114,10 +121,12 @@ def _with_boxes(rgb: NDArray[np.uint8], boxes: Sequence[Sequence[float]]) -> NDA
 class Context:
     """The study as the report sees it. What is missing is None, never an error."""
 
-    def __init__(self, study: Study, figures: Path) -> None:
+    def __init__(self, study: Study, figures: Path, sharing: Sharing | None = None) -> None:
         self.study = study
         self.figures = figures
-        self.thumbs = Thumbs(study.config.report.thumbnail)
+        self.sharing = sharing or Sharing()
+        veil = FaceVeil(study) if self.sharing.blur_faces else None
+        self.thumbs = Thumbs(study.config.report.thumbnail, veil)
 
     def manifest(self, table: str) -> Manifest | None:
         """The table's manifest, or None."""
@@ -140,7 +149,7 @@ class Context:
     @cached_property
     def galleries(self) -> Galleries | None:
         """The best and worst pictures; None before ``rank``."""
-        return gallery.load(self.study) if self.manifest("scores") else None
+        return self.sharing.of(gallery.load(self.study)) if self.manifest("scores") else None
 
     @cached_property
     def scorer(self) -> Scorer | FinetunedScorer | None:

@@ -26,7 +26,8 @@ def paint(context: Context, galleries: Galleries) -> str | None:
     side = context.thumbs.side
     try:
         for picture_id, rgb in heatmaps.overlays(context.study, scorer, towards, side=side):
-            context.thumbs.give(key(picture_id), thumbnails.square(rgb, side))
+            shown = context.thumbs.veiled(picture_id, rgb)
+            context.thumbs.give(key(picture_id), thumbnails.square(shown, side))
     except UsageError as error:  # also missing weights and a features table of another width
         return str(error)
     return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from training.report.context import Context, Section
 from training.report.sections import (
     audience,
+    changes,
     comparison,
     duplicates,
     explanation,
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Context], Section], ...] = (
     comparison.section,
     finetuning.section,
     funnel.section,
+    changes.section,
     audience.section,
     labels.section,
     faces.section,

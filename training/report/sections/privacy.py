@@ -19,6 +19,7 @@ def section(context: Context) -> Section:
         {
             "sources": study.config.collect.sources,
             "stored": stored,
+            "sharing": context.sharing,
             "shown": sorted({*_authors_shown(context)}),
         },
     )
