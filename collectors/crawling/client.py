@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from yarl import URL
 
 from collectors.budgets.door import TOLD_FROM_S, waiting_line
 from collectors.budgets.pool import Lease, Pool
+from collectors.crawling.breaker import Breaker
 from collectors.crawling.failures import CallError, detail_of
 from collectors.crawling.proxies import Proxies
 from collectors.crawling.unreachable import trouble
@@ -24,7 +25,7 @@ from collectors.platforms.fields import plain
 from collectors.tokens.sentences import quiet, said
 from collectors.tokens.store import Token, TokenStore
 from likewise import __version__
-from likewise.errors import CircuitOpenError, CredentialsError, LikewiseError
+from likewise.errors import CredentialsError, LikewiseError
 from likewise.progress import note
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ MAX_BODY = 32 * 1024 * 1024
 RENEW_BEFORE_S = 14 * 86400.0
 LIFE_S = 60 * 86400.0
 """What long-lived tokens of 60 days are renewed for, and how long before their end."""
+LONG_PAUSE_S = 5.0
+"""A busy server that asks for this much means every call, not the one that it refused."""
 LONGEST_BLOCK_S = 2 * 86400.0
 """Platforms count by the day at most; a reset later than this is a mistake (milliseconds, say)."""
 
@@ -52,29 +55,6 @@ class Limits:
     timeout_s: float = 30.0
     longest_pause_s: float = 60.0
     first_pause_s: float = 0.5
-
-
-class Breaker:
-    """Opens when nearly all of the last failures have one reason and hardly anything succeeds."""
-
-    def __init__(self, window: int = 30, share: float = 0.9, least: int = 12) -> None:
-        self._last: deque[str] = deque(maxlen=window)
-        self._share = share
-        self._least = least
-
-    def note(self, reason: str) -> None:
-        """Count the end of one item: ``ok`` or the reason of its failure.
-
-        Raises:
-            CircuitOpenError: this is a bug or a ban, not data.
-        """
-        self._last.append(reason)
-        worst, times = Counter(self._last).most_common(1)[0]
-        if worst != "ok" and times >= self._least and times >= self._share * len(self._last):
-            raise CircuitOpenError(
-                f"{times} of the last {len(self._last)} items failed for the same reason: {worst}",
-                hint="nothing that was read is lost; mend the cause and run the command again",
-            )
 
 
 def open_session(concurrency: int, limits: Limits, contact: str) -> aiohttp.ClientSession:
@@ -195,12 +175,18 @@ class Client:
                 self.journal.budgets.note_shut(key, until)
 
     def _pause(self, failures: int, verdict: Verdict) -> float:
-        """Full jitter: uniform between 0 and a limit that doubles; a Retry-After is the least."""
-        most = min(self.limits.longest_pause_s, self.limits.first_pause_s * 2 ** (failures - 1))
+        """Full jitter: uniform between 0 and a limit that doubles; a Retry-After is the least.
+
+        A server that asks for a longer pause is left alone by every call, and after a restart.
+        """
         now = self.pool.clock()
-        least = max(0.0, (verdict.until or 0.0) - now)
-        self.pool.door.tell(now + least, now)
-        return min(least, 10 * self.limits.longest_pause_s) + random.uniform(0.0, most)
+        most = min(self.limits.longest_pause_s, self.limits.first_pause_s * 2 ** (failures - 1))
+        least = min(max(0.0, (verdict.until or 0.0) - now), 10 * self.limits.longest_pause_s)
+        if least >= LONG_PAUSE_S:
+            self.pool.door.shut(now + least, now, whole=True)
+            self.pool.door.tell(now + least, now)
+            self._remember()
+        return least + random.uniform(0.0, most)
 
     # -- one attempt ----------------------------------------------------------------------
 

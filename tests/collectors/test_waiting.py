@@ -20,7 +20,7 @@ from test_tokens import Simple
 from collectors.budgets.buckets import BucketSpec
 from collectors.budgets.door import TROUBLED, Door, waiting_line
 from collectors.budgets.pool import Pool
-from collectors.crawling.client import Client, open_session
+from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.journal import Journal
 from collectors.overview import budgets
 from collectors.platforms.base import Request
@@ -49,7 +49,13 @@ class Busy:
         return web.json_response({"ok": True})
 
 
-async def calls(busy: Busy, n: int, journal: Journal | None = None, **source: object) -> Pool:
+async def calls(
+    busy: Busy,
+    n: int,
+    journal: Journal | None = None,
+    limits: Limits = QUICK,
+    **source: object,
+) -> Pool:
     """Make n calls at once; returns the pool that they went through."""
     app = web.Application()
     app.router.add_get("/", busy.answer)
@@ -58,7 +64,7 @@ async def calls(busy: Busy, n: int, journal: Journal | None = None, **source: ob
         platform = Simple(url, {"anonymous": [BucketSpec("b", 1000, 60.0)]})
         platform.source = Source(platform="simple", host=url, **source)
         pool = Pool(platform, [])
-        client = Client(session, pool, asyncio.Semaphore(20), journal, QUICK)
+        client = Client(session, pool, asyncio.Semaphore(20), journal, limits)
         await asyncio.gather(*(client.call(Request("/")) for _ in range(n)))
     return pool
 
@@ -116,6 +122,16 @@ async def test_a_restart_remembers_what_was_shut(tmp_path: Path) -> None:
         assert pool.door.alone
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pool.acquire("call"), 0.05)
+
+
+async def test_a_long_pause_of_a_busy_server_holds_for_every_call(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        busy = Busy(status=503, refusals=1, retry_after="500")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(calls(busy, 1, journal, limits=Limits()), 0.5)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        [until] = journal.budgets.shut().values()
+    assert until == pytest.approx(time.time() + 500, abs=5)
 
 
 async def test_a_429_without_any_budget_shuts_the_host(tmp_path: Path) -> None:
