@@ -71,9 +71,11 @@ _BROKEN = (
 
 # libjpeg warns of bytes between coded data and the next marker. Behind the last scan no viewer
 # misses them, and a few before other segments neither. Many there, or any before a restart marker
-# (0xd0 to 0xd7), are picture data that got lost.
+# (0xd0 to 0xd7), are picture data that got lost. A baseline scan's spectral range means nothing.
 _HARMLESS = re.compile(
-    r"extraneous bytes before marker 0xd9|\b\d{1,2} extraneous bytes before marker 0x(?!d[0-7])"
+    r"extraneous bytes before marker 0xd9"
+    r"|\b\d{1,2} extraneous bytes before marker 0x(?!d[0-7])"
+    r"|SOS parameters for sequential"
 )
 
 

@@ -197,6 +197,15 @@ def test_a_few_bytes_behind_a_scan_do_no_harm_and_many_are_damage() -> None:
     assert reason_of(good[:-2]) == "truncated"
 
 
+def test_a_baseline_scan_with_an_odd_spectral_range_is_whole() -> None:
+    good = plain_jpeg(6)
+    at = good.index(b"\xff\xda") + 2 + 12 - 3
+    assert good[at : at + 3] == b"\0\x3f\0"
+    odd = good[:at] + b"\0\0\0" + good[at + 3 :]
+    assert inspect(odd).status == "ok"
+    assert (decode_rgb(odd) == decode_rgb(good)).all()
+
+
 def test_scans_behind_the_end_cost_nothing() -> None:
     good = plain_jpeg(6, (2000, 1500), progressive=True)
     film = b"\xff\xda\0\x0c\3\1\0\2\0\3\0\0\x3f\0" * 20_000
