@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from likewise.errors import ConfigError
+from likewise.hygiene import MAX_ASPECT, MAX_PIXELS, MIN_CONTRAST, MIN_SIDE
 
 __all__ = ["Config", "Section", "load", "parse", "render", "toml_text"]
 
@@ -154,13 +155,15 @@ class DownloadSection(Section):
     max_in_flight: Positive = Field(
         256_000_000, description="Bytes of pictures in memory at once, over all downloads."
     )
-    max_pixels: Positive = Field(80_000_000, description="Pictures of more pixels are refused.")
-    min_side: Positive = Field(224, description="Smaller pictures are rejected, pixels.")
+    max_pixels: Positive = Field(MAX_PIXELS, description="Pictures of more pixels are refused.")
+    min_side: Positive = Field(MIN_SIDE, description="Smaller pictures are rejected, pixels.")
     max_aspect: float = Field(
-        4.0, gt=1, description="Longer strips are rejected, long side / short."
+        MAX_ASPECT, gt=1, description="Longer strips are rejected, long side / short."
     )
     min_contrast: float = Field(
-        3.0, ge=0, description="Uniform pictures are rejected: standard deviation, levels of 255."
+        MIN_CONTRAST,
+        ge=0,
+        description="Uniform pictures are rejected: standard deviation, levels of 255.",
     )
     keep_near_white: bool = Field(
         False,

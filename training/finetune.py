@@ -13,7 +13,7 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -169,7 +169,7 @@ def _publish(
     measured = _Measured(job, final, samples, validated, tunable)
     card = _card(job, samples, tunable, state, measured)
     scorer = FinetunedScorer(card, tunable.network)
-    models.save(job.study, cast("models.LinearScorer", scorer))
+    models.save(job.study, scorer)
     looked = look(job.study, TABLE, job.fingerprint, 1)
     summary = {
         "model": card["name"],

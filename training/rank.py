@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
 from training.galleries import gallery
-from training.models.scoring import PART_SCHEMA, saved_model, score_part
+from training.models.scoring import PART_SCHEMA, reads_pictures, saved_model, score_part
 from training.pictures.thumbnails import picture_bytes
 from training.scoring.reference import reference
 
@@ -67,10 +67,9 @@ def rank(
     """
     opened = Study.open(study)
     scorer = saved_model(opened, model)
-    from_pixels = hasattr(scorer, "score_pictures")
     stage = opened.begin(
         "scores",
-        inputs=["pictures" if from_pixels else "features", "labels"],
+        inputs=["pictures" if reads_pictures(scorer) else "features", "labels"],
         params={"model": scorer.name, "parameters": _model_print(opened, scorer.name)},
         code=CODE,
         redo=redo,
@@ -81,8 +80,8 @@ def rank(
         table, funnel = ranked(views, labels, scorer)
         stage.write(table)
         stage.publish(funnel=funnel, **_about(scorer))
-    if not from_pixels:
-        reference(opened, cast("Scorer", scorer))  # so that the first `score` is as fast as others
+    if not reads_pictures(scorer):
+        reference(opened, scorer)  # so that the first `score` is as fast as others
     gallery.make(opened, n=n)
     from training.report.gallery_page import gallery_page  # Matplotlib comes with it
 
@@ -117,8 +116,8 @@ def _labels(study: Study) -> pa.Table:
 def _score(
     study: Study, scorer: Scorer | FinetunedScorer, labels: pa.Table, master: str | None
 ) -> pa.Table:
-    if hasattr(scorer, "score_pictures"):
-        return _score_pictures(study, cast("FinetunedScorer", scorer), labels)
+    if reads_pictures(scorer):
+        return _score_pictures(study, scorer, labels)
     _check_features(study, scorer)
     parts = study.parts("features")
     if _wants_spark(study, master):

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.models.saved import Scorer
-    from training.tuning.saved import FinetunedScorer
 
 __all__ = ["AuthorBaseline", "Opinion", "Scored", "Scores", "Similar", "score"]
 
@@ -64,7 +63,7 @@ def score(
     if not named:
         raise UsageError("there is no picture to score", hint="give files or a folder")
     scorers = [_scorer(opened, name) for name in (models or (None,))]
-    first = reference(opened, cast("Scorer", scorers[0]))
+    first = reference(opened, scorers[0])
     baseline = _baseline(first, author)
     checked = asyncio.run(_checked(named))
     good = [(name, data) for name, data, error in checked if error is None]
@@ -79,7 +78,7 @@ def score(
     return Scores(found, first.base_rate, opened)
 
 
-def _scorer(study: Study, name: str | None) -> Scorer | FinetunedScorer:
+def _scorer(study: Study, name: str | None) -> Scorer:
     wanted = name or study.config.rank.model
     if (study.root / "models" / wanted / "network.safetensors").is_file():
         raise UsageError(

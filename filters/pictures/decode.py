@@ -27,6 +27,7 @@ from PIL import Image
 from filters.pictures.copies import phash
 from filters.pictures.errors import PictureError
 from filters.pictures.headers import Header, read_header
+from likewise.hygiene import MAX_ASPECT, MAX_PIXELS, MIN_CONTRAST, MIN_SIDE
 
 __all__ = ["Hygiene", "Inspection", "PictureError", "decode_rgb", "inspect"]
 
@@ -87,10 +88,10 @@ class Hygiene:
     line drawings) are ``near_white``, and a study may keep them; the others are ``uniform``.
     """
 
-    min_side: int = 224
-    max_aspect: float = 4.0
-    max_pixels: int = 80_000_000
-    min_contrast: float = 3.0
+    min_side: int = MIN_SIDE
+    max_aspect: float = MAX_ASPECT
+    max_pixels: int = MAX_PIXELS
+    min_contrast: float = MIN_CONTRAST
     keep_near_white: bool = False
 
 
@@ -112,7 +113,7 @@ class Inspection:
 
 
 def decode_rgb(
-    data: bytes, *, max_pixels: int = 80_000_000, min_side: int | None = None
+    data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None
 ) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, GIF, WebP or AVIF file.
 

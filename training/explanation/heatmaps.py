@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from likewise.errors import UsageError
 from likewise.study import Study
+from training.models.scoring import reads_pictures
 from training.pictures.thumbnails import decoded
 
 if TYPE_CHECKING:
@@ -89,10 +90,9 @@ def _explainer(study: Study, scorer: Scorer | FinetunedScorer) -> Explainer:
     import backbones
     from training.explanation import gradcam
 
-    if hasattr(scorer, "network"):
-        tuned = cast("FinetunedScorer", scorer)
-        last = int(tuned.card["classes"]) - 1
-        return lambda inputs, sign: gradcam.heatmap(tuned.network, inputs, last if sign else 0)
+    if reads_pictures(scorer):
+        network, last = scorer.network, int(scorer.card["classes"]) - 1
+        return lambda inputs, sign: gradcam.heatmap(network, inputs, last if sign else 0)
     if getattr(scorer, "weight", None) is None:
         raise UsageError(f"model {scorer.name} has no gradient, so no heat map can be made")
     features = study.manifest("features")

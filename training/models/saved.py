@@ -36,8 +36,8 @@ CARD = "card.json"
 TRUSTED = ["sklearn.tree._tree.Tree"]
 
 
-class Scorer(Protocol):
-    """A saved classifier: features in, scores and calibrated probabilities out."""
+class Model(Protocol):
+    """A model of any kind, as it is saved and as its scores are told."""
 
     @property
     def name(self) -> str:
@@ -55,11 +55,18 @@ class Scorer(Protocol):
     def backbone(self) -> str:
         """Network that made those features."""
 
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, d) features to (n,) scores; larger means better liked."""
-
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) scores to (n,) calibrated probabilities of the label 1; NaN where there are none."""
+
+    def _write(self, folder: Path) -> str:
+        """Write the parameters into ``folder``; returns the file's name."""
+
+
+class Scorer(Model, Protocol):
+    """A saved classifier: features in, scores and calibrated probabilities out."""
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n, d) features to (n,) scores; larger means better liked."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, Any]], LinearScorer | ForestSco
 }
 
 
-def save(study: Study | str | os.PathLike[str], scorer: LinearScorer | ForestScorer) -> Path:
+def save(study: Study | str | os.PathLike[str], scorer: Model) -> Path:
     """Write the model's folder whole; an older model of the same name is replaced."""
     models = Study.open(study).folder("models")
     name = _checked_name(scorer.name)

@@ -16,10 +16,12 @@ from training.data.layers import matrix
 from training.models import saved as models
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
-__all__ = ["PART_SCHEMA", "saved_model", "score_part"]
+__all__ = ["PART_SCHEMA", "reads_pictures", "saved_model", "score_part"]
 
 BATCH = 1024
 
@@ -41,6 +43,11 @@ def saved_model(study: Study, model: str | None = None) -> Scorer | FinetunedSco
 
         return load(study, name)
     return models.load(study, models.best(study) if name == "auto" else name)
+
+
+def reads_pictures(model: Scorer | FinetunedScorer) -> TypeIs[FinetunedScorer]:
+    """Whether a model looks at the pictures themselves, not at a layer of their features."""
+    return hasattr(model, "score_pictures")
 
 
 def score_part(path: Path | str, scorer: Scorer) -> Iterator[pa.RecordBatch]:
