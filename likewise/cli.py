@@ -206,7 +206,7 @@ def _has_interrupt(error: BaseException | None) -> bool:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, KeyboardInterrupt):
+        if isinstance(one, KeyboardInterrupt) or str(one).startswith(DUCKDB_INTERRUPTED):
             return True
         waiting += [one.__cause__, one.__context__]
         waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
@@ -240,6 +240,9 @@ Tell = Callable[..., None]
 """Says what went wrong: exit code, message, hint, failures (item, reason), and what was done."""
 
 PAGE = "docs/troubleshooting.md"
+
+DUCKDB_INTERRUPTED = ("Query interrupted", "INTERRUPT Error")
+"""How DuckDB's exceptions begin when Ctrl-C came during a query: it keeps the interrupt itself."""
 
 
 def _tell_people(

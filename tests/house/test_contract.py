@@ -111,6 +111,19 @@ def test_what_a_library_makes_of_an_interrupt_is_still_one(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_an_interrupt_in_a_query_of_duckdb_is_one() -> None:
+    code = (
+        "import threading, os, signal, time, duckdb, sys\n"
+        "from likewise.cli import guarded\n"
+        "def stop():\n time.sleep(1)\n os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=stop).start()\n"
+        "query = 'SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b'\n"
+        "sys.exit(guarded(lambda: duckdb.connect().execute(query).fetchall()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("verb", [["status"], ["status", "--json"], ["tokens"]])
 def test_a_reader_that_leaves_is_no_bug(study_folder: Path, verb: list[str]) -> None:
     text = '[[collect.sources]]\nplatform = "mastodon"\nhost = "https://a.example"\ntags = ["x"]\n'

@@ -178,13 +178,18 @@ def test_a_real_comparison_stands_in_tables_figures_and_the_first_sentence(tmp_p
     study = make(tmp_path / "study", n_authors=40, config={"compare": settings})
     compare(study)
     rank(study, redo=True)
-    page = Page(html(study))
+    path = report(study, redo=True)
+    page = Page(path.read_text(encoding="utf-8"))
     content = json.loads((study.root / "reports" / "comparison.json").read_text(encoding="utf-8"))
     best = next(row for row in content["results"] if row["model"] == content["best"])
     for metric in ("average_precision", "roc_auc"):
         for end in ("value", "low", "high"):
             assert f"{best['metrics'][metric][end]:.3f}" in page.text
-    assert f"{100 * best['metrics']['roc_auc']['value']:.0f} times out of 100" in page.text
+    bare = re.sub(r'<span class="tip".*?</span>', "", path.read_text(encoding="utf-8"))
+    text = first_screen(bare)
+    assert len(content["answer"]) >= 3
+    places = [text.index(sentence) for sentence in content["answer"]]
+    assert places == sorted(places)
     for baseline in content["baselines"]:
         assert baseline["description"] in page.text
     for figure in content["figures"]:
