@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from collectors.platforms.base import Answer
@@ -22,6 +23,24 @@ _MENDS = {
 """What to do, by the beginning of a reason."""
 
 
+_SENTENCES = {
+    "html": "a page for people came instead of data",
+    "empty_body": "the answer was empty",
+    "broken_json": "the answer is no JSON",
+    "broken_xml": "the answer is no XML, or declares what it must not",
+    "body_too_large": "the answer is larger than any page",
+    "not_an_object": "the answer is JSON of another kind",
+    "not_flickr": "the answer is not Flickr's",
+    "error_in_200": "an error in an answer that says it is none",
+    "http_404_of": "a page is missing, and what says so is not the platform",
+    "http_403": "the server refuses the call",
+    "http_4": "the server does not accept the call",
+    "http_5": "the server is out of order",
+    "http_3": "the server is somewhere else",
+}
+"""What happened, by the beginning of a reason, where the server does not say it itself."""
+
+
 class CallError(PartialError):
     """A call failed for good. ``reason`` is the name under which it is counted.
 
@@ -32,9 +51,14 @@ class CallError(PartialError):
         self, reason: str, what: str, *, detail: str = "", mend: str | None = None
     ) -> None:
         self.reason = reason
+        detail = detail or _of(_SENTENCES, reason) or ""
         self.told = f"{reason} ({detail})" if detail else reason
-        usual = next((text for name, text in _MENDS.items() if reason.startswith(name)), None)
-        super().__init__(f"{what}: {self.told}", [(what, self.told)], hint=mend or usual)
+        hint = mend or _of(_MENDS, reason)
+        super().__init__(f"{what}: {self.told}", [(what, self.told)], hint=hint)
+
+
+def _of(texts: Mapping[str, str], reason: str) -> str | None:
+    return next((text for name, text in texts.items() if reason.startswith(name)), None)
 
 
 def detail_of(answer: Answer) -> str:

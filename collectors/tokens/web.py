@@ -62,7 +62,10 @@ def web_session() -> requests.Session:
     """A session for login endpoints."""
     import requests
 
-    return patient(requests.Session())
+    session = requests.Session()
+    # With no auth of its own Requests would send a login of ~/.netrc, which nobody gave for this.
+    session.auth = lambda request: request
+    return patient(session)
 
 
 def patient(session: S) -> S:

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import trustme
 from test_bad_input import QUICK, Scripted, http
 from test_tokens import Simple, token
@@ -18,6 +20,7 @@ from collectors.budgets.pool import Pool
 from collectors.crawling.client import CallError, Client, open_session
 from collectors.crawling.proxies import Proxies
 from collectors.platforms.base import Request
+from collectors.tokens.web import web_session
 from likewise.errors import ConfigError, CredentialsError
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -166,3 +169,13 @@ async def test_no_token_goes_in_the_clear_to_a_proxy(monkeypatch: pytest.MonkeyP
         client = Client(session, pool, asyncio.Semaphore(1), limits=QUICK)
         with pytest.raises(CredentialsError, match="through the proxy"):
             await client.call(Request("/"))
+
+
+def test_logins_of_netrc_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine h.example login me password hush-hush\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    asked = requests.Request("GET", "https://h.example/")
+    assert "Authorization" in requests.Session().prepare_request(asked).headers
+    assert "Authorization" not in web_session().prepare_request(asked).headers

@@ -90,9 +90,7 @@ class Journal:
         self, platform: str, host: str, at: StoredChain, page: Page, keep: Callable[[Post], bool]
     ) -> Progress:
         """Rows, counters and the cursor of a page, all or nothing."""
-        persons = {author.author_id: name_digest(author.person) for author in page.authors}
-        authors = persons.keys() | {post.author_id for post in page.posts}
-        gone = self.forgotten.among(platform, host, authors, persons)
+        gone = self._gone(platform, host, page) if self.forgotten.anybody else frozenset()
         fresh = self.posts.store(platform, host, page.posts, keep, at.id, gone)
         self.authors.store(platform, host, page.authors, gone)
         self.counters.add(platform, host, {f"dropped:{k}": v for k, v in page.dropped.items()})
@@ -106,6 +104,11 @@ class Journal:
             self.chains.note_account(platform, host, at.chain.value, account)
         cursor, lost = self.chains.advance(platform, host, at.id, page, fresh)
         return Progress(fresh, cursor, lost)
+
+    def _gone(self, platform: str, host: str, page: Page) -> frozenset[str]:
+        persons = {author.author_id: name_digest(author.person) for author in page.authors}
+        authors = persons.keys() | {post.author_id for post in page.posts}
+        return self.forgotten.among(platform, host, authors, persons)
 
     def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
         """Store the likes of a post that was asked for them, and count the question."""
