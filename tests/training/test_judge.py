@@ -21,6 +21,8 @@ from training.statistics.metrics import Evaluation
         (-0.1, -0.01, 0.50, "open"),
         (-0.1, -0.01, None, "open"),
         (-0.019, 0.019, 0.5, "alike"),
+        (0.001, 0.019, 0.001, "alike"),
+        (0.001, 0.021, 0.001, "above"),
         (-0.020, 0.019, 0.5, "open"),
         (-0.30, 0.30, 0.5, "open"),
         (float("nan"), float("nan"), 0.5, "open"),
@@ -60,6 +62,14 @@ def test_a_signal_is_claimed() -> None:
     found = judged.against_chance(held(judged, judged.label + rng.normal(size=200)))
     assert found.verdict == "above"
     assert found.p == pytest.approx(1 / 100)
+
+
+def test_a_small_lead_over_chance_is_a_lead() -> None:
+    """The margin is one between models: what is surely above chance is, however little."""
+    assert verdict(0.001, 0.015, 0.001, 0.0) == "above"
+    judged, rng = judge(4000, 1)
+    found = judged.against_chance(held(judged, judged.label + 10 * rng.normal(size=8000)))
+    assert found.value < 0.08 and found.verdict == "above"
 
 
 def test_without_permutations_nothing_is_claimed() -> None:

@@ -91,7 +91,7 @@ class Judge:
         without = held.without[AP] - self._chance_without
         null = self._null(held)
         p = permutation_p(held.values[AP], null) if null.size else None
-        return self._judged(value, intervals.beyond(value, without, null), p)
+        return self._judged(value, intervals.beyond(value, without, null), p, margin=0.0)
 
     def _null(self, held: Held) -> NDArray[np.float64]:
         """Average precisions under permuted labels; none where authors cannot be exchanged."""
@@ -106,7 +106,8 @@ class Judge:
         """
         value = left.values[AP] - right.values[AP]
         ends = intervals.plain(value, left.without[AP] - right.without[AP])
-        return self._judged(value, ends, self._swapped(left, right) if tested else None)
+        p = self._swapped(left, right) if tested else None
+        return self._judged(value, ends, p, margin=self.margin)
 
     def _swapped(self, left: Held, right: Held) -> float | None:
         if not self.permutations:
@@ -114,9 +115,11 @@ class Judge:
         scores = left.evaluation.scores, right.evaluation.scores
         return swap_p(self.label, *scores, self.left_out.group, self.permutations, self.seed + 2)
 
-    def _judged(self, value: float, ends: tuple[float, float], p: float | None) -> Difference:
+    def _judged(
+        self, value: float, ends: tuple[float, float], p: float | None, *, margin: float
+    ) -> Difference:
         low, high = ends
-        found = verdict(low, high, p, self.margin)
+        found = verdict(low, high, p, margin)
         return Difference(finite(value), finite(low), finite(high), p, found)
 
     def confusion(self, held: Held) -> Confusion:
@@ -131,14 +134,16 @@ def verdict(low: float, high: float, p: float | None, margin: float) -> Verdict:
     """What may be said of a difference with interval ``low`` to ``high``.
 
     ``above`` and ``below`` need the test as well; ``alike`` the whole interval inside the margin
-    (two one-sided tests: Schuirmann 1987; here at half their usual error).
+    (two one-sided tests: Schuirmann 1987; here at half their usual error). That goes first: a
+    gain that is surely smaller than the margin is of no account, however sure it is. A margin of
+    0 asks for no equivalence.
     """
+    if -margin < low and high < margin:
+        return "alike"
     if low > 0 and p is not None and p <= ALPHA:
         return "above"
     if high < 0 and p is not None and p >= 1 - ALPHA:
         return "below"
-    if -margin < low and high < margin:
-        return "alike"
     return "open"
 
 
