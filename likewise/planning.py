@@ -69,7 +69,7 @@ def plan(study: Study | str | os.PathLike[str]) -> list[Step]:
     dry = _Dry(opened.root, opened.config)
     known = rates(opened)
     steps = [_collect(opened)]
-    upset = bool(steps[0].missing)
+    upset = bool(steps[0].why)
     for stage in ("clean", "download", "faces", "label", "extract", "compare", "rank"):
         step = _download(opened, known) if stage == "download" else _step(dry, stage, known)
         if upset and not step.why:
