@@ -363,9 +363,10 @@ TestAnyOrder.settings = settings(max_examples=2, stateful_step_count=8, deadline
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_any_order_at_length() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
-        Store, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+        Store, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
     )
