@@ -24,6 +24,9 @@ def pins(root: str = "likewise", extras: frozenset[str] = frozenset({"dev"})) ->
             if child is None or (child, _extras(text)) in seen:
                 continue
             seen.add((child, _extras(text)))
+            if child == root:  # an extra that is made of others
+                waiting.append((child, _extras(text)))
+                continue
             try:
                 found[child] = metadata.version(child).split("+")[0]
             except metadata.PackageNotFoundError:
