@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
@@ -20,6 +20,7 @@ scores = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(scores.filter(lambda s: max(s) > NO_BOX), scores)
 def test_every_point_is_what_scikit_learn_counts(people: list[float], others: list[float]) -> None:
     seen = np.array([*people, *others])

@@ -138,17 +138,18 @@ def test_a_refusal_behind_a_redirect_shuts_the_host_that_refused(
     server: Misbehaving, make_study: Make
 ) -> None:
     """One host hands out redirects, the other three pictures a second; the first stays open."""
-    server.window, server.allowed = 1.0, 3
+    server.window, server.allowed, server.delay = 1.0, 3, 0.05
     cdn = f"http://localhost:{server.port}"
-    urls = [server.url(f"/to?url={cdn}/limited/{n}") for n in range(9)]
-    urls += [server.url(f"/ok/{n}") for n in range(30)]
+    urls = [server.url(f"/to?url={cdn}/limited/{n}") for n in range(6)]
+    urls += [server.url(f"/ok/{n}") for n in range(100)]
     study = make_study(urls, per_host=4, allow_hosts=["127.0.0.1", "localhost"])
     download(study)
     assert {row["status"] for row in rows_of(study).values()} == {"ok"}
     refused = [seen for seen in server.seen if seen.path.startswith("/limited")]
     good = [seen.at for seen in server.seen if seen.path.startswith("/ok")]
-    assert max(good) < refused[0].at + 1.0, "the redirecting host was shut too"
-    # A window's requests come together; then nothing is sent there until the window is over.
-    waves = [later.at - earlier.at for earlier, later in pairwise(refused)]
-    assert sum(gap > 0.4 for gap in waves) >= 2
-    assert len(refused) <= 9 + 4 * 3
+    # A window's requests come together; then nothing is sent there until the window is over, but
+    # the host that redirects goes on.
+    gaps = [pair for pair in pairwise(one.at for one in refused) if pair[1] - pair[0] > 0.4]
+    assert gaps
+    assert any(gaps[0][0] < at < gaps[0][1] for at in good), "the redirecting host was shut too"
+    assert len(refused) <= 6 + 4 * 2
