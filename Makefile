@@ -10,7 +10,7 @@ venv: $(STAMP)
 
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "likewise needs Python 3.11 or later: make PYTHON=python3.11")'
-	@echo "likewise: installing the pinned packages into $(VENV): 2.5 GB on disk, 2-5 minutes;"
+	@echo "likewise: installing the pinned packages into $(VENV): 3 GB on disk, 2-5 minutes;"
 	@echo "  on Linux the usual torch brings CUDA, 7 GB more: the README says how to do without"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

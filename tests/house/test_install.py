@@ -113,10 +113,11 @@ def test_collecting_needs_no_extra(tmp_path: Path) -> None:
     from infra.sandbox import World, WorldSpec, running
 
     study = str(tmp_path / "study")
-    with running(World(WorldSpec(authors=12, posts=20))) as server:
+    with running(World(WorldSpec(authors=30, posts=60))) as server:
         options = ["--host", server.url, "--tag", "photo", "--permission", "a synthetic world"]
         for words in (
-            ["init", study, *options], ["doctor", study], ["collect", study], ["status", study],
+            ["init", study, *options], ["doctor", study], ["collect", study], ["clean", study],
+            ["status", study],
             ["tokens", study], ["refresh", study], ["forget", study, "--author", "person00003"],
             ["auth", "list"],
         ):  # fmt: skip
