@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import errno
 import importlib
 import json
@@ -104,6 +105,9 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process with a documented exit code."""
+    # Registered first, so that it runs last: an ending Python gives SIGINT back to the system,
+    # which would kill the process in place of its exit code.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     code = run(args)
     # From here on libraries close what they opened; a second Ctrl-C need not wait for them.
     signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))

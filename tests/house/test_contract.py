@@ -111,6 +111,20 @@ def test_what_a_library_makes_of_an_interrupt_is_still_one(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_an_interrupt_while_python_ends_does_not_take_the_exit_code() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Late:\n"
+        " kill, pid, number = os.kill, os.getpid(), signal.SIGINT\n"
+        " def __del__(self):\n  self.kill(self.pid, self.number)\n"
+        "sys.late = Late()\n"  # torn down after the signal handlers
+        "from likewise import cli\n"
+        "cli.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == "", done
+
+
 def test_an_interrupt_in_a_query_of_duckdb_is_one() -> None:
     code = (
         "import threading, os, signal, time, duckdb, sys\n"
