@@ -127,14 +127,22 @@ def test_an_interrupt_while_python_ends_does_not_take_the_exit_code() -> None:
 
 def test_an_interrupt_in_a_query_of_duckdb_is_one() -> None:
     code = (
-        "import threading, os, signal, time, duckdb, sys\n"
+        "import threading, os, signal, time, duckdb\n"
         "from likewise.cli import guarded\n"
-        "def stop():\n time.sleep(1)\n os.kill(os.getpid(), signal.SIGINT)\n"
-        "threading.Thread(target=stop).start()\n"
-        "query = 'SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b'\n"
-        "sys.exit(guarded(lambda: duckdb.connect().execute(query).fetchall()))"
+        "connection = duckdb.connect()\n"
+        "connection.execute('SET threads = 1')\n"
+        "def query():\n"
+        " started.set()\n"
+        " connection.execute('SELECT sum(a.range * b.range)'\n"
+        "                    ' FROM range(10000000) a, range(1000000) b').fetchall()\n"
+        "def stop():\n"
+        " started.wait()\n"
+        " while True:\n  time.sleep(1)\n  os.kill(os.getpid(), signal.SIGINT)\n"
+        "started = threading.Event()\n"
+        "threading.Thread(target=stop, daemon=True).start()\n"
+        "os._exit(guarded(query))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
 
 
