@@ -65,6 +65,8 @@ def download(
     """
     study = Study.open(study)
     kept = study.require("kept_posts").fingerprint
+    if study.config.collect.stills:
+        kept += " with stills"  # another plan from the same posts
     store = Store(study)
     store.drop_lost()
     store.finish_publication()

@@ -98,6 +98,11 @@ class CollectSection(Section):
     )
     include_sensitive: bool = Field(False, description="Keep posts marked sensitive.")
     include_bots: bool = Field(False, description="Keep posts of declared bots.")
+    stills: bool = Field(
+        False,
+        description="Take the platform's still picture of a film as its picture; `kind` in "
+        "`posts.media` says which are films.",
+    )
     max_vanished_share: float = Field(
         0.05,
         ge=0,

@@ -208,11 +208,11 @@ def _media(study: Study, plan: Plan) -> Iterator[Item]:
         ):
             for medium in media or ():
                 plan.media += 1
-                reason = _no_picture(medium)
-                if reason:
-                    plan.left_out[reason] += 1
+                url = _address(medium, stills=study.config.collect.stills)
+                if url is None:
+                    plan.left_out[_no_picture(medium)] += 1
                     continue
-                index, url = medium["index"], medium["url"]
+                index = medium["index"]
                 bucket = bucket_of(media_key(platform, host, post_id, index), plan.n_buckets)
                 expires = expires_at(url)
                 yield Item(platform, host, post_id, index, author_id, bucket, url, expires)
@@ -234,10 +234,19 @@ def _kept_media(study: Study) -> Iterator[pa.RecordBatch]:
         ).to_arrow_reader(1024)
 
 
-def _no_picture(medium: Mapping[str, object]) -> str | None:
-    if medium["kind"] != "image":
-        return f"media of kind {medium['kind']}"
-    return None if medium["url"] else "no address"
+def _address(medium: Mapping[str, object], *, stills: bool) -> str | None:
+    """Address of a medium's picture: of a film its still, where that is asked for."""
+    film = medium["kind"] in {"video", "gifv"}
+    if film and not stills:
+        return None
+    found = medium["preview_url"] if film else medium["url"] if medium["kind"] == "image" else None
+    return str(found) if found else None
+
+
+def _no_picture(medium: Mapping[str, object]) -> str:
+    """Why a medium has no address."""
+    kind = medium["kind"]
+    return "no address" if kind == "image" else f"media of kind {kind}"
 
 
 # -- what earlier runs have found ---------------------------------------------------------

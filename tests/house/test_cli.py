@@ -183,3 +183,15 @@ def test_a_list_without_a_study_has_a_place_too(capsys: pytest.CaptureFixture[st
     listed = Path(line.split(": ")[1])
     assert len(listed.read_text(encoding="utf-8").splitlines()) == 100
     shutil.rmtree(listed.parent)
+
+
+def test_init_takes_settings(tmp_path: Path) -> None:
+    study = tmp_path / "s"
+    given = ["--set", "label.target=likes", "--set", "label.require_faces=false"]
+    assert run(["init", str(study), *given, "--set", "label.folds=3"]) == 0
+    from likewise.study import Study
+
+    label = Study.open(study).config.label
+    assert (label.target, label.require_faces, label.folds) == ("likes", False, 3)
+    assert run(["init", str(tmp_path / "t"), "--set", "folds=3"]) == 2
+    assert run(["init", str(tmp_path / "t"), "--set", "label.fold=3"]) == 2

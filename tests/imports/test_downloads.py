@@ -291,3 +291,18 @@ def test_a_table_beside_pictures_is_found(study: Study, source: Path, pictures: 
     assert import_(study, source, kind="pictures").kind == "pictures"
     with pytest.raises(DataError, match="instaloader"):
         import_(study, source, kind="instaloader")
+
+
+def test_stills_of_films_when_asked_for(study: Study, source: Path, pictures: Pictures) -> None:
+    pictures("ann/a_UTC.jpg")
+    (source / "ann/a_UTC.mp4").write_bytes(b"film")
+    write(source / "ann/a_UTC.json", instaloader_post("AAA", 5, is_video=True))
+    import_(study, source)
+    assert outcomes(study) == {}
+    text = (study.root / "likewise.toml").read_text(encoding="utf-8")
+    asked = text.replace("# stills = false", "stills = true")
+    assert asked != text
+    (study.root / "likewise.toml").write_text(asked, encoding="utf-8")
+    again = Study.open(study.root)
+    assert outcomes(again) == {"AAA": "ok"}
+    assert posts(again)["AAA"]["media"][0]["kind"] == "video"  # the mark stays in the post

@@ -113,7 +113,13 @@ def _everything(names: set[str], models: Sequence[str]) -> str:
     ]  # fmt: skip
     if "labels" in names:
         base = "labels l JOIN posts p USING (platform, host, post_id)"
-        columns = ["l.picture_id", "l.media_index", *columns]
+        # A film's still is a picture, too, where [collect] stills asks for it.
+        columns = [
+            "l.picture_id",
+            "l.media_index",
+            "p.media[l.media_index + 1].kind != 'image' AS still",
+            *columns,
+        ]
         columns += [
             "l.audience", "l.ratio", "l.label", 'l."class"', "l.fold", "l.split", "l.age_days",
             "l.n_faces",
