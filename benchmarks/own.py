@@ -1,7 +1,7 @@
 """import and score: CPU time and memory beside DuckDB and the bare network.
 
-``python -m benchmarks.own [--rows N] [--study STUDY]`` prints a Markdown table. Times are CPU-seconds
-(user and system) of processes of their own; memory is the largest resident set.
+``python -m benchmarks.own [--rows N] [--study STUDY]`` prints a Markdown table. Times are
+CPU-seconds (user and system) of processes of their own; memory is the largest resident set.
 
 import: N rows (1,000,000) of CSV, against DuckDB's own CSV-to-Parquet of the same file. The checks
 are reading every count and date, refusing twice-given ids, and the readings of authors.
@@ -22,7 +22,8 @@ from pathlib import Path
 
 PLAIN = """
 import duckdb, sys
-duckdb.execute(f"COPY (SELECT * FROM read_csv('{sys.argv[1]}')) TO '{sys.argv[2]}' (FORMAT parquet)")
+source = f"SELECT * FROM read_csv('{sys.argv[1]}')"
+duckdb.execute(f"COPY ({source}) TO '{sys.argv[2]}' (FORMAT parquet)")
 """
 CHECKS = """
 import duckdb, sys
