@@ -54,14 +54,12 @@ def write_csv(path: Path, rows: int) -> None:
     chance = random.Random(1)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["post_id", "author", "likes", "followers", "date", "url", "caption", "tags"]
-        )
+        header = ["post_id", "author", "likes", "followers", "date", "url", "caption", "tags"]
+        writer.writerow(header)
         for number in range(rows):
             author = chance.randrange(max(1, rows // 20))
-            when = (
-                f"20{chance.randrange(15, 24)}-0{chance.randrange(1, 10)}-1{number % 10}T10:00:00Z"
-            )
+            year, month = chance.randrange(2015, 2024), chance.randrange(1, 10)
+            when = f"{year}-0{month}-1{number % 10}T10:00:00Z"
             writer.writerow(
                 [f"p{number}", f"user{author}", chance.randrange(5000), 10 + author % 9999, when,
                  f"https://x.example/{number}.jpg", "a day at the beach", "me beach"]
@@ -129,9 +127,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument(
-        "--study", type=Path, help="A study that was compared; without it no score."
-    )
+    parser.add_argument("--study", type=Path, help="A compared study; without it no score.")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(prefix="own-") as name:
