@@ -139,7 +139,7 @@ def test_a_server_with_tighter_limits_than_declared_costs_time_and_no_row(
     undisturbed: Study, tmp_path: Path
 ) -> None:
     world = World(WorldSpec(authors=150, posts=700))
-    with running(world, limiter=Limiter(limits_factor=0.04, period_factor=0.003)) as server:
+    with running(world, limiter=Limiter(limits_factor=0.015, period_factor=0.001)) as server:
         study = write_study(tmp_path / "study", server.url)
         gather(study)
     likes = [{r["post_id"]: r["likes"] for r in rows(s, "posts")} for s in (study, undisturbed)]
