@@ -361,7 +361,10 @@ class _Writer:
 
     async def close(self) -> None:
         """Write the rest."""
-        self._ticker.cancel()
+        # Cancelled inside its flush, the ticker would take rows with it that no thread has begun
+        # to write; outside the lock it holds none.
+        async with self._lock:
+            self._ticker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticker
         await self.flush()
