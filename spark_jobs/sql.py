@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -160,8 +161,6 @@ class _DuckDB:
 @contextlib.contextmanager
 def _duckdb(study: Study, title: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that spills beside the tables, not into a /tmp that may be small."""
-    import tempfile
-
     import duckdb
 
     stop = threading.Event()

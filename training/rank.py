@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -190,8 +191,6 @@ def _check_finite(views: pa.Table, scorer: Scorer) -> None:
 
 def _wants_spark(study: Study, master: str | None) -> bool:
     """Starting Spark costs more than scoring 100,000 pictures: only where it is up or asked for."""
-    import sys
-
     if master is not None or not study.config.spark.master.startswith("local"):
         return True
     if "pyspark" not in sys.modules:

@@ -6,6 +6,7 @@ of the rows: the same rows make the same table, others make another one.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import shutil
 import sqlite3
@@ -84,8 +85,6 @@ def _place(platform: Platform, since: int | None) -> _Place:
 
 def micros(day: Any) -> int:
     """Microseconds since 1970 of the start of a day in UTC."""
-    import datetime as dt
-
     return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp()) * 1_000_000
 
 

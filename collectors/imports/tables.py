@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,9 +39,6 @@ class Rows:
 
 def cell(value: Any) -> str | None:
     """A value of JSON, Excel or a database as the text that a CSV file would hold."""
-    import datetime as dt
-    import json
-
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

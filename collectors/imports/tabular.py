@@ -7,6 +7,8 @@ the number of rows: DuckDB spills to the scratch folder.
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,8 +142,6 @@ def loaded(
 
 def _dated(db: duckdb.DuckDBPyConnection, place: Place) -> Place:
     """A file that is older than a post in it was given a wrong time: then it is read now."""
-    import time
-
     late = _one(db, f"SELECT count(*) FROM parsed WHERE date > make_timestamptz({place.read_at})")
     return replace(place, read_at=time.time_ns() // 1000) if late else place
 
@@ -361,8 +361,6 @@ def _note_times(
 
 
 def _day(moment: int) -> str:
-    import datetime as dt
-
     return f"{dt.datetime.fromtimestamp(moment / 1e6, dt.UTC):%Y-%m-%d}"
 
 

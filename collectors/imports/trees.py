@@ -7,6 +7,7 @@ no name in an archive becomes a name on this disk.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import stat
 import tarfile
@@ -163,8 +164,6 @@ class ZipTree(Tree):
         yield from (self._entry(name) for name in sorted(self._infos))
 
     def _entry(self, name: str) -> Entry:
-        import datetime as dt
-
         info = self._infos[name]
         try:
             changed = dt.datetime(*info.date_time, tzinfo=dt.UTC).timestamp()

@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from collectors.budgets.buckets import BucketSpec, Correction
@@ -340,8 +341,6 @@ def retry_after(answer: Answer) -> float | None:
 
 def header_time(text: str) -> float | None:
     """Epoch seconds of an ISO 8601 or HTTP date; None when it is neither."""
-    from email.utils import parsedate_to_datetime
-
     for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
         try:
             when = parse(text)

@@ -9,7 +9,9 @@ set by how close the person stands.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -327,8 +329,6 @@ def _encode(pixels: Image, *, png: bool, quality: int = 88) -> bytes:
 
 
 def _png_text() -> bytes:
-    import zlib
-
     chunk = b"tEXt" + b"Comment\x00" + MARK
     return (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
 
@@ -368,8 +368,6 @@ def _animated(picture: Picture) -> bytes:
 
 
 def _as_people(picture: Picture) -> Picture:
-    from dataclasses import replace
-
     return replace(picture, kind=Kind.PEOPLE)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.quantiles import between, fraction_of_rank, ranks
+from filters.quantiles import between, fraction_of_rank, quantile, ranks
+from likewise.errors import DataError
 
 numbers = st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float)
 
@@ -28,3 +29,9 @@ def test_percentile_disc_gives_the_value_at_a_rank(total: int) -> None:
     fractions = [fraction_of_rank(rank, total) for rank in wanted]
     sql = f"SELECT percentile_disc({fractions}) WITHIN GROUP (ORDER BY x) FROM range({total}) t(x)"
     assert duckdb.sql(sql).fetchall() == [(wanted,)]
+
+
+def test_the_quantile_of_no_values_is_refused() -> None:
+    for values, counts in (([], []), ([3.0], [0])):
+        with pytest.raises(DataError, match="no values"):
+            quantile(np.array(values), np.array(counts, np.int64), 0.5)

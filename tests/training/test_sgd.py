@@ -1,4 +1,4 @@
-"""SVMWithSGD: the batched iteration, the cached vectors and MLlib itself give the same weights."""
+"""SVMWithSGD: the batched iteration, vectors in files and MLlib itself give the same weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from spark_jobs.train_svm import CachedVectors, write_vectors
+from spark_jobs import train_svm
 from training.classifiers.sgd import Scaling, batched_sgd
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def test_weights_fold_the_scaling_in(data: tuple[np.ndarray, np.ndarray]) -> Non
 
 
 def test_all_three_agree(
-    data: tuple[np.ndarray, np.ndarray], spark: SparkSession, tmp_path: Path
+    data: tuple[np.ndarray, np.ndarray],
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PySpark's own SVMWithSGD on LabeledPoint objects is the oracle."""
     from pyspark.mllib.classification import SVMWithSGD
@@ -58,32 +61,17 @@ def test_all_three_agree(
         [LabeledPoint(y, x) for x, y in zip(scaled, label, strict=True)], 2
     )
     oracle = SVMWithSGD.train(points, 20, 1.0, 0.01).weights.toArray()
-    write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
-    with CachedVectors(spark, tmp_path / "vectors", len(rows)) as vectors:
-        cached = vectors.fit(0.01, 1.0, 20, 1e-3)
-        again = vectors.fit(0.01, 1.0, 20, 1e-3)
+    monkeypatch.setattr(train_svm, "ROWS_A_FILE", 70)
+    train_svm.write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
+    assert len(list((tmp_path / "vectors").iterdir())) == 5
+    asked = {"reg_param": 0.01, "step_size": 1.0, "iterations": 20, "tolerance": 1e-3}
+    cached, again = (train_svm.fit(spark, tmp_path / "vectors", **asked) for _ in range(2))
     sign = (2 * label - 1).astype(np.float32)
     share = np.ones((1, len(rows)), np.float32)
     batched = batched_sgd(rows, sign, share, scaling, np.array([0.01]), 1.0, 20)[0]
     np.testing.assert_allclose(cached, oracle, atol=1e-5)
     np.testing.assert_array_equal(cached, again)
     np.testing.assert_allclose(batched, oracle, atol=1e-4)
-
-
-def test_vectors_that_have_no_room_lie_on_disk_and_give_the_same_weights(
-    data: tuple[np.ndarray, np.ndarray], spark: SparkSession, tmp_path: Path
-) -> None:
-    rows, label = data
-    scaling = Scaling.standard(rows)
-    write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
-    found = []
-    for factor in (1, 2**40):
-        vectors = CachedVectors(spark, tmp_path / "vectors", len(rows))
-        vectors._size *= factor
-        with vectors:
-            found.append(vectors.fit(0.01, 1.0, 20, 1e-3))
-            assert vectors.points.getStorageLevel().useMemory() == (factor == 1)
-    np.testing.assert_array_equal(*found)
 
 
 def test_folds_leave_their_rows_out(data: tuple[np.ndarray, np.ndarray]) -> None:

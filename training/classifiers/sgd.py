@@ -219,14 +219,20 @@ def _mllib(
     spark: Callable[[], SparkSession],
     store: GridStore,
 ) -> Point:
-    from spark_jobs.train_svm import CachedVectors, write_vectors
+    from spark_jobs import train_svm
 
     rows, label = problem.matrix.train(problem.views), problem.tiled(problem.labels.label)
     folder = store.path("vectors")
-    write_vectors(folder, rows, label, scaling.mean, scaling.scale)
+    train_svm.write_vectors(folder, rows, label, scaling.mean, scaling.scale)
     let_go(problem.matrix.rows)
-    with CachedVectors(spark(), folder, len(rows)) as data:
-        weight = data.fit(chosen["regParam"], chosen["stepSize"], iterations, TOLERANCE)
+    weight = train_svm.fit(
+        spark(),
+        folder,
+        reg_param=chosen["regParam"],
+        step_size=chosen["stepSize"],
+        iterations=iterations,
+        tolerance=TOLERANCE,
+    )
     own = batched_sgd(
         rows,
         problem.tiled(problem.labels.sign),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import uuid
@@ -116,8 +117,6 @@ def _excel(db: duckdb.DuckDBPyConnection, query: str, rows: int, path: Path) -> 
 
 def _cell(value: Any) -> Any:
     """A value that openpyxl can write; times lose their zone, which is UTC."""
-    import datetime as dt
-
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(value, str):

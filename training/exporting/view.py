@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,8 +72,6 @@ def _name(column: str) -> str:
 
 
 def _day(text: str) -> str:
-    import datetime as dt
-
     try:
         day = dt.date.fromisoformat(text)
     except ValueError:

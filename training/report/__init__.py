@@ -6,6 +6,7 @@ stage has already published.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,6 @@ def _made_from(study: Study, path: Path) -> dict[str, Any]:
 
 
 def _same(receipt: Path, made_from: dict[str, Any]) -> bool:
-    import json
-
     try:
         before = json.loads(receipt.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
