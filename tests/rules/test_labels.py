@@ -232,3 +232,13 @@ def test_author_facts_of_zeros_and_of_lonely_pictures() -> None:
     alone = author_facts(np.array([1.0, 2.0]), np.array([0, 1], np.int8), np.arange(2))
     assert "variance_between_adjusted" not in alone and alone["variance_between"] == 1.0
     assert "author_ap" not in author_facts(ratio, np.ones(4, np.int8), np.arange(4))
+
+
+def test_each_picture_is_judged_by_the_others_of_its_author() -> None:
+    """Authors of three, two and one picture; the lonely one by all. Average precision by hand."""
+    log = np.array([0.0, 3.0, 3.0, 1.0, 4.0, 9.0])
+    author, label = np.array([1, 1, 1, 2, 2, 3]), np.array([1, 0, 0, 0, 1, 1], np.int8)
+    # Scores: 3, 1.5, 1.5 | 4, 1 | mean of all, 20 / 6. Ranked: bad, good, good, two bad, good.
+    facts = author_facts(np.exp(log), label, author)
+    assert facts["author_ap"] == pytest.approx((1 / 2 + 2 / 3 + 3 / 6) / 3)
+    assert "author_ap" not in author_facts(np.exp(log), np.zeros(6, np.int8), author)
