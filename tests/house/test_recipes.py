@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import likewise
-from backbones import registry, weights
+from backbones import registry
+from likewise import weights
 from likewise.cli import run
 from likewise.config import load
 from likewise.errors import UsageError
