@@ -48,9 +48,9 @@ def _unknown(value: str) -> str:
 def count(column: str, thousands: str | None, *, rounded: bool) -> str:
     """BIGINT of a column; null where it is unknown or where ``count_problem`` has a name."""
     value = _trimmed(column)
-    whole = f"try_cast({value} AS BIGINT)"
+    whole = f"try_cast({column} AS BIGINT)"
     # DuckDB rounds "1.5" and reads "1e3": only text that comes back unchanged is digits alone.
-    plain = f"{whole}::VARCHAR = {value}"
+    plain = f"{whole}::VARCHAR = {column}"
     return (
         f"CASE WHEN {plain} THEN CASE WHEN {whole} >= 0 THEN {whole} END "
         f"ELSE {_other_count(value, thousands, rounded=rounded)} END"
@@ -95,8 +95,8 @@ def count_problem(column: str, thousands: str | None, *, rounded: bool) -> str:
     """Why a cell gives no count: AMBIGUOUS, ROUNDED, NOT_A_COUNT; null when it is one or empty."""
     value = _trimmed(column)
     read = count(column, thousands, rounded=rounded)
-    whole = f"try_cast({value} AS BIGINT)"
-    cases = [f"WHEN {whole}::VARCHAR = {value} AND {whole} >= 0 THEN NULL"]
+    whole = f"try_cast({column} AS BIGINT)"
+    cases = [f"WHEN {whole}::VARCHAR = {column} AND {whole} >= 0 THEN NULL"]
     cases.append(f"WHEN {_unknown(value)} OR {read} IS NOT NULL THEN NULL")
     if not thousands:
         cases.append(
@@ -112,9 +112,10 @@ def moment(column: str, date_format: str | None) -> str:
     value = _trimmed(column)
     if date_format:
         return f"try_strptime({value}, {literal(date_format)})::TIMESTAMPTZ"
+    # The cast reads nearly every cell; what it leaves is looked at again.
     return (
-        f"CASE WHEN regexp_full_match({value}, '[0-9]{{9,16}}([.][0-9]+)?') "
-        f"THEN {_epoch(value)} ELSE try_cast({value} AS TIMESTAMPTZ) END"
+        f"coalesce(try_cast({value} AS TIMESTAMPTZ), CASE WHEN regexp_full_match({value}, "
+        f"'[0-9]{{9,16}}([.][0-9]+)?') THEN {_epoch(value)} END)"
     )
 
 
@@ -133,16 +134,20 @@ def text(column: str) -> str:
         "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\x{200e}\\x{200f}\\x{202a}-\\x{202e}"
         "\\x{2066}-\\x{2069}\\x{feff}]"
     )
+    # Most cells are printable ASCII from end to end, which one look tells.
     return (
-        f"nullif(trim(CASE WHEN regexp_matches({column}, '{signs}') "
-        f"THEN regexp_replace({column}, '{signs}', '', 'g') ELSE {column} END, ' \t\r\n'), '')"
+        f"CASE WHEN regexp_full_match({column}, '[!-~]([ -~]*[!-~])?') THEN {column} ELSE "
+        f"nullif(trim(regexp_replace({column}, '{signs}', '', 'g'), ' \t\r\n'), '') END"
     )
 
 
 def words(column: str) -> str:
     """Tags of a cell: parted by spaces, commas and other signs; lower case, each once."""
     split = f"string_split_regex(lower({column}), '[\\s,;|#\\[\\]\"'']+')"
-    return f"list_distinct(list_filter({split}, x -> x != ''))"
+    # Plain words need no pattern, and a single one nothing else.
+    plain = f"regexp_full_match({column}, '[a-z0-9_]+( [a-z0-9_]+)*')"
+    found = f"CASE WHEN {plain} THEN string_split({column}, ' ') ELSE {split} END"
+    return f"list_distinct(list_filter({found}, lambda x: x != ''))"
 
 
 def coalesce(parts: Sequence[str]) -> str:

@@ -42,8 +42,11 @@ PEOPLE = ("followers", "following", "posts_count")
 PERSON = "coalesce(ltrim(author, '@'), 'post:' || id)"
 """Without an author each post counts as one of its own."""
 
-PLAIN_PATH = "'[A-Za-z0-9_-][A-Za-z0-9_. -]*(/[A-Za-z0-9_-][A-Za-z0-9_. -]*)*'"
-"""Relative paths that need no look; only others are taken to Python one by one."""
+PLAIN = (
+    "'https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[!-~]*)?"
+    "|[A-Za-z0-9_-][A-Za-z0-9_. -]*(/[A-Za-z0-9_-][A-Za-z0-9_. -]*)*'"
+)
+"""Addresses and relative paths that need no look; others are taken to Python one by one."""
 
 QUESTIONS = {
     sqltext.AMBIGUOUS: (
@@ -267,7 +270,7 @@ def _place_pictures(
     """Turn paths into addresses inside the pictures' folder; refuse those that lead outside."""
     if not _one(db, "SELECT count(picture) FROM parsed"):
         return
-    odd = f"NOT regexp_full_match(picture, {PLAIN_PATH})"
+    odd = f"NOT regexp_full_match(picture, {PLAIN})"
     strange = db.execute(f"SELECT DISTINCT picture FROM parsed WHERE {odd}").fetchall()
     judged = [(text, *place.pictures.placed(text)) for (text,) in strange]
     table = pa.table(

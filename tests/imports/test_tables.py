@@ -345,3 +345,15 @@ def test_a_column_url_is_what_its_values_are() -> None:
     assert meanings.guess(["url", "likes"], {}, {"url": ["https://a.example/p/1"]})["link"] == "url"
     pictures = {"url": ["https://a.example/1.jpg", "https://a.example/2.png?x=1"]}
     assert meanings.guess(["url", "likes"], {}, pictures)["picture"] == "url"
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ("#Sun, sea;SAND sun", ["sand", "sea", "sun"]), ("['a', 'B']", ["a", "b"]), ("", []),
+        ("été|Grün", ["grün", "été"]),
+    ],
+)  # fmt: skip
+def test_tags(study: Study, source: Path, cell: str, tags: list[str]) -> None:
+    import_(study, csv(source, f'id,likes,author,tags\n1,2,a,"{cell}"\n'))
+    assert sorted(posts(study)["1"]["tags"]) == tags
