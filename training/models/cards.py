@@ -37,14 +37,17 @@ def markdown(card: Mapping[str, Any]) -> str:
 def _scores(scores: Mapping[str, Any]) -> list[str]:
     rows = ["| Score | Value | 95 % interval |", "|---|---|---|"]
     for name, value in scores.items():
-        if isinstance(value, Mapping) and value["value"] is not None:
-            interval = f"{value['low']:.3f} to {value['high']:.3f}"
-            rows.append(f"| {_words(name)} | {value['value']:.3f} | {interval} |")
-        elif isinstance(value, Mapping):
-            rows.append(f"| {_words(name)} | none | |")
+        if isinstance(value, Mapping):
+            shown, low, high = (_score(value[end]) for end in ("value", "low", "high"))
+            rows.append(f"| {_words(name)} | {shown} | {low} to {high} |")
         else:
             rows.append(f"| {_words(name)} | {_plain(value)} | |")
     return rows
+
+
+def _score(value: float | None) -> str:
+    """Three places; 'none' for a score or an end that does not exist."""
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _words(name: str) -> str:
