@@ -28,6 +28,9 @@ STAGES = (
     "report",
 )
 
+LIKES_ONLY = {"faces", "compare", "rank", "report"}
+"""Stages that a study about classes has no use for."""
+
 ON_SPARK = {"clean", "faces", "label", "extract", "compare", "rank"}
 
 
@@ -38,6 +41,8 @@ def run(
     master: str | None = None,
 ) -> Path | None:
     """Do the stages up to ``until``; return the report's path when it was made.
+
+    A study that asks about classes ends with its features: ``likewise classify`` goes on then.
 
     Called again it is a night: it collects from the last covered moment to now, reads the counts of
     posts that have come of age again, and goes through the stages; within an hour it asks nothing.
@@ -56,7 +61,12 @@ def run(
     opened = Study.open(study)
     failures: list[tuple[str, str]] = []
     answer: Any = None
-    for stage in STAGES[: STAGES.index(until) + 1]:
+    stages = STAGES[: STAGES.index(until) + 1]
+    if opened.config.question.kind != "likes":
+        # What comes after the features is another verb's, and the choice of a model a person's.
+        stages = tuple(stage for stage in stages if stage not in LIKES_ONLY)
+        note(f"classes are asked: afterwards run: likewise classify train {opened.root}")
+    for stage in stages:
         started = time.monotonic()
         before = _parts(stage, opened)
         try:

@@ -39,6 +39,7 @@ from training.comparison.splits import Later, by_picture, by_time, later
 from training.comparison.tabulate import comparison_rows, text
 from training.comparison.verdict import Judged
 from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
+from training.data.question import must_ask_likes
 from training.fitting.fitted import Fitted, Problem
 from training.fitting.grid import GridStore
 from training.fitting.workers import Workers
@@ -71,6 +72,7 @@ def compare(
         DataError: the data cannot carry a comparison (one class, too few authors, NaN, ...).
     """
     opened = Study.open(study)
+    must_ask_likes(opened, "compare")
     settings = opened.config.compare
     stage = opened.begin(
         "comparison",

@@ -28,6 +28,7 @@ from likewise.tables import AUTHOR_KEY
 from training.comparison import sentences
 from training.comparison.judge import Judge
 from training.comparison.results import Difference as Gain
+from training.data.question import must_ask_likes
 from training.explanation.differences import LEAST, Difference, differences, effects, holm
 from training.explanation.scenes import scenes
 from training.pictures.contents import CONTENTS, contents
@@ -128,6 +129,7 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
         DataError: too few pictures are ranked, or none of them can be read.
     """
     opened = Study.open(study)
+    must_ask_likes(opened, "explain")
     path = opened.folder("reports") / FILE
     made_from = _made_from(opened)
     if not redo and (known := _read(path, made_from)) is not None:

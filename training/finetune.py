@@ -26,6 +26,7 @@ from likewise.study import Study, write_json
 from training.comparison import judge
 from training.comparison.crossing import REASON, crossing
 from training.comparison.looks import look
+from training.data.question import must_ask_likes
 from training.models import saved as models
 from training.statistics.calibration import platt, probability
 from training.statistics.intervals import leave_out
@@ -83,6 +84,7 @@ def finetune(
         FingerprintError: the checkpoint of an unfinished run was made by another recipe.
     """
     opened = Study.open(study)
+    must_ask_likes(opened, "finetune")
     recipe = _recipe(opened, workers)
     choice = registry.choose(recipe.backbone)
     stage = _begin(opened, recipe, choice.name, redo=redo)

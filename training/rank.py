@@ -25,6 +25,7 @@ from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
+from training.data.question import must_ask_likes
 from training.galleries import gallery
 from training.models.scoring import PART_SCHEMA, reads_pictures, saved_model, score_part
 from training.pictures.thumbnails import picture_bytes
@@ -67,6 +68,7 @@ def rank(
         DataError: the model reads another backbone or layer, or a score is not finite.
     """
     opened = Study.open(study)
+    must_ask_likes(opened, "rank")
     scorer = saved_model(opened, model)
     stage = opened.begin(
         "scores",

@@ -20,7 +20,7 @@ model_option = click.option(
 @click.group(
     "classify",
     help="Categories, brands and taxonomies: train, evaluate, predict, map.",
-    epilog='Set kind = "classes" under [question] of likewise.toml, then: import, label, extract.',
+    epilog="Example: likewise classify train my-study (docs/classify.md says what comes before)",
 )
 def command() -> None:
     """Group of the verbs below."""

@@ -13,6 +13,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+import likewise
 from likewise.cli import run
 from likewise.config import render
 from likewise.errors import DataError, MissingTableError, UsageError
@@ -235,3 +236,11 @@ def test_doubtful_labels_are_found_rejected_and_taken_back(tmp_path: Path) -> No
     assert undo_doubts(study) == 24
     assert study.read("reviews").num_rows == 0
     assert undo_doubts(study) == 0
+
+
+@pytest.mark.parametrize("verb", ["compare", "rank", "report", "explain", "finetune"])
+def test_verbs_about_likes_name_the_verb_about_classes(tmp_path: Path, verb: str) -> None:
+    study = _study(tmp_path / "s")
+    with pytest.raises(DataError, match=f"{verb} answers what is liked") as caught:
+        getattr(likewise, verb)(study)
+    assert "likewise classify train" in str(caught.value.hint)

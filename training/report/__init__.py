@@ -14,6 +14,7 @@ from typing import Any
 from likewise.errors import StudyError
 from likewise.progress import progress
 from likewise.study import MADE_BY, Study, fingerprint, write_json
+from training.data.question import must_ask_likes
 from training.report import summary
 from training.report.context import Context
 from training.report.pages import render, write
@@ -43,6 +44,7 @@ def report(
         StudyError: the study or the place of the report cannot be used.
     """
     opened = Study.open(study)
+    must_ask_likes(opened, "report")
     shared = sharing is not None and sharing.anything
     usual = opened.folder("reports") / ("shared.html" if shared else "report.html")
     path = Path(output) if output is not None else usual
