@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import errno
 import importlib
 import json
@@ -111,6 +112,15 @@ def main(args: list[str] | None = None) -> None:
     code = run(args)
     # From here on libraries close what they opened; a second Ctrl-C need not wait for them.
     signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+    if code == ExitCode.INTERRUPTED:
+        # An interrupt that passed through a text being evaluated (every named tuple is one) sets a
+        # flag of CPython's, and its very end then kills the process by SIGINT in place of the code.
+        # So the end is made here: what libraries registered runs, then the process is gone.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

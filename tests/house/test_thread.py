@@ -87,7 +87,9 @@ def _merged(text: str) -> str:
 
 def test_every_table_has_its_schema_and_keys_that_are_unique(folder: Path) -> None:
     study = Study.open(folder)
-    for name, spec in TABLES.items():
+    assert set(TABLES) - set(study.tables()) == {"reviews"}  # people write these
+    for name in set(TABLES) - {"reviews"}:
+        spec = TABLES[name]
         rows = study.read(name)
         if name != "features":
             check_schema(rows.schema, spec.schema, name)

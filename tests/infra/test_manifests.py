@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +118,14 @@ def test_the_dag_has_the_stages_of_run_and_the_final_codes() -> None:
 
 
 def _tool(*command: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which(command[0]) is None:
+    # hadolint comes as a Python package: its program lies beside this interpreter.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    tool = shutil.which(command[0], path=path)
+    if tool is None:
         pytest.skip(f"{command[0]} is not installed")
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=INFRA)
+    return subprocess.run(
+        (tool, *command[1:]), capture_output=True, text=True, check=False, cwd=INFRA
+    )
 
 
 @pytest.mark.parametrize(
