@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,12 +56,21 @@ def in_turn(
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
-    # loky's processes start afresh (no fork of a process with threads) and need no __main__.
+    # loky's processes start afresh (no fork of a process with threads) and need no __main__. They
+    # inherit the blocked Ctrl-C, which goes to the whole group: this process ends them, silently.
     pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for answer in pool(joblib.delayed(work)(task) for task in tasks):
+        answers = pool(joblib.delayed(work)(task) for task in tasks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        for answer in answers:
             yield [answer]
     finally:
+        with warnings.catch_warnings():  # that tasks are given up is what was asked for
+            warnings.simplefilter("ignore", UserWarning)
+            answers.close()
         get_reusable_executor().shutdown(wait=True)
 
 
