@@ -6,6 +6,7 @@ import _thread
 import atexit
 import contextlib
 import errno
+import functools
 import importlib
 import json
 import keyword
@@ -19,6 +20,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -138,11 +140,11 @@ def run(args: list[str] | None = None) -> int:
 
 def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
     """Call ``work``; turn whatever it raises into a message and a documented exit code."""
+    tell = _tell_machines if as_json else _tell_people
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, functools.partial(_ctrl_c, tell))
     sys.unraisablehook = _unraisable
-    tell = _tell_machines if as_json else _tell_people
     try:
         answer = work()
         sys.stdout and sys.stdout.flush()
@@ -196,6 +198,20 @@ def _summed_up(failures: Sequence[tuple[str, str]], folder: Path | None) -> list
     if rest := counts[FEW:]:
         shown.append((f"{sum(times for _, times in rest):,}", f"{len(rest)} other reasons"))
     return [*shown, ("all of them", listed)]
+
+
+def _ctrl_c(tell: Tell, _: int, frame: FrameType | None) -> None:
+    """An interrupt is an exception that stages clean up after, but for one while a library loads.
+
+    Extension modules print the traceback of an import that is broken off before anybody can catch
+    it; nothing is written while a module loads, so the process may end there.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _interrupted(tell)
+            os._exit(ExitCode.INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _interrupt(*_: object) -> None:

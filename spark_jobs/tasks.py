@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.resource_tracker
 import os
 import signal
 import warnings
@@ -55,12 +56,17 @@ def in_turn(
         return
     import joblib
     from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.backend import resource_tracker
 
     # loky's processes start afresh (no fork of a process with threads) and need no __main__. They
     # inherit the blocked Ctrl-C, which goes to the whole group: this process ends them, silently.
     pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        # The start of either tracker unblocks Ctrl-C again, so both have to run before.
+        multiprocessing.resource_tracker.ensure_running()
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         answers = pool(joblib.delayed(work)(task) for task in tasks)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
