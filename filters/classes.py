@@ -1,7 +1,7 @@
 """Which class a picture is of, and which pictures must stay together.
 
-A class is what a person, a folder, a table's column or a tag says; ``question_of`` in
-``likewise.config`` says which of these. Names are compared after normalisation, so that "Café" and
+A class is what a person, a folder, a table's column or a tag says; ``[question]`` in
+``likewise.toml`` says which of these. Names are compared after normalisation, so that "Café" and
 "CAFÉ" typed on two machines are one class, and shown as they were written first.
 """
 
@@ -140,7 +140,7 @@ def deal(
     """
     total = np.maximum(counts.sum(axis=0), 1)
     weight = counts / total
-    load = _Load(np.zeros((len(shares), counts.shape[1])), np.asarray(shares)[:])
+    load = _Load(np.zeros((len(shares), counts.shape[1])), np.asarray(shares))
     part = np.full(len(names), -1, np.int64)
     for at, name in enumerate(names):
         if name in before:
