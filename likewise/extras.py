@@ -32,6 +32,16 @@ EXTRAS = {
         "yaml",
     ),
     "sandbox": ("skimage",),
+    "serve": (
+        "alembic",
+        "fastapi",
+        "prometheus_client",
+        "psycopg",
+        "python_multipart",
+        "sqlalchemy",
+        "starlette",
+        "uvicorn",
+    ),
     "cluster": ("joblibspark",),
     "intelex": ("sklearnex",),
 }
