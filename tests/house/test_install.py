@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = [
     room
-    for room in ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training",
-    "web", "web")
+    for room in ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training", "web")
     if (ROOT / room / "__init__.py").is_file()
 ]
 
@@ -82,7 +81,8 @@ def test_every_import_is_declared(room: str) -> None:
 
 
 def test_all_is_every_extra_that_stages_need() -> None:
-    parts = set().union(*(of_extra(name) for name in ("spark", "faces", "learn", "sandbox", "serve")))
+    names = ("spark", "faces", "learn", "sandbox", "serve")
+    parts = set().union(*(of_extra(name) for name in names))
     assert of_extra("all") == parts
     assert parts <= of_extra("dev")
     assert set(EXTRAS) <= set(PROJECT["optional-dependencies"])
