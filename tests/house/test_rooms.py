@@ -25,7 +25,9 @@ def named(container: str) -> set[str]:
     return {name.removeprefix(f"{container}.") for name in found if name.startswith(container)}
 
 
-@pytest.mark.parametrize("room", ["likewise", "training", "collectors", "spark_jobs", "filters"])
+@pytest.mark.parametrize(
+    "room", ["likewise", "training", "collectors", "spark_jobs", "filters", "web"]
+)
 def test_every_part_of_a_room_has_its_layer(room: str) -> None:
     inside = {
         path.stem

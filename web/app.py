@@ -1,0 +1,94 @@
+"""The application: middleware, pages and REST put together. Neither torch nor Spark is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import web.api
+import web.pages
+from likewise import __version__
+from web import problems
+from web.security.gate import Gate, Metrics
+from web.security.sessions import Sessions
+from web.settings import Settings
+from web.snapshots import Shelf
+from web.templating import HERE
+
+__all__ = ["create_app"]
+
+
+class _Kept(StaticFiles):
+    """Files whose address changes with their content."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, to be kept for a year."""
+        response = await super().get_response(path, scope)
+        if Request(scope).query_params.get("v"):
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application that serves ``settings.studies``.
+
+    Every module of ``web.pages`` and ``web.api`` has a ``router``; one that has ``lifespan(app)``,
+    an asynchronous context manager, is entered at start and left at the end.
+
+    Raises:
+        LikewiseError: a study cannot be read.
+    """
+    shelf = Shelf(settings.studies)
+    shelf.open()
+    parts = [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for package in (web.pages, web.api)
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for part in parts:
+                if hasattr(part, "lifespan"):
+                    await stack.enter_async_context(part.lifespan(app))
+            watching = asyncio.create_task(shelf.watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watching
+
+    app = FastAPI(
+        title="likewise",
+        version=__version__,
+        summary="Rankings, pictures, scores and reviews of a study.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.shelf = shelf
+    app.state.sessions = Sessions(settings.secret)
+    app.state.metrics = Metrics()
+    problems.install(app)
+    for part in parts:
+        router = part.router
+        assert isinstance(router, APIRouter)
+        app.include_router(router, include_in_schema=part.__name__.startswith("web.api."))
+    app.mount("/static", _Kept(directory=HERE / "static"), name="static")
+    app.add_middleware(
+        Gate, settings=settings, sessions=app.state.sessions, metrics=app.state.metrics
+    )
+    return app

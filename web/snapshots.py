@@ -1,0 +1,212 @@
+"""What a reader sees: one state of a study's tables, and the news that there is a newer one.
+
+A reader stays on the snapshot that their cookie or link names until they ask for another. A few
+are kept open; which tables a snapshot shows never changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote
+
+from fastapi import Depends, Query, Request
+
+from likewise.errors import LikewiseError, StudyError
+from likewise.study import Study, fingerprint
+from web.problems import ProblemError
+from web.templating import PINNED
+
+__all__ = ["Served", "ServedDep", "Shelf", "Snapshot", "SnapshotDep"]
+
+log = logging.getLogger("likewise.web")
+
+KEPT = 3
+"""Snapshots of a study that stay open, the newest among them."""
+LOOK = 2.0
+"""Seconds between two looks at the tables' logs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One state of the tables. ``study`` reads it and nothing newer."""
+
+    id: str
+    study: Study
+    seen_at: dt.datetime
+    night: int | None = None
+    """The night that left this state; None for one between two nights."""
+
+
+@dataclass(eq=False)
+class Served:
+    """One study of the server: its snapshots by id, newest last."""
+
+    name: str
+    root: Path
+    kept: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)
+    _stamp: tuple[int, ...] = ()
+
+    @property
+    def newest(self) -> Snapshot:
+        """The newest snapshot that can be read."""
+        return next(reversed(self.kept.values()))
+
+    def look(self) -> Snapshot | None:
+        """Open the newest state when it is another than the last one; else None.
+
+        Raises:
+            StudyError, ConfigError: the study cannot be read (any more).
+        """
+        stamp = _stamp(self.root)
+        if stamp and stamp == self._stamp and self.kept:
+            return None
+        study = Study.open(self.root)
+        versions = study.current()
+        made = fingerprint({"versions": versions, "models": _models(study.root)})
+        self._stamp = stamp
+        if made in self.kept:
+            self.kept.move_to_end(made)
+            return None
+        pinned = Study(study.root, study.config, versions)
+        snapshot = Snapshot(made, pinned, dt.datetime.now(dt.UTC), _night(study, versions))
+        self.kept[made] = snapshot
+        while len(self.kept) > KEPT:
+            self.kept.popitem(last=False)
+        return snapshot
+
+
+class Shelf:
+    """All studies of the server."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.served: dict[str, Served] = {}
+        for root in roots:
+            name = root.name
+            while name in self.served:  # two folders of one name
+                name += "-2"
+            self.served[name] = Served(name, root)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the studies, in the order in which they were given."""
+        return list(self.served)
+
+    def open(self) -> None:
+        """Open every study. Raises LikewiseError when one cannot be read."""
+        for one in self.served.values():
+            one.look()
+
+    async def watch(self) -> None:
+        """Look for new states until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for one in self.served.values():
+                try:
+                    await asyncio.to_thread(one.look)
+                except (LikewiseError, OSError) as error:
+                    # A study that is being moved or erased: what is open stays so.
+                    log.warning("%s: %s", one.name, error)
+
+    def get(self, name: str | None) -> Served:
+        """The study of that name; the first one where none is named.
+
+        Raises:
+            ProblemError: 404.
+        """
+        if name is None:
+            return next(iter(self.served.values()))
+        if name not in self.served:
+            raise ProblemError(404, f"there is no study {name!r}", hint=", ".join(self.names))
+        return self.served[name]
+
+
+def _stamp(root: Path) -> tuple[int, ...]:
+    """Changes whenever a table or a model is published; empty where tables lie elsewhere."""
+    tables, models = root / "tables", root / "models"
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for folder in (tables, models):
+            if folder.is_dir():
+                found.append(folder.stat().st_mtime_ns)
+        for table in sorted(tables.iterdir()):
+            with contextlib.suppress(OSError):
+                found.append((table / "_delta_log").stat().st_mtime_ns)
+    return tuple(found)
+
+
+def _models(root: Path) -> list[tuple[str, int]]:
+    """Saved models and when each was written."""
+    with contextlib.suppress(OSError):
+        return sorted(
+            (entry.name, (Path(entry.path) / "card.json").stat().st_mtime_ns)
+            for entry in os.scandir(root / "models")
+            if entry.is_dir() and (Path(entry.path) / "card.json").is_file()
+        )
+    return []
+
+
+def _night(study: Study, versions: dict[str, int]) -> int | None:
+    """The last night, when nothing was published since."""
+    try:
+        nights = study.nights()
+    except StudyError:
+        return None
+    now = {name: number for name, number in versions.items() if name != "nights"}
+    return int(nights[-1]["night"]) if nights and nights[-1]["versions"] == now else None
+
+
+async def served(
+    request: Request,
+    study: Annotated[str | None, Query(description="Name of the study; the first one.")] = None,
+) -> Served:
+    """The study that a request is about."""
+    shelf: Shelf = request.app.state.shelf
+    one = shelf.get(study)
+    request.state.served = one
+    return one
+
+
+ServedDep = Annotated[Served, Depends(served)]
+
+
+async def snapshot(
+    request: Request,
+    one: ServedDep,
+    snapshot: Annotated[
+        str | None,
+        Query(description="Id of the snapshot, or `newest`; else the one that was seen last."),
+    ] = None,
+) -> Snapshot:
+    """The state that a request reads.
+
+    Raises:
+        ProblemError: 410 for a snapshot that is named and not kept any more.
+    """
+    if snapshot is not None and snapshot != "newest":
+        found = one.kept.get(snapshot)
+        if found is None:
+            raise ProblemError(
+                410,
+                f"snapshot {snapshot[:40]!r} is not kept any more",
+                hint="load the page again to see the newest state",
+            )
+    elif snapshot == "newest":
+        found = one.newest
+    else:
+        name, _, pinned = unquote(request.cookies.get(PINNED, "")).rpartition(":")
+        found = one.kept.get(pinned) if name == one.name else None
+        found = found or one.newest
+    request.state.snapshot = found
+    return found
+
+
+SnapshotDep = Annotated[Snapshot, Depends(snapshot)]
