@@ -24,6 +24,7 @@ from likewise.config import CollectSection
 from likewise.errors import ConfigError, CredentialsError, LikewiseError
 from likewise.progress import progress
 from likewise.study import Manifest, Study
+from likewise.working import changes_study
 
 __all__ = [
     "ask_server",
@@ -39,6 +40,7 @@ HOUR = 3_600_000_000
 """Microseconds: time that was covered less than an hour ago is not asked for again."""
 
 
+@changes_study("collect")
 def collect(
     study: Study | str | os.PathLike[str],
     *,

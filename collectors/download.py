@@ -29,6 +29,7 @@ from likewise.errors import PartialError
 from likewise.funnel import Funnel
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
+from likewise.working import changes_study
 
 __all__ = ["Engine", "download", "in_this_process", "settings_of"]
 
@@ -41,6 +42,7 @@ LEAST = 10
 """A table of fewer rows is published even when all of them failed."""
 
 
+@changes_study("download")
 def download(
     study: Study | str | os.PathLike[str],
     *,

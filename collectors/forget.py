@@ -17,6 +17,7 @@ from collectors.imports.places import is_imported
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY
+from likewise.working import changes_study
 
 __all__ = ["Person", "find", "forget"]
 
@@ -94,6 +95,7 @@ def _in_tables(study: Study) -> list[Row]:
     return rows
 
 
+@changes_study("forget")
 def forget(
     study: Study | str | os.PathLike[str], author: str, *, host: str | None = None
 ) -> dict[str, int]:

@@ -28,6 +28,7 @@ from likewise.funnel import Funnel
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHORS, POSTS
+from likewise.working import changes_study
 
 if TYPE_CHECKING:
     from collectors.platforms.records import Author
@@ -65,6 +66,7 @@ class Imported:
         return sum(self.reasons.values())
 
 
+@changes_study("import")
 def import_(
     study: Study | str | os.PathLike[str],
     source: str | os.PathLike[str],

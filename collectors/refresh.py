@@ -24,6 +24,7 @@ from collectors.imports.publishing import imports_of
 from likewise.errors import CircuitOpenError, LikewiseError, PartialError
 from likewise.progress import note, progress
 from likewise.study import Manifest, Study
+from likewise.working import changes_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ __all__ = ["refresh"]
 DAY = 86_400_000_000
 
 
+@changes_study("refresh")
 def refresh(
     study: Study | str | os.PathLike[str],
     *,

@@ -37,7 +37,6 @@ EXTRAS = {
         "fastapi",
         "httptools",
         "itsdangerous",
-        "prometheus_client",
         "psycopg",
         "python_multipart",
         "sqlalchemy",

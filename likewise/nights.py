@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from likewise.moments import NIGHTS as TABLE
 from likewise.study import Study
+from likewise.working import changes_study
 
 __all__ = ["end_night", "forget_nights", "nights", "prune"]
 
@@ -56,6 +57,7 @@ def _write(study: Study, rows: list[dict[str, Any]], last: int) -> None:
     stage.publish(last=last)
 
 
+@changes_study("prune")
 def prune(study: Study | str | os.PathLike[str], keep: int = 14) -> dict[str, int]:
     """Delete versions that neither the newest state nor the last ``keep`` nights need.
 

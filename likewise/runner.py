@@ -13,6 +13,7 @@ from likewise.nights import end_night
 from likewise.progress import note
 from likewise.rates import Rate, note_rate
 from likewise.study import MADE_BY, Study
+from likewise.working import changes_study
 
 __all__ = ["STAGES", "run"]
 
@@ -34,6 +35,7 @@ LIKES_ONLY = {"faces", "compare", "rank", "report"}
 ON_SPARK = {"clean", "faces", "label", "extract", "compare", "rank"}
 
 
+@changes_study("run")
 def run(
     study: Study | str | os.PathLike[str],
     *,

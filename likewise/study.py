@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from likewise.errors import MissingTableError, StorageError, StudyBusyError, StudyError
 from likewise.funnel import Funnel
 from likewise.growth import Growth
-from likewise.logs import study_log
+from likewise.logs import Run, current_run, study_log
 from likewise.moments import NIGHTS, At, decoded, versions_at
 from likewise.stage import Stage
 from likewise.store import Manifest, Store, local_path, open_part
@@ -263,13 +263,25 @@ class Study:
         found = {name: self.store.open(name) for name in self.store.names()}
         return {name: int(table.version()) for name, table in found.items() if table is not None}
 
+    @property
+    def run(self) -> Run | None:
+        """The run that holds this study here; None where nobody in this thread or task does."""
+        run = current_run()
+        return run if run is not None and run.root == self.root else None
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[Run]:
         """Hold the study for one run. The lock dies with its process, also with kill -9.
+
+        Inside of a block that holds it already it is the same run.
 
         Raises:
             StudyBusyError: another process holds it; the error names its pid.
+            StudyError: a folder that the run would write into is a link.
         """
+        if (run := self.run) is not None:
+            yield run
+            return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             handle = os.fdopen(os.open(self.root / ".lock", flags, 0o644), "r+", encoding="utf-8")
@@ -286,8 +298,8 @@ class Study:
             handle.write(str(os.getpid()))
             handle.flush()
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
-            with study_log(self.root):
-                yield
+            with study_log(self.root) as run:
+                yield run
 
 
 def _pinned(study: Study, at: At) -> dict[str, int]:

@@ -18,10 +18,12 @@ from likewise.progress import progress
 from likewise.store import OLD, Manifest, unique
 from likewise.study import Study
 from likewise.tables import TABLES
+from likewise.working import changes_study
 
 __all__ = ["upgrade"]
 
 
+@changes_study("upgrade")
 def upgrade(study: Study | str | os.PathLike[str]) -> list[str]:
     """Convert what is of the older layout; returns the names of these tables. Hold the lock.
 

@@ -21,6 +21,7 @@ from filters.rules import Rule, first_reason
 from likewise.config import CleanSection
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
+from likewise.working import changes_study
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["clean"]
@@ -35,6 +36,7 @@ AUDIENCES: dict[str, Audience] = {
 """What a target divides likes by; see ``[label] target``."""
 
 
+@changes_study("clean")
 def clean(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -36,6 +36,7 @@ from collectors.downloading.store import Store
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 from likewise.tables import PICTURES, media_key
+from likewise.working import changes_study
 from spark_jobs.session import spark_session
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = ["download", "fetch_on_spark", "lane_of", "share_of"]
 LANE_SCHEMA = ITEMS.append(pa.field("attempts", pa.int32())).append(pa.field("lane", pa.int32()))
 
 
+@changes_study("download")
 def download(
     study: Study | str | os.PathLike[str],
     *,

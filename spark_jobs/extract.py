@@ -25,6 +25,7 @@ from likewise.growth import Growth, Made, Place
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import features_schema
+from likewise.working import changes_study
 from spark_jobs.chunks import Chunk, bytes_of, chunks, missing_from
 from spark_jobs.tasks import in_turn
 
@@ -38,6 +39,7 @@ CODE = 1
 """Raised whenever the same picture would give other rows."""
 
 
+@changes_study("extract")
 def extract(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

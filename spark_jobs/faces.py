@@ -22,6 +22,7 @@ from likewise.growth import Growth, Made, Place
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import FACES
+from likewise.working import changes_study
 from spark_jobs.chunks import Chunk, bytes_of, chunks, distinct_pictures, missing_from
 from spark_jobs.tasks import in_turn
 
@@ -33,6 +34,7 @@ CODE = 2
 ROWS_AT_ONCE = 256
 
 
+@changes_study("faces")
 def faces(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

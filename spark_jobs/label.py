@@ -26,6 +26,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHOR_KEY, PICTURES
+from likewise.working import changes_study
 from spark_jobs.label_classes import label_classes
 from spark_jobs.people import places, remember
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
@@ -40,6 +41,7 @@ SAMPLE = 200_000
 AUTHOR = ", ".join(AUTHOR_KEY)
 
 
+@changes_study("label")
 def label(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -18,6 +18,7 @@ import numpy as np
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.whole import write_json
+from likewise.working import changes_study
 from training.classification.cleaning import Doubts, clean_labels
 from training.classification.evaluation import Evaluation, evaluate
 from training.classification.fit import PENALTIES, SEARCH, candidates
@@ -69,6 +70,7 @@ class Trained:
         return "\n".join([*lines, "", f"saved as {self.model}: {self.chosen}", *self.notes])
 
 
+@changes_study("classify")
 def train(
     study: Study | str | os.PathLike[str],
     *,
@@ -140,6 +142,7 @@ def train(
     return Trained(name, str(card["classifier"]), tuple(table), tuple(classes), sizes, tuple(notes))
 
 
+@changes_study("classify")
 def draw_map(
     study: Study | str | os.PathLike[str], *, layer: str | None = None, output: Path | None = None
 ) -> tuple[Path, str]:

@@ -19,6 +19,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Manifest, Stage, Study
+from likewise.working import changes_study
 from training.classifiers import forest, linear, sgd
 from training.comparison import results, sentences, verdict
 from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
@@ -57,6 +58,7 @@ FEW_AUTHORS = 20
 """The least for which the coverage of the intervals has been shown (``benchmarks/claims.py``)."""
 
 
+@changes_study("compare")
 def compare(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

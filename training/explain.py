@@ -25,6 +25,7 @@ from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint, write_json
 from likewise.tables import AUTHOR_KEY
+from likewise.working import changes_study
 from training.comparison import sentences
 from training.comparison.judge import Judge
 from training.comparison.results import Difference as Gain
@@ -119,6 +120,7 @@ class Explanation:
         )
 
 
+@changes_study("explain")
 def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Explanation:
     """Compare liked with less liked pictures, and both ends of the published ranking.
 

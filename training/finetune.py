@@ -23,6 +23,7 @@ from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study, write_json
+from likewise.working import changes_study
 from training.comparison import judge
 from training.comparison.crossing import REASON, crossing
 from training.comparison.looks import look
@@ -55,6 +56,7 @@ TABLE = "finetune"
 _ASIDE = {"checkpoint_minutes", "backbone"}
 
 
+@changes_study("finetune")
 def finetune(
     study: Study | str | os.PathLike[str],
     *,

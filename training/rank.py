@@ -25,6 +25,7 @@ from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
+from likewise.working import changes_study
 from training.data.question import must_ask_likes
 from training.galleries import gallery
 from training.models.scoring import PART_SCHEMA, reads_pictures, saved_model, score_part
@@ -45,6 +46,7 @@ MOST_THREADS = 4
 PICTURES_AT_ONCE = 64
 
 
+@changes_study("rank")
 def rank(
     study: Study | str | os.PathLike[str],
     *,

@@ -53,8 +53,7 @@ def stage_command(
         import likewise
 
         opened = Study.open(study)
-        with opened.lock():
-            manifest = getattr(likewise, verb)(opened, redo=redo, master=master)
+        manifest = getattr(likewise, verb)(opened, redo=redo, master=master)
         if text is None:
             manifest_result(manifest, as_json=as_json)
         else:

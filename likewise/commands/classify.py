@@ -37,8 +37,7 @@ def train(study: str, name: str, layer: str | None, search: bool, as_json: bool)
     from training.classify import train as run
 
     opened = Study.open(study)
-    with opened.lock():
-        done = run(opened, name=name, layer=layer, search=search)
+    done = run(opened, name=name, layer=layer, search=search)
     emit(asdict(done), as_json=as_json, text=done.text())
 
 
@@ -126,8 +125,7 @@ def draw_map(study: str, layer: str | None, output: Path | None, as_json: bool) 
     from training.classify import draw_map as run
 
     opened = Study.open(study)
-    with opened.lock():
-        path, said = run(opened, layer=layer, output=output)
+    path, said = run(opened, layer=layer, output=output)
     emit({"page": str(path), "trust": said}, as_json=as_json, text=f"{said}\n{path}")
 
 

@@ -24,6 +24,5 @@ def command(study: str, since: object, as_json: bool) -> None:
 
     opened = Study.open(study)
     day = since.date() if isinstance(since, dt.datetime) else None
-    with opened.lock():
-        manifest = likewise.collect(opened, since=day)
+    manifest = likewise.collect(opened, since=day)
     manifest_result(manifest, as_json=as_json)

@@ -32,13 +32,12 @@ def command(study: str, retry: Any, engine: Any, as_json: bool) -> None:
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        if engine == "spark":
-            from spark_jobs.download import download as download_on_spark
+    if engine == "spark":
+        from spark_jobs.download import download as download_on_spark
 
-            manifest = download_on_spark(opened, retry=retry)
-        else:
-            from collectors.download import download
+        manifest = download_on_spark(opened, retry=retry)
+    else:
+        from collectors.download import download
 
-            manifest = download(opened, retry=retry)
+        manifest = download(opened, retry=retry)
     manifest_result(manifest, as_json=as_json)

@@ -22,6 +22,5 @@ def command(study: str, redo: bool, as_json: bool) -> None:
     from training.explain import explain, table
 
     opened = Study.open(study)
-    with opened.lock():
-        found = explain(opened, redo=redo)
+    found = explain(opened, redo=redo)
     emit(asdict(found), as_json=as_json, text=table(found))

@@ -47,8 +47,7 @@ def command(
     if measure_int8:
         _measure(opened, as_json=as_json)
         return
-    with opened.lock():
-        manifest = likewise.extract(opened, redo=redo, master=master)
+    manifest = likewise.extract(opened, redo=redo, master=master)
     manifest_result(manifest, as_json=as_json)
 
 

@@ -62,8 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        manifest = likewise.faces(opened, redo=redo, master=master)
+    manifest = likewise.faces(opened, redo=redo, master=master)
     manifest_result(manifest, as_json=as_json)
 
 

@@ -27,6 +27,5 @@ def command(study: str, workers: int | None, redo: bool, master: str | None, as_
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        manifest = likewise.finetune(opened, workers=workers, redo=redo, master=master)
+    manifest = likewise.finetune(opened, workers=workers, redo=redo, master=master)
     manifest_result(manifest, as_json=as_json)

@@ -18,8 +18,7 @@ def command(study: str, author: str, host: str | None, as_json: bool) -> None:
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        erased = forget(opened, author, host=host)
+    erased = forget(opened, author, host=host)
     lines = [f"{name}: {count} rows deleted" for name, count in sorted(erased.items())]
     lines.append("what other people wrote about the person stays in their posts")
     lines.append(

@@ -72,8 +72,7 @@ def command(study: str, source: Path, kind: str | None, name: str | None, as_jso
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        done = import_(opened, source, kind=kind, name=name, options=Options(**said))
+    done = import_(opened, source, kind=kind, name=name, options=Options(**said))
     emit(_as_json(done), as_json=as_json, text=_text(done, study))
     if done.n_refused:
         raise _partial(done, source)

@@ -23,7 +23,6 @@ def command(study: str, keep: int, as_json: bool) -> None:
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        gone = prune(opened, keep)
+    gone = prune(opened, keep)
     lines = [f"{name}: {files} files deleted" for name, files in sorted(gone.items())]
     emit(gone, as_json=as_json, text="\n".join(lines) or "nothing to delete")

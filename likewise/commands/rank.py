@@ -32,6 +32,5 @@ def command(
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        manifest = likewise.rank(opened, model=model, n=n, redo=redo, master=master)
+    manifest = likewise.rank(opened, model=model, n=n, redo=redo, master=master)
     manifest_result(manifest, as_json=as_json)

@@ -21,6 +21,5 @@ def command(study: str, confirm_deletions: bool, as_json: bool) -> None:
     from likewise.study import Study
 
     opened = Study.open(study)
-    with opened.lock():
-        manifest = refresh(opened, confirm_deletions=confirm_deletions)
+    manifest = refresh(opened, confirm_deletions=confirm_deletions)
     manifest_result(manifest, as_json=as_json)

@@ -41,8 +41,7 @@ def command(
     from training.report.sharing import Sharing
 
     opened = Study.open(study)
-    with opened.lock():
-        path = likewise.report(
-            opened, output=output, redo=redo, sharing=Sharing(blur_faces, no_handles, top)
-        )
+    path = likewise.report(
+        opened, output=output, redo=redo, sharing=Sharing(blur_faces, no_handles, top)
+    )
     emit({"report": str(path)}, as_json=as_json, text=str(path))

@@ -27,8 +27,7 @@ def command(study: str, until: str, only_plan: bool, master: str | None, as_json
     if only_plan:
         show(likewise.plan(opened), as_json=as_json)
         return
-    with opened.lock():
-        report = likewise.run(opened, until=until, master=master)
+    report = likewise.run(opened, until=until, master=master)
     status = likewise.status(opened)
     text = f"report: {report}" if report else f"done until {until}: likewise status {study}"
     emit(status.to_dict(), as_json=as_json, text=text)

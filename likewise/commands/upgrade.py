@@ -16,7 +16,6 @@ def command(study: str, as_json: bool) -> None:
     from likewise.upgrading import upgrade
 
     opened = Study.open(study)
-    with opened.lock():
-        done = upgrade(opened)
+    done = upgrade(opened)
     text = f"converted: {', '.join(done)}" if done else "nothing to convert"
     emit({"converted": done}, as_json=as_json, text=text)

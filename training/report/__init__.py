@@ -14,6 +14,7 @@ from typing import Any
 from likewise.errors import StudyError
 from likewise.progress import progress
 from likewise.study import MADE_BY, Study, fingerprint, write_json
+from likewise.working import changes_study
 from training.data.question import must_ask_likes
 from training.report import summary
 from training.report.context import Context
@@ -27,6 +28,7 @@ CODE = 1
 RECEIPT = "report.json"
 
 
+@changes_study("report")
 def report(
     study: Study | str | os.PathLike[str],
     *,
