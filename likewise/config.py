@@ -54,6 +54,21 @@ class SparkSection(Section):
     partitions: int = Field(0, ge=0, description="Shuffle partitions; 0 lets likewise choose.")
 
 
+class MonitorSection(Section):
+    """What monitoring reads after every `likewise run`; see docs/operations.md."""
+
+    textfile: str = Field(
+        "",
+        pattern=r"^$|^/",
+        description="Folder of node_exporter's textfile collector, from the root; empty: none.",
+    )
+    pushgateway: str = Field(
+        "",
+        pattern=r"^$|^https?://[^/]+",
+        description="Address of a Pushgateway, e.g. http://127.0.0.1:9091; empty: none.",
+    )
+
+
 class Source(Section):
     """One place to collect from."""
 
@@ -472,6 +487,7 @@ class Config(Section):
     finetune: FinetuneSection = FinetuneSection()
     rank: RankSection = RankSection()
     report: ReportSection = ReportSection()
+    monitor: MonitorSection = MonitorSection()
 
 
 def load(path: Path) -> Config:

@@ -40,6 +40,7 @@ class Run:
 
     root: Path
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    night: int | None = None
     stages: list[Mapping[str, Any]] = field(default_factory=list)
     stage: str | None = None
     """The stage at work."""
@@ -63,6 +64,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "run": None if run is None else run.id,
+            "night": None if run is None else run.night,
             "message": record.getMessage(),
             **getattr(record, "facts", {}),
         }

@@ -16,7 +16,7 @@ from likewise.moments import NIGHTS as TABLE
 from likewise.study import Study
 from likewise.working import changes_study
 
-__all__ = ["end_night", "forget_nights", "nights", "prune"]
+__all__ = ["end_night", "forget_nights", "last_night", "nights", "prune"]
 
 SCHEMA = pa.schema(
     [
@@ -38,14 +38,14 @@ def end_night(study: Study) -> int:
     versions = {name: number for name, number in study.current().items() if name != TABLE}
     if before and before[-1]["versions"] == versions:
         return int(before[-1]["night"])
-    number = _last(study) + 1
+    number = last_night(study) + 1
     row = {"night": number, "ended_at": dt.datetime.now(dt.UTC), "versions": versions}
     rows = [{**one, "versions": json.dumps(one["versions"])} for one in [*before, row]]
     _write(study, rows, number)
     return number
 
 
-def _last(study: Study) -> int:
+def last_night(study: Study) -> int:
     """Number of the last night, also of one that cannot be read any more."""
     manifest = study.manifest(TABLE)
     return 0 if manifest is None else int(manifest.extra["last"])
@@ -86,4 +86,4 @@ def forget_nights(study: Study) -> None:
 
 def _rewrite(study: Study, kept: list[dict[str, Any]]) -> None:
     rows = [{**one, "versions": json.dumps(one["versions"])} for one in kept]
-    _write(study, rows, _last(study))
+    _write(study, rows, last_night(study))

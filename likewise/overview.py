@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import fcntl
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from likewise.study import MADE_BY, Manifest, Study
 
-__all__ = ["StageStatus", "Status", "status"]
+__all__ = ["AtWork", "StageStatus", "Status", "at_work", "status"]
 
 OPTIONAL = ("finetune",)
 """Tables that `likewise run` does not make; they are shown once they are there."""
@@ -55,6 +60,37 @@ def status(study: Study | str | os.PathLike[str]) -> Status:
     stages = [_stage(opened, table, verb, manifests) for table, verb in made_by.items()]
     report = opened.root / "reports" / "report.html"
     return Status(str(opened.root), stages, str(report) if report.is_file() else None)
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Who holds a study's lock: process, and the stage that its log says has begun, and when."""
+
+    pid: int | None
+    stage: str | None = None
+    since: dt.datetime | None = None
+
+
+def at_work(study: Study | str | os.PathLike[str]) -> AtWork | None:
+    """Who works on the study now; None where nobody does. Looks only, and waits for nothing."""
+    root = Study.open(study).root
+    with contextlib.suppress(FileNotFoundError), (root / ".lock").open(encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = lock.read().strip()
+            return AtWork(int(text) if text.isdigit() else None, *_last_begun(root))
+    return None
+
+
+def _last_begun(root: Path) -> tuple[str | None, dt.datetime | None]:
+    try:
+        with (root / "logs" / "likewise.jsonl").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+            last = json.loads(log.read().splitlines()[-1])
+        return last["stage"], dt.datetime.fromisoformat(last["time"])
+    except (OSError, ValueError, IndexError, KeyError):
+        return None, None
 
 
 def _stage(

@@ -9,7 +9,8 @@ from typing import Any
 
 import likewise
 from likewise.errors import PartialError, UsageError
-from likewise.nights import end_night
+from likewise.metrics import observe
+from likewise.nights import end_night, last_night
 from likewise.progress import note
 from likewise.rates import Rate, note_rate
 from likewise.study import MADE_BY, Study
@@ -61,6 +62,15 @@ def run(
     if until not in STAGES:
         raise UsageError(f"there is no stage {until!r}; stages are {', '.join(STAGES)}")
     opened = Study.open(study)
+    assert opened.run is not None  # the lock is held
+    opened.run.night = last_night(opened) + 1
+    with observe(opened) as survived:
+        return _night(opened, until, master, survived)
+
+
+def _night(
+    opened: Study, until: str, master: str | None, survived: list[BaseException]
+) -> Path | None:
     failures: list[tuple[str, str]] = []
     answer: Any = None
     stages = STAGES[: STAGES.index(until) + 1]
@@ -76,6 +86,7 @@ def run(
         except PartialError as error:
             if opened.manifest(_TABLES.get(stage, stage)) is None:
                 raise
+            survived.append(error)
             failures += [(f"{stage}: {item}", reason) for item, reason in error.failures]
         _note_rate(stage, opened, before, time.monotonic() - started)
         note(f"{stage:<9} {_summary(stage, opened)} ({time.monotonic() - started:.1f} s)")

@@ -267,11 +267,13 @@ class Store:
         found = [] if table is None else sorted(table.file_uris())
         return [part for part in found if part.rsplit("/", 1)[-1].startswith(prefix)]
 
-    def facts(self, name: str, prefix: str = "") -> dict[str, PartFacts]:
-        """Name within the table -> bytes and rows, of the newest version's parts."""
+    def facts(
+        self, name: str, prefix: str = "", version: int | None = None
+    ) -> dict[str, PartFacts]:
+        """Name within the table -> bytes and rows, of a version's parts (None: the newest)."""
         import pyarrow as pa
 
-        table = self.open(name)
+        table = self.open(name, version)
         if table is None:
             return {}
         actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
@@ -333,6 +335,14 @@ class Store:
         found = [info.path for info in filesystem.get_file_info(listing)]
         log = f"{path}/_delta_log/"
         return sorted(head + p for p in found if p.endswith(".parquet") and not p.startswith(log))
+
+    def bytes(self) -> int:
+        """Bytes that lie at the address: every version of every table, logs of commits included."""
+        from pyarrow import fs
+
+        filesystem, path = _filesystem(self.address)
+        listing = fs.FileSelector(path, allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in filesystem.get_file_info(listing))
 
     # -- writing --------------------------------------------------------------------------
 

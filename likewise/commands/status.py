@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -16,11 +19,16 @@ if TYPE_CHECKING:
 
 @click.command("status", epilog="Example: likewise status my-study --json")
 @study_argument
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @json_option
-def command(study: str, as_json: bool) -> None:
+def command(study: str, watch: bool, as_json: bool) -> None:
     """Show where a study stands: the funnel of every stage, with all reasons."""
     import likewise
 
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):  # it is how one ends a watch
+            _watch(study, as_json=as_json)
+        return
     answer = likewise.status(study)
     if as_json:
         emit(answer.to_dict(), as_json=True, text="")
@@ -28,6 +36,40 @@ def command(study: str, as_json: bool) -> None:
     show(answer)
     missing = f"not yet (likewise report {study})"
     click.echo(f"report: {answer.report or missing}")
+
+
+EVERY_S = 2.0
+
+
+def _watch(study: str, *, as_json: bool) -> None:
+    """The same again and again: a screen that changes, or one JSON object a line."""
+
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    import likewise
+
+    if as_json:
+        while True:
+            emit(likewise.status(study).to_dict(), as_json=True, text="")
+            time.sleep(EVERY_S)
+    console = Console()
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            shown = Group(_now(study), _table(likewise.status(study)))
+            live.update(shown, refresh=True)
+            time.sleep(EVERY_S)
+
+
+def _now(study: str) -> str:
+    from likewise.overview import at_work
+
+    found = at_work(study)
+    if found is None:
+        return "nobody works on it"
+    stage = "" if found.stage is None else f": {found.stage}"
+    since = found.since and (dt.datetime.now(dt.UTC) - found.since).total_seconds()
+    return f"process {found.pid} is at work{stage}" + (f", for {since:.0f} s" if since else "")
 
 
 def show(answer: Status) -> None:
