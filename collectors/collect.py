@@ -289,8 +289,6 @@ async def _plan(journal: Journal, platform: Platform, since: int | None) -> None
     planned = await journal.run(journal.chains.planned, platform.name, platform.host)
     extend = bool(await journal.run(journal.meta, "extend"))
     fresh = uncovered(_chains(platform, since), planned, extend=extend)
-    if planned and fresh:  # a later night: its readings stand beside the earlier ones
-        await journal.run(journal.authors.next_pass)
     await journal.run(journal.chains.add, platform.name, platform.host, fresh)
     await journal.run(journal.set_meta, "extend", "")
 

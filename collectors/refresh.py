@@ -80,14 +80,16 @@ def refresh_from(
     for platform in adapters:
         check_permission(platform)
     with Journal(opened.journal_path) as journal:
-        age = int(opened.config.clean.min_age_days * DAY) if of_age else None
-        if age is not None:
+        age = int(opened.config.clean.min_age_days * DAY)
+        if of_age:
             adapters = [p for p in adapters if waits_for_reading(journal, p, age)]
             if not adapters:
                 return opened.require("posts")
         tokens = [tokens_for(platform) for platform in adapters]
         known = {(p.name, p.host): journal.posts.count_kept(p.name, p.host) for p in adapters}
-        asked, stopped = asyncio.run(_refresh(opened, journal, adapters, tokens, age))
+        asked, stopped = asyncio.run(
+            _refresh(opened, journal, adapters, tokens, age, of_age=of_age)
+        )
         journal.flush()
         refusal = None if confirm_deletions else _too_many(opened, asked, known)
         if refusal is None:
@@ -114,8 +116,7 @@ def waits_for_reading(journal: Journal, platform: Platform, age: int) -> int:
     """How many posts of a host have come of age (microseconds) since their counts were read."""
     if not platform.counts_per_call:
         return 0
-    every = 1 << 31
-    return len(journal.posts.came_of_age(platform.name, platform.host, "", every, age))
+    return journal.posts.count_came_of_age(platform.name, platform.host, age)
 
 
 def _too_many(
@@ -162,12 +163,13 @@ async def _refresh(
     journal: Journal,
     adapters: Sequence[Platform],
     tokens: Sequence[Sequence[Token]],
-    age: int | None,
+    age: int,
+    *,
+    of_age: bool,
 ) -> tuple[list[Again], list[LikewiseError]]:
     section = study.config.collect
     limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
     slots = asyncio.Semaphore(section.concurrency)
-    await journal.run(journal.authors.next_pass)
     asked: list[Again] = []
     stopped: list[LikewiseError] = []
     with progress("refresh", None) as bar:
@@ -181,11 +183,12 @@ async def _refresh(
                     await journal.run(journal.budgets.calls),
                     await journal.run(journal.budgets.shut),
                 )
-                again = Again(Client(session, pool, slots, journal, limits), journal, bar)
+                client = Client(session, pool, slots, journal, limits)
+                again = Again(client, journal, bar, age)
                 asked.append(again)
                 try:
                     await ask_server(again.client)
-                    await again.run(section.concurrency, age)
+                    await again.run(section.concurrency, of_age=of_age)
                 except (LikewiseError, BaseExceptionGroup) as error:
                     stopped.append(_ours(error))
     return asked, stopped

@@ -121,14 +121,16 @@ class Stage:
         parts: Sequence[Path],
         kept: Collection[str],
         *,
+        fingerprint: str | None = None,
         funnel: Funnel | None = None,
         **extra: Any,
     ) -> Manifest:
         """Publish new ``parts`` beside those of the newest version that are ``kept``, by name.
 
-        So what is written is what is new. Errors are those of ``publish``.
+        So what is written is what is new. ``fingerprint`` names the rows, where the caller knows
+        them however they are cut. Errors are those of ``publish``.
         """
-        return self._commit(_footers(parts), kept, funnel, None, extra)
+        return self._commit(_footers(parts), kept, funnel, None, extra, fingerprint)
 
     def _commit(
         self,
@@ -137,15 +139,17 @@ class Stage:
         funnel: Funnel | None,
         rows: int | None,
         extra: Mapping[str, Any],
+        named: str | None = None,
     ) -> Manifest:
         store = self.study.store
         before = store.facts(self.table) if kept else {}
         schema = next(iter(found.values()))[1] if found else TABLES[self.table].schema
         counted = sum(n for n, _ in found.values()) + sum(before[name].rows for name in kept)
-        content = [*sorted(sha256_of(part) for part in found), *sorted(kept)]
+        if named is None:
+            named = fingerprint([*sorted(sha256_of(part) for part in found), *sorted(kept)])
         manifest = Manifest(
             table=self.table,
-            fingerprint=fingerprint(content),
+            fingerprint=named,
             rows=counted if rows is None else rows,
             made_from=self.made_from,
             made=self.fingerprint,

@@ -26,6 +26,7 @@ __all__ = [
     "PICTURES",
     "PICTURE_KEY",
     "POSTS",
+    "POST_COUNTS",
     "POST_KEY",
     "SCORES",
     "TABLES",
@@ -137,6 +138,29 @@ AUTHORS = TableSpec(
     ),
 )
 
+POST_COUNTS = TableSpec(
+    "post_counts",
+    "a reading of a post's counts; the newest of each post stands in `posts`",
+    (*POST_KEY, "read_at"),
+    pa.schema(
+        [
+            *_POST_KEY,
+            _key("author_id", pa.string(), "The platform's own id of the author, as text."),
+            _key("read_at", UTC, "When these counts were read."),
+            _field(
+                "source",
+                pa.string(),
+                "`embedded` in a page of posts, `asked` for this post, or `imported`. A page that "
+                "shows the same counts within a day is no reading of its own.",
+            ),
+            _field("likes", pa.int64(), "Likes; null when this reading did not tell them."),
+            _field("comments", pa.int64(), "Comments; null when this reading did not tell them."),
+            _field("shares", pa.int64(), "Shares; null when this reading did not tell them."),
+            _field("views", pa.int64(), "Views; null when this reading did not tell them."),
+        ]
+    ),
+)
+
 KEPT_POSTS = TableSpec(
     "kept_posts",
     "a post that passed the rules; captions, tags and media stay in `posts`",
@@ -147,6 +171,7 @@ KEPT_POSTS = TableSpec(
             _key("author_id", pa.string(), "The platform's own id of the author, as text."),
             _field("created_at", UTC, "When the author says the post was made."),
             _field("likes", pa.int64(), "Likes of the post."),
+            _field("likes_at", UTC, "When these likes were read: `read_at` of `post_counts`."),
             _field("audience", pa.int64(), _AUDIENCE),
             _field("audience_at", UTC, "When that audience was read."),
             _field(
@@ -250,7 +275,9 @@ LABELS = TableSpec(
             _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
             _key("author_id", pa.string(), "The platform's own id of the author."),
             _field("likes", pa.int64(), "Likes of the post."),
+            _field("likes_at", UTC, "When these likes were read: `read_at` of `post_counts`."),
             _field("audience", pa.int64(), _AUDIENCE),
+            _field("audience_at", UTC, "When that audience was read."),
             _field("created_at", UTC, "When the post was made."),
             _field("age_days", pa.float64(), "Age of the post when it was read."),
             _field("n_faces", pa.int32(), "Faces found at the chosen threshold."),
@@ -385,6 +412,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         POSTS,
         AUTHORS,
+        POST_COUNTS,
         KEPT_POSTS,
         PICTURES,
         FACES,
@@ -400,6 +428,7 @@ TABLES: dict[str, TableSpec] = {
 MADE_BY = {
     "posts": "collect",
     "authors": "collect",
+    "post_counts": "collect",
     "kept_posts": "clean",
     "pictures": "download",
     "faces": "faces",

@@ -26,7 +26,7 @@ from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["clean"]
 
-CODE = 3
+CODE = 4
 
 AUDIENCES: dict[str, Audience] = {
     "likes/followers": "followers",
@@ -158,7 +158,7 @@ def _standing(latest: NDArray[np.float64], rule: Bounds) -> pa.Table:
 
 POSTS = """
 SELECT p.platform, p.host, p.post_id, p.author_id, p.created_at, p.likes,
-       unix_micros(p.created_at) AS created,
+       p.collected_at AS likes_at, unix_micros(p.created_at) AS created,
        unix_micros(coalesce(p.indexed_at, p.created_at)) AS since,
        unix_micros(p.collected_at) AS collected,
        (unix_micros(p.collected_at) - unix_micros(coalesce(p.indexed_at, p.created_at)))
@@ -196,8 +196,8 @@ def _judged(audience: Audience, asked: Sequence[Rule]) -> str:
         posts = POSTS.format(columns=columns, joins=OF_AUTHOR.format(nearest=nearest))
         posts = f"SELECT *, unix_micros(audience_at) AS read_at FROM ({posts}) AS joined"
     return (
-        f"SELECT platform, host, post_id, author_id, created_at, likes, audience, audience_at, "
-        f"age_days, robust_z, {first_reason(asked)} AS reason FROM ({posts}) AS facts"
+        f"SELECT platform, host, post_id, author_id, created_at, likes, likes_at, audience, "
+        f"audience_at, age_days, robust_z, {first_reason(asked)} AS reason FROM ({posts}) AS facts"
     )
 
 

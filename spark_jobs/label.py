@@ -33,7 +33,7 @@ from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
 
-CODE = 3
+CODE = 4
 
 SAMPLE = 200_000
 """Pictures, of whole authors, from which corrections and the author's part are estimated."""
@@ -88,7 +88,8 @@ def label(
 
 CANDIDATES = """
 SELECT p.picture_id, p.platform, p.host, p.post_id, p.media_index, p.bucket, p.author_id,
-       k.likes, k.audience, k.created_at, k.age_days, {n_faces} AS n_faces, {reason} AS reason
+       k.likes, k.likes_at, k.audience, k.audience_at, k.created_at, k.age_days,
+       {n_faces} AS n_faces, {reason} AS reason
 FROM pictures p
 LEFT JOIN kept_posts k
   ON p.platform = k.platform AND p.host = k.host AND p.post_id = k.post_id
@@ -228,8 +229,9 @@ def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | 
             "measured m JOIN cuts c ON m.platform = c.platform AND m.host = c.host "
             "AND m.author_id = c.author_id"
         )
-    columns = "picture_id, platform, host, post_id, media_index, bucket, author_id, likes, audience"
-    own = ", ".join(f"m.{name}" for name in columns.split(", "))
+    key = ("picture_id", *PICTURES.key, "bucket", "author_id")
+    counts = ("likes", "likes_at", "audience", "audience_at")
+    own = ", ".join(f"m.{name}" for name in (*key, *counts))
     engine.define(
         "decided",
         f"SELECT {own}, m.created_at, m.age_days, m.n_faces, m.ratio, "

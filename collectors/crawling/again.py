@@ -54,9 +54,11 @@ def read(platform: Platform, ids: Sequence[str], answer: Answer, outcome: Outcom
 class Again:
     """Reads the kept posts of one host again, in batches, at most some at once."""
 
-    def __init__(self, client: Client, journal: Journal, bar: Bar) -> None:
+    def __init__(self, client: Client, journal: Journal, bar: Bar, age: int) -> None:
         self.client = client
         self.journal = journal
+        self.age = age
+        """Microseconds from which on a post's counts are taken as settled."""
         self.platform = client.platform
         self.where = (self.platform.name, self.platform.host)
         self.bar = bar
@@ -68,14 +70,14 @@ class Again:
         self._witness: str | None = None
         self._open: list[str] = []
 
-    async def run(self, concurrency: int, age: int | None = None) -> None:
+    async def run(self, concurrency: int, *, of_age: bool = False) -> None:
         """Ask for every kept post; what cannot be decided stands in ``failures``.
 
-        With ``age`` (microseconds) only for those that were younger when they were read.
+        With ``of_age`` only for those that have come of age since they were read.
         """
         last = ""
         posts, size = self.journal.posts, self.platform.counts_per_call
-        following = posts.kept_after if age is None else partial(posts.came_of_age, age=age)
+        following = partial(posts.came_of_age, age=self.age) if of_age else posts.kept_after
         async with bounded(concurrency) as start:
             while ids := await self.journal.run(following, *self.where, last, size):
                 await start(self._first(ids))
@@ -137,7 +139,8 @@ class Again:
         page.posts = [post for post in page.posts if not post.flags & OPTED_OUT]
         page.authors = [author for author in page.authors if not author.flags & OPTED_OUT]
         self._witness = page.posts[0].post_id if page.posts else self._witness
-        await self.journal.run(self.journal.read_again, *self.where, page, self.platform.counted)
+        counted = self.platform.counted
+        await self.journal.run(self.journal.read_again, *self.where, page, counted, self.age)
         if self.platform.most_likes_calls:
             for post in page.posts:
                 self.failures += await ask_likes(self.client, self.journal, post.post_id)

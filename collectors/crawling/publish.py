@@ -1,34 +1,33 @@
-"""From the journal to the tables ``posts`` and ``authors``, in the order of their keys.
+"""From the journal to the tables ``posts``, ``authors`` and ``post_counts``, in order of time.
 
-Rows are streamed, so memory does not depend on how many there are. The fingerprint holds a digest
-of the rows: the same rows make the same table, others make another one.
+Rows are streamed, so memory does not depend on how many there are. The manifest holds a digest of
+the rows: the same rows make no version, others write the parts that hold them (``shards``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import shutil
 import sqlite3
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from collectors.crawling.federation import OUT, key_in_journal, unite
 from collectors.crawling.manners import reason_to_drop
+from collectors.crawling.rows import COUNT, SOURCES, keys_of, rows_of, tables_of
+from collectors.crawling.shards import cut, total
 from collectors.imports.publishing import combined, imports_of, rows_of_imports
 from likewise.funnel import Funnel
-from likewise.study import Manifest, Study
-from likewise.tables import AUTHORS, POSTS
+from likewise.study import Manifest, Study, fingerprint
+from likewise.tables import TABLES
 
 if TYPE_CHECKING:
     from collectors.crawling.journal import Journal
@@ -36,11 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["publish", "refresh_digests"]
 
-_BATCH = 1024
-"""Rows that are read at once: larger batches only cost memory."""
 _BATCHES = 8
 """Batches of one row group."""
-CODE = 1
+CODE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +54,20 @@ class _Place:
 def publish(
     study: Study, journal: Journal, platforms: Sequence[Platform], since: int | None
 ) -> Manifest:
-    """Write ``posts`` and ``authors`` anew when their rows changed; returns posts' manifest."""
+    """Publish ``posts``, ``authors`` and ``post_counts`` where rows changed; manifest of posts."""
     places = [_place(platform, since) for platform in platforms]
     db = journal.db
     db.executescript(OUT)
     db.execute("BEGIN")
     funnel = _select(study, db, places, journal)
     db.execute("COMMIT")
-    manifest = _write(
-        study, "posts", POSTS.schema, lambda: _posts(db), funnel, _extra(journal, platforms)
-    )
-    authors_in = sum(_count_authors(db, place) for place in places)
-    authors_out = db.execute(_AUTHORS_OUT).fetchone()[0]
-    authors_funnel = Funnel(
-        "collect", "author readings", authors_in, authors_out,
-        {"no_post_kept": authors_in - authors_out},
-    )  # fmt: skip
-    _write(study, "authors", AUTHORS.schema, lambda: _authors(db), authors_funnel, {})
+    keys_of(db, "posts")
+    manifest = _write(study, "posts", db, funnel, _extra(journal, platforms))
+    for name, unit in (("authors", "author readings"), ("post_counts", "post readings")):
+        read = sum(_count(db, name, place) for place in places)
+        out = keys_of(db, name)
+        readings = Funnel("collect", unit, read, out, {"no_post_kept": read - out})
+        _write(study, name, db, readings, {})
     return manifest
 
 
@@ -152,88 +146,59 @@ def _why_not(place: _Place, created_at: int | None, left: int) -> str | None:
 # -- rows -------------------------------------------------------------------------------------
 
 
-Row = tuple[str, str, int, str]
-"""Platform, host, time of reading and the other columns as JSON."""
-
-
-def _posts(db: sqlite3.Connection) -> Iterator[Row]:
-    return db.execute(_POST_ROWS)
-
-
-_POST_ROWS = """
-SELECT o.platform, o.host, p.collected_at, CASE WHEN o.in_post IS NULL THEN p.record
-    ELSE json_set(p.record, '$.post_id', o.post_id, '$.author_id', o.author_id) END
-FROM out o CROSS JOIN posts p ON p.platform = coalesce(o.in_platform, o.platform)
-    AND p.host = coalesce(o.in_host, o.host) AND p.post_id = coalesce(o.in_post, o.post_id)
-ORDER BY o.platform, o.host, o.post_id
-"""
-
-_AUTHORS = """
-FROM (SELECT DISTINCT platform, host, author_id FROM out) o
-    CROSS JOIN authors a USING (platform, host, author_id)
-WHERE a.record != ''
-"""
-_AUTHORS_OUT = "SELECT count(*)" + _AUTHORS
-_AUTHOR_ROWS = (
-    "SELECT platform, host, a.fetched_at, a.record"
-    + _AUTHORS
-    + "ORDER BY platform, host, author_id, a.fetched_at, a.source"
-)
-
-
-def _authors(db: sqlite3.Connection) -> Iterator[Row]:
-    return db.execute(_AUTHOR_ROWS)
-
-
-def _count_authors(db: sqlite3.Connection, place: _Place) -> int:
-    row = db.execute(
-        "SELECT count(*) FROM authors WHERE platform = ? AND host = ?",
-        (place.platform, place.host),
-    ).fetchone()
+def _count(db: sqlite3.Connection, name: str, place: _Place) -> int:
+    row = db.execute(COUNT[name], (place.platform, place.host)).fetchone()
     return int(row[0])
 
 
-def _digest(rows: Iterator[Row]) -> str:
-    found = hashlib.sha256()
-    for platform, host, read_at, record in rows:
-        found.update(f"{platform}\n{host}\n{read_at}\n{record}\n".encode())
-    return found.hexdigest()
-
-
 def _write(
-    study: Study,
-    name: str,
-    schema: pa.Schema,
-    rows: Callable[[], Iterator[Row]],
-    funnel: Funnel,
-    extra: dict[str, Any],
+    study: Study, name: str, db: sqlite3.Connection, funnel: Funnel, extra: dict[str, Any]
 ) -> Manifest:
-    """Publish rows that are not published yet: collected rows replace the table."""
-    digest = _digest(rows())
+    """Publish the rows of ``keys`` that are not published yet, in parts of their own."""
     manifest = study.manifest(name)
-    there = manifest is not None and not study.store.lost(name)
-    if manifest is not None and there and manifest.extra.get("digest") == digest:
-        return manifest
+    lost = set(study.store.lost(name)) if manifest is not None else set()
+    there = [part for part in study.store.sizes(name) if part not in lost]
+    shards = cut(rows_of(db, name), there, CODE)
+    digest = total(shards)
+    schema = TABLES[name].schema
     imports = imports_of(study)
-    with tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="imported-") as scratch:
-        imported = rows_of_imports(study, name, Path(scratch))
-        stage = study.begin(
-            name, params={"rows": digest, "imports": _digests(imports)}, code=CODE, redo=True
-        )
-        with stage.staging() as folder:
-            with pq.ParquetWriter(
-                folder / "part-0000.parquet", schema, compression="zstd", write_page_checksum=True
-            ) as writer:
-                time_column = "collected_at" if name == "posts" else "fetched_at"
-                tables = _tables(rows(), schema, time_column)
-                while group := list(islice(tables, _BATCHES)):
-                    writer.write_table(pa.concat_tables(group))
-            if imported is not None:
-                shutil.copyfile(imported, folder / "part-0001.parquet")
     if imports and name == "posts":
         extra = {**extra, "imports": imports, "collected": funnel.to_dict()}
         funnel = combined(funnel.to_dict(), imports)
-    return stage.publish(funnel=funnel, digest=digest, **extra)
+    if manifest is not None and not lost and manifest.extra.get("digest") == digest:
+        if manifest.funnel == funnel.to_dict():
+            return manifest
+        # The same rows, of which more have been left out: nothing below has to be made anew.
+        said = replace(manifest, funnel=funnel.to_dict(), extra={**manifest.extra, **extra})
+        study.store.commit(said, [], schema, key=f"funnel {uuid.uuid4().hex}", mode="append")
+        return said
+    kept = [part for one in shards for part in one.parts]
+    with tempfile.TemporaryDirectory(dir=study.folder(".staging"), prefix="publish-") as scratch:
+        parts = []
+        for one in shards:
+            if not one.parts:
+                parts.append(Path(scratch, f"{one.stem}.parquet"))
+                tables = tables_of(rows_of(db, name, one.low, one.high), schema, name)
+                _written(parts[-1], schema, tables)
+        stem = f"imports-{fingerprint(_digests(imports))}"
+        mine = [part for part in there if part.startswith(stem)]
+        kept += mine
+        imported = None if mine else rows_of_imports(study, name, Path(scratch))
+        if imported is not None:
+            parts.append(imported.rename(Path(scratch, f"{stem}.parquet")))
+        if not parts and not kept:  # a table without rows has a schema, too
+            parts.append(Path(scratch, "none.parquet"))
+            _written(parts[-1], schema, iter(()))
+        params = {"rows": digest, "imports": _digests(imports)}
+        stage = study.begin(name, params=params, code=CODE, redo=True)
+        named = fingerprint([name, digest, _digests(imports)])
+        return stage.exchange(parts, kept, fingerprint=named, funnel=funnel, digest=digest, **extra)
+
+
+def _written(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        while group := list(islice(tables, _BATCHES)):
+            writer.write_table(pa.concat_tables(group))
 
 
 def _digests(imports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -248,43 +213,21 @@ def refresh_digests(study: Study, journal: Journal) -> None:
     """
     db = journal.db
     db.executescript(OUT)
-    for name in ("posts", "authors"):
+    if study.manifest("posts") is None:
+        return
+    keys = study.read("posts", ["platform", "host", "post_id", "author_id"]).to_pylist()
+    for row in keys:
+        there = key_in_journal(db, row["post_id"]) or (None, None, None)
+        db.execute("INSERT INTO out VALUES (?, ?, ?, ?, ?, ?, ?)", (*row.values(), *there))
+    for name in SOURCES:
         manifest = study.manifest(name)
         if manifest is None:
             continue
-        rows = study.read(name, columns=["platform", "host", *_OUT_KEYS[name]]).to_pylist()
-        if name == "posts":
-            for row in rows:
-                there = key_in_journal(db, row["post_id"]) or (None, None, None)
-                db.execute("INSERT INTO out VALUES (?, ?, ?, ?, ?, ?, ?)", (*row.values(), *there))
-        digest = _digest(_posts(db) if name == "posts" else _authors(db))
+        keys_of(db, name)
+        digest = total(cut(rows_of(db, name), (), CODE))
         said = replace(manifest, extra={**manifest.extra, "digest": digest})
-        schema = {"posts": POSTS, "authors": AUTHORS}[name].schema
+        schema = TABLES[name].schema
         study.store.commit(said, [], schema, key=f"digest {uuid.uuid4().hex}", mode="append")
-
-
-_OUT_KEYS = {"posts": ["post_id", "author_id"], "authors": ["author_id"]}
-
-
-def _tables(rows: Iterator[Row], schema: pa.Schema, time_column: str) -> Iterator[pa.Table]:
-    """Rows as tables; Arrow reads the records, for Python would be several times slower."""
-    wanted = [f for f in schema if f.name not in {"platform", "host", time_column}]
-    inside = pa.schema([f.with_type(_as_json(f.type)) for f in wanted])
-    options = pj.ParseOptions(explicit_schema=inside, unexpected_field_behavior="ignore")
-    while batch := list(islice(rows, _BATCH)):
-        platform, host, read_at, records = zip(*batch, strict=True)
-        raw = "\n".join(records).encode()
-        whole = pj.ReadOptions(use_threads=False, block_size=len(raw) + 1)
-        read = pj.read_json(pa.BufferReader(raw), whole, options)
-        found = dict(zip(read.column_names, read.columns, strict=True))
-        found |= {"platform": pa.array(platform), "host": pa.array(host)}
-        found[time_column] = pa.array(read_at)
-        yield pa.table([found[f.name].cast(f.type) for f in schema], schema=schema)
-
-
-def _as_json(kind: pa.DataType) -> pa.DataType:
-    """Times stand in the records as microseconds."""
-    return pa.int64() if pa.types.is_timestamp(kind) else kind
 
 
 def _extra(journal: Journal, platforms: Sequence[Platform]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""From a source's rows to the tables ``posts`` and ``authors``, beside what was collected.
+"""From a source's rows to the tables of posts and authors, beside what was collected.
 
-An import owns the rows of its host: imported again, they are replaced. Readings of authors stay,
-each with its time. Collected rows and other imports are carried over as they are.
+An import owns the rows of its host: imported again, they are replaced. Readings of authors and of
+counts stay, each with its time. Collected rows and other imports are carried over as they are.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import pyarrow.parquet as pq
 from collectors.imports.places import SUFFIX
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study, fingerprint
-from likewise.tables import AUTHORS, POSTS
+from likewise.tables import POST_COUNTS, TABLES
 
 __all__ = ["CODE", "combined", "imports_of", "listed", "publish", "rows_of_imports", "written"]
 
 CODE = 1
 ROWS = 8192
+COUNTS = ("likes", "comments", "shares", "views")
+UNITS = {"authors": "author readings", "post_counts": "post readings"}
 
 
 def imports_of(study: Study) -> dict[str, Mapping[str, Any]]:
@@ -42,7 +44,7 @@ def rows_of_imports(study: Study, table: str, folder: Path) -> Path | None:
 
 
 def _kept(study: Study, table: str, condition: pc.Expression, folder: Path) -> Path | None:
-    schema = {"posts": POSTS.schema, "authors": AUTHORS.schema}[table]
+    schema = TABLES[table].schema
     scanner = study.dataset(table).scanner(filter=condition, batch_size=ROWS, use_threads=False)
     tables = (pa.Table.from_batches([batch]) for batch in scanner.to_batches() if batch.num_rows)
     path = folder / f"kept-{table}.parquet"
@@ -77,7 +79,7 @@ def publish(
     parts: Mapping[str, Path],
     scratch: Path,
 ) -> Manifest:
-    """Put one import's rows into ``posts`` and ``authors``; returns the manifest of ``posts``.
+    """Put one import's rows into the tables; returns the manifest of ``posts``.
 
     Args:
         study: Its lock is held.
@@ -95,9 +97,14 @@ def publish(
     if old is not None and extra.get("imports", {}).get(host, {}).get("digest") == digest:
         return old
     extra["imports"] = imports
-    keep = {"posts": pc.field("host") != host, "authors": _other_readings(parts["authors"], host)}
+    parts = {**parts, "post_counts": _readings(parts["posts"], scratch)}
+    keep = {
+        "posts": pc.field("host") != host,
+        "authors": _other_readings(parts["authors"], host, "fetched_at"),
+        "post_counts": _other_readings(parts["post_counts"], host, "read_at"),
+    }
     manifests = {}
-    for table in ("authors", "posts"):
+    for table in ("authors", "post_counts", "posts"):
         there = study.manifest(table) is not None
         kept = _kept(study, table, keep[table], scratch) if there else None
         files = [path for path in (kept, parts[table]) if path is not None]
@@ -111,17 +118,40 @@ def publish(
             manifests[table] = stage.publish(funnel=funnel, **extra)
         else:
             count = sum(pq.read_metadata(path).num_rows for path in files)
-            funnel = Funnel("collect", "author readings", count, count)
-            old_authors = study.manifest(table)
-            said = dict(old_authors.extra) if old_authors is not None else {}
+            funnel = Funnel("collect", UNITS[table], count, count)
+            before = study.manifest(table)
+            said = dict(before.extra) if before is not None else {}
             manifests[table] = stage.publish(funnel=funnel, **said)
     return manifests["posts"]
 
 
-def _other_readings(part: Path, host: str) -> pc.Expression:
+def _readings(posts: Path, scratch: Path) -> Path:
+    """The counts of imported posts as readings of their time."""
+    path = scratch / "readings.parquet"
+    with pq.ParquetFile(posts) as file:
+        columns = [*POST_COUNTS.schema.names[:4], "collected_at", *COUNTS]
+        tables = (
+            pa.Table.from_batches([batch]).rename_columns({"collected_at": "read_at"})
+            for batch in file.iter_batches(ROWS, columns=columns)
+        )
+        source = pa.scalar("imported")
+        written(
+            path,
+            POST_COUNTS.schema,
+            (
+                one.append_column("source", pa.repeat(source, len(one))).select(
+                    POST_COUNTS.schema.names
+                )
+                for one in tables
+            ),
+        )
+    return path
+
+
+def _other_readings(part: Path, host: str, column: str) -> pc.Expression:
     """Readings that this import does not make anew: other hosts', and those of other moments."""
-    moments = pc.unique(pq.read_table(part, columns=["fetched_at"])["fetched_at"])
-    return (pc.field("host") != host) | ~pc.field("fetched_at").isin(moments)
+    moments = pc.unique(pq.read_table(part, columns=[column])[column])
+    return (pc.field("host") != host) | ~pc.field(column).isin(moments)
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -43,12 +43,13 @@ def gather(study: Study) -> Manifest:
 
 
 def rows(study: Study, table: str) -> list[dict[str, Any]]:
-    """Rows without the times of reading and the server's port."""
-    hidden = {"collected_at", "fetched_at", "host"}
-    return [
+    """Rows without the times of reading and the server's port, in the order of their text."""
+    hidden = {"collected_at", "fetched_at", "host", "read_at"}
+    found = [
         {name: value for name, value in row.items() if name not in hidden}
         for row in study.read(table).to_pylist()
     ]
+    return sorted(found, key=str)
 
 
 @pytest.fixture(scope="module")

@@ -19,20 +19,14 @@ _FRESH = 30 * 86_400_000_000
 
 
 class Authors:
-    """What was read about authors; the readings of each pass stand beside those of earlier ones."""
+    """What was read about authors; each reading stands beside the earlier ones.
+
+    The column ``pass`` numbers the readings of an author from one source, from 1.
+    """
 
     def __init__(self, db: sqlite3.Connection, counters: Counters) -> None:
         self._db = db
         self._counters = counters
-        self._pass = self._last_pass()
-
-    def _last_pass(self) -> int:
-        row = self._db.execute("SELECT max(pass) FROM authors").fetchone()
-        return row[0] or 0
-
-    def next_pass(self) -> None:
-        """Readings from now on stand beside the earlier ones."""
-        self._pass = self._last_pass() + 1
 
     def store(
         self,
@@ -41,28 +35,30 @@ class Authors:
         authors: Iterable[Author],
         gone: frozenset[str] = frozenset(),
     ) -> None:
-        """Store what was read about authors; the last reading of a pass stays."""
+        """Store what was read about authors, unless it says what the last reading said."""
         now = time.time_ns() // 1000
         latest = {(a.author_id, a.source): a for a in authors if a.author_id not in gone}
-        if self._pass > 1:
-            here = (platform, host)
-            latest = {k: a for k, a in latest.items() if not self._told(*here, a, now)}
-        self._db.executemany(
-            "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (platform, host, a.author_id, a.source, self._pass, now, *_columns(a))
-                for a in latest.values()
-            ],
-        )
+        for author in latest.values():
+            number, told = self._last(platform, host, author)
+            columns = _columns(author)
+            if told is not None and told[:3] == columns and now - told[3] < _FRESH:
+                continue
+            where = (platform, host, author.author_id, author.source)
+            self._db.execute(
+                "INSERT INTO authors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*where, number + 1, now, *columns),
+            )
 
-    def _told(self, platform: str, host: str, author: Author, now: int) -> bool:
-        """Whether an earlier pass has read the same of an author, and not long ago."""
+    def _last(
+        self, platform: str, host: str, author: Author
+    ) -> tuple[int, tuple[str, str, str, int] | None]:
+        """Number of the last reading, and its flags, record, person and time; None without one."""
         row = self._db.execute(
-            "SELECT flags, record, fetched_at FROM authors WHERE platform = ? AND host = ? "
-            "AND author_id = ? AND source = ? AND pass < ? ORDER BY pass DESC LIMIT 1",
-            (platform, host, author.author_id, author.source, self._pass),
+            "SELECT pass, flags, record, person, fetched_at FROM authors WHERE platform = ? "
+            "AND host = ? AND author_id = ? AND source = ? ORDER BY pass DESC LIMIT 1",
+            (platform, host, author.author_id, author.source),
         ).fetchone()
-        return row is not None and row[:2] == _columns(author) and now - row[2] < _FRESH
+        return (0, None) if row is None else (row[0], row[1:])
 
     def let_go(self, platform: str, host: str, out: Iterable[Author]) -> None:
         """Delete what was read of authors who opted out, and of those without a post left."""

@@ -13,6 +13,8 @@ __all__ = ["Forgotten", "digest"]
 
 
 _DELETE = (
+    "DELETE FROM counts WHERE (platform, host, post_id) IN (SELECT platform, host, post_id "
+    "FROM posts WHERE platform = ? AND host = ? AND author_id = ?)",
     "DELETE FROM posts WHERE platform = ? AND host = ? AND author_id = ?",
     "DELETE FROM authors WHERE platform = ? AND host = ? AND author_id = ?",
     "DELETE FROM wanted WHERE platform = ? AND host = ? AND author_id = ?",

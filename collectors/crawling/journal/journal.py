@@ -116,9 +116,11 @@ class Journal:
         outcome = "likes_unknown" if likes is None else "likes_told"
         self.counters.add(platform, host, {"likes_asked": 1, outcome: 1})
 
-    def read_again(self, platform: str, host: str, page: Page, counted: Collection[str]) -> None:
+    def read_again(
+        self, platform: str, host: str, page: Page, counted: Collection[str], age: int
+    ) -> None:
         """Store what was read again of posts, and their authors."""
-        self.posts.read_again(platform, host, page, counted)
+        self.posts.read_again(platform, host, page, counted, age)
         self.authors.store(platform, host, page.authors)
 
     def let_go(

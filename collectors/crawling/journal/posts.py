@@ -1,4 +1,4 @@
-"""Posts: stored once for each chain, read again for their counts."""
+"""Posts: stored once for each chain, read again for their counts, of which every reading stays."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ from collectors.platforms.records import Post
 
 __all__ = ["Posts"]
 
+COUNTS = ("likes", "comments", "shares", "views")
+
+_KEY = "platform = ? AND host = ? AND post_id = ?"
+
+_RECORD = 10
+"""Place of the record among a row's columns."""
+
 _ASKED = "likes_asked"
 """Flag of a post that has been asked for its likes, whatever came of it."""
 
@@ -23,6 +30,43 @@ _WITHOUT_LIKES = (
     "FROM posts WHERE platform = ? AND host = ? AND kept "
     f"AND json_extract(record, '$.likes') IS NULL AND flags NOT LIKE '%{_ASKED}%'"
 )
+
+_CAME_OF_AGE = (
+    "FROM posts WHERE platform = ? AND host = ? AND kept AND since <= ? "
+    "AND collected_at < since + ?"
+)
+
+_SAME = 86_400_000_000
+"""Microseconds for which a page that shows the same counts as before is no new reading."""
+
+_READ = """
+INSERT INTO counts SELECT ?1, ?2, ?3, ?4, 'embedded', ?5, ?6, ?7, ?8
+WHERE NOT EXISTS (SELECT 1 FROM posts
+        WHERE platform = ?1 AND host = ?2 AND post_id = ?3 AND chain = ?9)
+    AND NOT EXISTS (SELECT 1 FROM (SELECT * FROM counts
+        WHERE platform = ?1 AND host = ?2 AND post_id = ?3 ORDER BY read_at DESC LIMIT 1)
+    WHERE likes IS ?5 AND comments IS ?6 AND shares IS ?7 AND views IS ?8 AND read_at > ?4 - ?10)
+ON CONFLICT DO NOTHING
+"""
+"""A page's counts, for posts that its chain has not stored yet and that show something new."""
+
+_ASKED_FOR = """
+INSERT INTO counts VALUES (?, ?, ?, ?, 'asked', ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    source = 'asked', likes = coalesce(excluded.likes, likes),
+    comments = coalesce(excluded.comments, comments), shares = coalesce(excluded.shares, shares),
+    views = coalesce(excluded.views, views)
+"""
+"""Counts that a post was asked for; two answers of one moment are one reading."""
+
+_STORE = """
+INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    uri = excluded.uri, created_at = excluded.created_at, since = excluded.since,
+    collected_at = coalesce((SELECT max(read_at) FROM counts c WHERE c.platform = posts.platform
+        AND c.host = posts.host AND c.post_id = posts.post_id), excluded.collected_at),
+    chain = excluded.chain, kept = excluded.kept, sensitive = excluded.sensitive,
+    flags = excluded.flags, record = excluded.record
+WHERE posts.chain != excluded.chain
+"""
 
 
 class Posts:
@@ -46,15 +90,14 @@ class Posts:
         """
         now = time.time_ns() // 1000
         rows = [_row(platform, host, p, now, chain, keep, p.author_id in gone) for p in posts]
+        read = [
+            (platform, host, p.post_id, now, p.likes, p.comments, p.shares, p.views, chain, _SAME)
+            for p, row in zip(posts, rows, strict=True)
+            if row[_RECORD]
+        ]
+        self._db.executemany(_READ, read)
         before = self._db.total_changes
-        self._db.executemany(
-            "INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET uri = excluded.uri, "
-            "created_at = excluded.created_at, collected_at = excluded.collected_at, "
-            "chain = excluded.chain, kept = excluded.kept, sensitive = excluded.sensitive, "
-            "flags = excluded.flags, record = excluded.record WHERE posts.chain != excluded.chain",
-            rows,
-        )
+        self._db.executemany(_STORE, rows)
         return self._db.total_changes - before
 
     def count_kept(self, platform: str, host: str) -> int:
@@ -91,17 +134,23 @@ class Posts:
     def note_likes(self, platform: str, host: str, post_id: str, likes: int | None) -> None:
         """Store the likes of a post that was asked for them; only ``refresh`` asks it again."""
         key = (platform, host, post_id)
-        [record] = self._db.execute(
-            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
-        ).fetchone()
+        [record] = self._db.execute(f"SELECT record FROM posts WHERE {_KEY}", key).fetchone()
         if likes is not None:
-            record = encode({**json.loads(record), "likes": likes})
+            now, told = time.time_ns() // 1000, json.loads(record)
+            self._note_reading(key, now, {"likes": likes})
+            if told.get("likes") != likes:
+                self._db.execute(
+                    f"UPDATE posts SET collected_at = ?, record = ? WHERE {_KEY}",
+                    (now, encode({**told, "likes": likes}), *key),
+                )
         self._db.execute(
-            "UPDATE posts SET collected_at = ?, record = ?, "
-            "flags = trim(replace(flags, ?, '') || ' ' || ?) "
-            "WHERE platform = ? AND host = ? AND post_id = ?",
-            (time.time_ns() // 1000, record, _ASKED, _ASKED, *key),
+            f"UPDATE posts SET flags = trim(replace(flags, ?, '') || ' ' || ?) WHERE {_KEY}",
+            (_ASKED, _ASKED, *key),
         )
+
+    def _note_reading(self, key: tuple[str, str, str], now: int, told: Mapping[str, Any]) -> None:
+        """Counts that a post was asked for stand beside the earlier ones, the same or not."""
+        self._db.execute(_ASKED_FOR, (*key, now, *map(told.get, COUNTS)))
 
     # -- reading again --------------------------------------------------------------------
 
@@ -117,40 +166,61 @@ class Posts:
     def came_of_age(self, platform: str, host: str, last: str, most: int, age: int) -> list[str]:
         """The next kept posts that are ``age`` microseconds old and were younger when read."""
         rows = self._db.execute(
-            "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND post_id > ? AND kept "
-            "AND created_at + ? <= ? AND collected_at < created_at + ? ORDER BY post_id LIMIT ?",
-            (platform, host, last, age, time.time_ns() // 1000, age, most),
+            f"SELECT post_id {_CAME_OF_AGE} AND post_id > ? ORDER BY post_id LIMIT ?",
+            (platform, host, time.time_ns() // 1000 - age, age, last, most),
         )
         return [row[0] for row in rows]
 
-    def read_again(self, platform: str, host: str, page: Page, counted: Collection[str]) -> None:
-        """Store the ``counted`` columns of posts that were read again; the others stay."""
+    def count_came_of_age(self, platform: str, host: str, age: int) -> int:
+        """Kept posts that are ``age`` microseconds old and were younger when they were read."""
+        row = self._db.execute(
+            f"SELECT count(*) {_CAME_OF_AGE}", (platform, host, time.time_ns() // 1000 - age, age)
+        ).fetchone()
+        return int(row[0])
+
+    def read_again(
+        self, platform: str, host: str, page: Page, counted: Collection[str], age: int
+    ) -> None:
+        """Store the ``counted`` columns of posts that were read again; the others stay.
+
+        A reading that says the same is a row of the history and changes nothing else, but for the
+        first one at which the post is ``age`` microseconds old: labels ask for that.
+        """
         for post in page.posts:
-            self._update(platform, host, post, counted)
+            self._update(platform, host, post, counted, age)
 
     def mark_gone(self, platform: str, host: str, reasons: Mapping[str, str]) -> None:
         """Keep nothing but the keys of posts, and the flags that say why."""
+        keys = [(platform, host, one) for one in reasons]
+        self._db.executemany(f"DELETE FROM counts WHERE {_KEY}", keys)
         self._db.executemany(
             "UPDATE posts SET kept = 0, flags = ?, record = '', author_id = '', uri = '' "
             "WHERE platform = ? AND host = ? AND post_id = ?",
             [(why, platform, host, one) for one, why in reasons.items()],
         )
 
-    def _update(self, platform: str, host: str, post: Post, counted: Collection[str]) -> None:
+    def _update(
+        self, platform: str, host: str, post: Post, counted: Collection[str], age: int
+    ) -> None:
         key = (platform, host, post.post_id)
         row = self._db.execute(
-            "SELECT record FROM posts WHERE platform = ? AND host = ? AND post_id = ?", key
+            f"SELECT record, since, collected_at FROM posts WHERE {_KEY}", key
         ).fetchone()
         if row is None or not row[0]:
             return
-        record = json.loads(row[0])
-        for name in counted:
-            value = getattr(post, name)
+        record, since, collected_at = json.loads(row[0]), row[1], row[2]
+        told = {name: getattr(post, name) for name in counted}
+        now = time.time_ns() // 1000
+        self._note_reading(key, now, told)
+        changed = any(record.get(name) != value for name, value in told.items())
+        of_age = since is not None and collected_at < since + age <= now
+        if changed or of_age:
+            collected_at = now
+        for name, value in told.items():
             record.pop(name, None) if value is None else record.update({name: value})
         self._db.execute(
-            "UPDATE posts SET collected_at = ?, flags = ?, record = ? "
-            "WHERE platform = ? AND host = ? AND post_id = ?",
-            (time.time_ns() // 1000, " ".join(sorted(post.flags)), encode(record), *key),
+            f"UPDATE posts SET collected_at = ?, flags = ?, record = ? WHERE {_KEY}",
+            (collected_at, " ".join(sorted(post.flags)), encode(record), *key),
         )
 
     def gone(self, platform: str, host: str) -> list[str]:
@@ -181,6 +251,7 @@ def _row(
         platform, host, post_id, "" if gone else post.author_id, post.created_at, now, chain,
         kept, post.sensitive, " ".join(sorted(flags)), "" if gone else _record(post),
         name_digest(post.uri) if kept else "",
+        post.created_at if post.indexed_at is None else post.indexed_at,
     )  # fmt: skip
 
 

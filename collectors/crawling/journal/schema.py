@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS posts (
     platform TEXT, host TEXT, post_id TEXT, author_id TEXT NOT NULL, created_at INTEGER,
     collected_at INTEGER NOT NULL, chain INTEGER, kept INTEGER NOT NULL, sensitive INTEGER,
     flags TEXT NOT NULL, record TEXT NOT NULL, uri TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
+    since INTEGER, PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS authors (
     platform TEXT, host TEXT, author_id TEXT, source TEXT, pass INTEGER,
     fetched_at INTEGER NOT NULL, flags TEXT NOT NULL, record TEXT NOT NULL,
@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS authors (
 CREATE TABLE IF NOT EXISTS persons (
     person TEXT PRIMARY KEY, platform TEXT NOT NULL, host TEXT NOT NULL, author_id TEXT NOT NULL
     ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counts (
+    platform TEXT, host TEXT, post_id TEXT, read_at INTEGER, source TEXT NOT NULL,
+    likes INTEGER, comments INTEGER, shares INTEGER, views INTEGER,
+    PRIMARY KEY (platform, host, post_id, read_at)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS wanted (
     platform TEXT, host TEXT, author_id TEXT, state TEXT NOT NULL DEFAULT 'wanted',
     PRIMARY KEY (platform, host, author_id)) WITHOUT ROWID;
@@ -62,7 +66,7 @@ _ADDED = {
         "seen": "INTEGER NOT NULL DEFAULT 0",
         "lost": "TEXT NOT NULL DEFAULT ''",
     },
-    "posts": {"uri": "TEXT NOT NULL DEFAULT ''"},
+    "posts": {"uri": "TEXT NOT NULL DEFAULT ''", "since": "INTEGER"},
     "authors": {"person": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that journals of earlier versions lack."""
@@ -70,9 +74,37 @@ _ADDED = {
 
 def complete(db: sqlite3.Connection) -> None:
     """Make every table, and add to those of an earlier version what they lack."""
+    without_counts = not db.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'counts'"
+    ).fetchone()
     db.executescript(SCHEMA)
     for table, columns in _ADDED.items():
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         for name, kind in columns.items():
             if name not in there:
                 db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+                db.execute(_FILLED.get(name, ""))
+    db.execute(_BY_AGE)
+    if without_counts:  # of each post the one reading that was kept
+        db.execute(_FIRST_COUNTS)
+
+
+_FILLED = {
+    "since": "UPDATE posts SET since = coalesce(CASE WHEN record != '' "
+    "THEN json_extract(record, '$.indexed_at') END, created_at)"
+}
+"""How added columns are filled from what is there."""
+
+_BY_AGE = (
+    "CREATE INDEX IF NOT EXISTS posts_by_age ON posts (platform, host, since, collected_at) "
+    "WHERE kept"
+)
+"""Which posts have come of age is asked every night, and must not read their records."""
+
+_FIRST_COUNTS = """
+INSERT OR IGNORE INTO counts
+SELECT platform, host, post_id, collected_at, 'embedded', json_extract(record, '$.likes'),
+    json_extract(record, '$.comments'), json_extract(record, '$.shares'),
+    json_extract(record, '$.views')
+FROM posts WHERE kept AND record != ''
+"""
