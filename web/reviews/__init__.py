@@ -1,0 +1,1 @@
+"""What people say of pictures: kept append-only, told with its agreement, published as a table."""
