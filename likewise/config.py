@@ -338,6 +338,11 @@ class CompareSection(Section):
         description="Held out are whole authors; with `time` also their later posts from the "
         "training authors' earlier ones. The split by time is reported anyway.",
     )
+    reviews: bool = Field(
+        True,
+        description="Learn training labels as people corrected them, where reviews are published; "
+        "what that changed is told on pictures that nobody reviewed.",
+    )
     by_picture: bool = Field(
         False,
         description="Also cross-validate with folds by picture. They leak: an author stands on "
@@ -399,6 +404,10 @@ class FinetuneSection(Section):
     backbone: str = Field("auto", description="Network to start from.")
     random_weights: bool = Field(
         False, description="Start from untrained weights: for tests and benchmarks only."
+    )
+    reviews: bool = Field(
+        True,
+        description="Learn training labels as people corrected them, where reviews are published.",
     )
     optimizer: Literal["sgd", "adamw"] = Field(
         "sgd", description="SGD with momentum is the paper's."

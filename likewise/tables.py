@@ -318,6 +318,10 @@ REVIEWS = TableSpec(
             _field("new_label", pa.string(), "Class said; null where the picture was rejected."),
             _field("score", pa.float64(), "Belief in the old class then, out of fold, 0 ... 1."),
             _field("reason", pa.string(), "Why, in a few words."),
+            _field("model", pa.string(), "Whose belief `score` is; null where nobody noted it."),
+            _field("version", pa.int32(), "Number of the line in the picture's history, from 1."),
+            _field("seen", pa.int32(), "Version that the reviewer saw; 0: nobody else's review."),
+            _field("review_id", pa.int64(), "Line of the reviews database; null of other origin."),
         ]
     ),
 )

@@ -23,7 +23,7 @@ from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHOR_KEY, LABELS, POSTS
 
-__all__ = ["label_classes"]
+__all__ = ["label_classes", "reviewed_classes"]
 
 CODE = 1
 
@@ -65,7 +65,7 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
         return stage.manifest
     rows = _pictures(study)
     said = _said(study, question)
-    corrected = _reviewed(study) if reviewed else {}
+    corrected = reviewed_classes(study) if reviewed else {}
     names = ClassNames(
         [*(value for values in said.values() for value in values), *corrected.values()],
         question.classes,
@@ -116,8 +116,12 @@ def _said(study: Study, question: QuestionSection) -> dict[tuple[str, ...], list
     return {key: found for key, found in zip(keys, values, strict=True) if found}
 
 
-def _reviewed(study: Study) -> dict[str, str]:
-    """picture_id -> the class that people gave it last; "" where they rejected the picture."""
+def reviewed_classes(study: Study) -> dict[str, str]:
+    """picture_id -> the class that people gave it last; "" where they rejected the picture.
+
+    Raises:
+        MissingTableError: nobody's reviews have been published.
+    """
     found = study.read("reviews", ["picture_id", "new_label", "reviewed_at"])
     rows = found.sort_by("reviewed_at").to_pylist()
     return {row["picture_id"]: row["new_label"] or "" for row in rows}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from training.classification.fit import PENALTIES, SEARCH, candidates
 from training.classification.model import ClassModel, save_model
 from training.classification.prediction import Prediction, predict
 from training.classification.problem import load_problem
+from training.classification.reviewed import gain_of_reviews, with_reviews
 from training.classification.zero_shot import zero_shot
 from training.maps.projection import lay_out, principal_components, quality
 from training.maps.writer import write_map
@@ -77,6 +78,7 @@ def train(
     name: str = "classes",
     layer: str | None = None,
     search: bool = False,
+    reviews: bool = False,
 ) -> Trained:
     """Fit every classifier on the training part, choose on validation, save the model.
 
@@ -85,12 +87,18 @@ def train(
         name: name of the model; one of that name is replaced.
         layer: feature layer; the default is the table's last but the logits.
         search: also try 18 ways to train the last layer by steps.
+        reviews: learn labels as people corrected them in review; what that changed is measured on
+            the test part's pictures that nobody reviewed, which counts as a look at it.
 
     Raises:
+        UsageError: the labels hold the reviews already.
         MissingTableError, DataError: labels or features are missing or unfit.
     """
     opened = Study.open(study)
-    problem = load_problem(opened, layer)
+    problem = before = load_problem(opened, layer)
+    said = None
+    if reviews:
+        problem, said = with_reviews(opened, problem)
     seed = opened.config.study.seed
     held = problem.rows("validation")
     notes = []
@@ -101,6 +109,7 @@ def train(
     columns = problem.columns(held)
     n = 2 * len(PENALTIES) + 1 + (len(SEARCH) if search else 0)
     best: tuple[float, Candidate] | None = None
+    softmax: tuple[float, float] | None = None
     table = []
     with progress("train", n) as bar:
         for one in candidates(problem, seed=seed, search=search, bar=bar):
@@ -118,9 +127,16 @@ def train(
             )
             if one.weight is not None and (best is None or loss < best[0]):
                 best = loss, one
-    assert best is not None, "the softmax layer is always among the candidates"
+            if one.name == "softmax" and (softmax is None or loss < softmax[0]):
+                softmax = loss, float(one.parameters.removeprefix("C="))
+    assert best is not None and softmax is not None, "the softmax layer is always tried"
     chosen = best[1]
     assert chosen.weight is not None and chosen.bias is not None
+    gain = None if said is None else gain_of_reviews(problem, before, said, softmax[1], seed)
+    if gain is not None:
+        notes.append(gain.sentence)
+    elif said is not None:
+        notes.append("every held-out picture was reviewed: what the reviews changed is unknown")
     warm = temperature(chosen.scores[held], columns)
     classes = [problem.names[c] for c in problem.known]
     card: dict[str, Any] = {
@@ -134,7 +150,8 @@ def train(
         "made_from": problem.fingerprint,
         "trained_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "validation": [{k: v for k, v in row.items() if k != "curve"} for row in table],
-        "test_opened": 0,
+        "reviews": None if gain is None else asdict(gain),
+        "test_opened": int(gain is not None and gain.part == "test"),
     }
     save_model(opened, ClassModel(name, card, chosen.weight, chosen.bias))
     write_json(opened.folder("reports") / f"classify-{name}-curves.json", table)

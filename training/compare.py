@@ -34,13 +34,15 @@ from training.comparison.results import (
     Data,
     LearningPoint,
     Result,
+    ReviewChange,
     Worth,
 )
-from training.comparison.splits import Later, by_picture, by_time, later
+from training.comparison.splits import Later, by_picture, by_time, later, without_reviews
 from training.comparison.tabulate import comparison_rows, text
 from training.comparison.verdict import Judged
 from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
 from training.data.question import must_ask_likes
+from training.data.reviews import REJECTED, Reviewed, reviewed_likes
 from training.fitting.fitted import Fitted, Problem
 from training.fitting.grid import GridStore
 from training.fitting.workers import Workers
@@ -76,11 +78,12 @@ def compare(
     opened = Study.open(study)
     must_ask_likes(opened, "compare")
     settings = opened.config.compare
+    reviews = settings.reviews and opened.manifest("reviews") is not None
     stage = opened.begin(
         "comparison",
-        inputs=["labels", "features"],
+        inputs=["labels", "features", *(["reviews"] if reviews else [])],
         params={
-            **settings.model_dump(exclude={"jobs", "backend", "bootstrap"}),
+            **settings.model_dump(exclude={"jobs", "backend", "bootstrap", "reviews"}),
             "seed": opened.config.study.seed,
         },
         code=CODE,
@@ -89,7 +92,11 @@ def compare(
     if stage.done:
         return stage.manifest
     labels = apart(opened, load_labels(opened, settings.split))
-    return _Comparison(opened, stage, labels, master).run()
+    said = None
+    before = labels
+    if reviews:
+        labels, said = reviewed_likes(opened, labels)
+    return _Comparison(opened, stage, labels, master, before, said).run()
 
 
 def comparison_text(study: Study | str | os.PathLike[str]) -> str:
@@ -108,8 +115,17 @@ def comparison_text(study: Study | str | os.PathLike[str]) -> str:
 class _Comparison:
     """One run: fits what is not finished yet, judges, saves, publishes."""
 
-    def __init__(self, study: Study, stage: Stage, labels: Labels, master: str | None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        stage: Stage,
+        labels: Labels,
+        master: str | None,
+        before: Labels,
+        said: Reviewed | None,
+    ) -> None:
         self.study, self.stage, self.labels, self.master = study, stage, labels, master
+        self.before, self.said = before, said
         self.settings = study.config.compare
         self.jobs = self.settings.jobs if self.settings.jobs > 0 else os.cpu_count() or 1
         self.seed = study.config.study.seed
@@ -275,6 +291,7 @@ class _Comparison:
             worth=self._worth(best[0]),
             by_time=self._by_time(found),
             by_picture=self.by_picture,
+            reviews=self._review_change(found),
             looks=look(self.study, "compare", self.stage.fingerprint, len(rows)),
             left_out=self.judge.left_out.count,
             permutations=self.settings.permutations,
@@ -322,6 +339,28 @@ class _Comparison:
             return None
         return self.by_time[max(linear_rows, key=_rank).model]
 
+    def _review_change(self, found: Sequence[Result]) -> ReviewChange | None:
+        """What people's reviews did to the linear model that was best in cross-validation."""
+        linear_rows = [row for row in found if row.classifier == linear.NAME]
+        if self.said is None:
+            return None
+        if not linear_rows:
+            self._note("what the reviews changed is told by LinearSVC, which was not compared")
+            return None
+        best = max(linear_rows, key=_rank)
+        views, c = 1 + (best.set == "flipped"), float(best.parameters["C"])
+        sides = []
+        for name, labels in (("after", self.labels), ("before", self.before)):
+            path = self.store.path(f"reviews-{name}.npy")
+            matrix = load_matrix(self.study, best.layer, labels, path)
+            sides.append(Problem(matrix, labels, views, self.seed, self.jobs))
+        change = without_reviews(sides[0], sides[1], self.said, c, self.judge)
+        for side in sides:
+            side.matrix.path.unlink()
+        if change is None:
+            self._note("too few held-out pictures are unreviewed to tell what the reviews changed")
+        return change
+
     def _save_models(self, rows: Sequence[Judged], found: Comparison) -> None:
         about = {"folds": list(self.labels.folds), "weights": self._weights()}
         for row, result in zip(rows, found.results, strict=True):
@@ -363,6 +402,8 @@ class _Comparison:
             )
         if copies := self.labels.dropped.get(REASON):
             self._note(f"{copies} training pictures are left out: near copies of held-out ones")
+        if rejected := self.labels.dropped.get(REJECTED):
+            self._note(f"{rejected} training pictures are left out: {REJECTED}")
         if len(self.labels.folds) < self.study.config.label.folds:
             self._note(f"only {len(self.labels.folds)} folds hold training authors")
 

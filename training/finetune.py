@@ -53,7 +53,7 @@ CODE = 1
 TABLE = "finetune"
 
 # Parameters that change when and where a run works, but not what it computes.
-_ASIDE = {"checkpoint_minutes", "backbone"}
+_ASIDE = {"checkpoint_minutes", "backbone", "reviews"}
 
 
 @changes_study("finetune")
@@ -148,7 +148,9 @@ def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) 
     params = recipe.model_dump(exclude=_ASIDE)
     params |= {"backbone": backbone, "seed": study.config.study.seed}
     params["weights"] = _weights(backbone, recipe)
-    return study.begin(TABLE, inputs=["pictures", "labels"], params=params, code=CODE, redo=redo)
+    reviewed = ["reviews"] if recipe.reviews and study.manifest("reviews") is not None else []
+    inputs = ["pictures", "labels", *reviewed]
+    return study.begin(TABLE, inputs=inputs, params=params, code=CODE, redo=redo)
 
 
 def _weights(backbone: str, recipe: FinetuneSection) -> dict[str, str]:

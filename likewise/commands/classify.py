@@ -31,13 +31,16 @@ def command() -> None:
 @click.option("--name", default="classes", show_default=True, help="Name of the model.")
 @click.option("--layer", help="Feature layer; default is the last that was extracted.")
 @click.option("--search", is_flag=True, help="Also train the last layer by steps, 18 ways.")
+@click.option("--reviews", is_flag=True, help="Learn labels as reviews left them.")
 @json_option
-def train(study: str, name: str, layer: str | None, search: bool, as_json: bool) -> None:
+def train(
+    study: str, name: str, layer: str | None, search: bool, reviews: bool, as_json: bool
+) -> None:
     """Fit classifiers on the training part, choose on validation, save the model."""
     from training.classify import train as run
 
     opened = Study.open(study)
-    done = run(opened, name=name, layer=layer, search=search)
+    done = run(opened, name=name, layer=layer, search=search, reviews=reviews)
     emit(asdict(done), as_json=as_json, text=done.text())
 
 

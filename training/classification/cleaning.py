@@ -22,6 +22,7 @@ from likewise.tables import REVIEWS
 from likewise.whole import write_bytes
 from training.classification.fit import scale_of
 from training.classification.problem import load_problem
+from training.data.reviews import reviews_table
 from training.noise.cleaning import FOLDS, Gain, does_it_help, out_of_fold
 from training.noise.rankings import RANKINGS, neighbour_agreement, self_confidence
 
@@ -157,13 +158,13 @@ def apply_doubts(study: Study, found: Doubts, alpha: float) -> int:
         }
         for i in range(n)
     ]
-    _publish(study, pa.concat_tables([_reviews(study), _table(rows)]), f"apply {alpha}")
+    _publish(study, pa.concat_tables([reviews_table(study), _table(rows)]), f"apply {alpha}")
     return n
 
 
 def undo_doubts(study: Study) -> int:
     """Take back everything that ``apply_doubts`` said; what people said stays. Returns how many."""
-    reviews = _reviews(study)
+    reviews = reviews_table(study)
     kept = reviews.filter(pc.not_equal(reviews["reviewer"], REVIEWER))
     _publish(study, kept, "undo")
     return int(reviews.num_rows - kept.num_rows)
@@ -171,12 +172,6 @@ def undo_doubts(study: Study) -> int:
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=REVIEWS.schema)
-
-
-def _reviews(study: Study) -> pa.Table:
-    if study.manifest("reviews") is None:
-        return _table([])
-    return study.read("reviews", REVIEWS.schema.names).cast(REVIEWS.schema)
 
 
 def _publish(study: Study, reviews: pa.Table, what: str) -> None:

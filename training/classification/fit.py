@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from likewise.progress import Bar
 
-__all__ = ["PENALTIES", "SEARCH", "Candidate", "candidates", "scale_of"]
+__all__ = ["PENALTIES", "SEARCH", "Candidate", "candidates", "scale_of", "softmax"]
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """C of the softmax layer and of LinearSVC, on features whose mean square is 1 a row."""
@@ -85,17 +85,12 @@ def candidates(
     scale = scale_of(features)
     features = features * np.float32(scale)
 
-    def scored(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray((problem.features @ weight + bias).mean(axis=0, dtype=np.float64))
-
     for c in PENALTIES:
-        fit = LogisticRegression(C=c, max_iter=2000).fit(features, columns)
-        weight, bias = _columns(fit, scale)
-        yield Candidate("softmax", f"C={c:g}", scored(weight, bias), weight, bias)
+        yield softmax(problem, c, features, columns, scale)
         _tell(bar)
     for c in PENALTIES:
         svc = LinearSVC(C=c, random_state=seed, max_iter=5000).fit(features, columns)
-        yield Candidate("linear-svc", f"C={c:g}", scored(*_columns(svc, scale)))
+        yield Candidate("linear-svc", f"C={c:g}", _scored(problem, *_columns(svc, scale)))
         _tell(bar)
     forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1).fit(features, columns)
     votes = [forest.predict_proba(view * np.float32(scale)) for view in problem.features]
@@ -115,11 +110,33 @@ def candidates(
             yield Candidate(
                 "last layer",
                 f"{run.run.optimiser}, rate {run.run.rate:g}, {run.run.steps} steps",
-                scored(weight, run.bias),
+                _scored(problem, weight, run.bias),
                 weight,
                 run.bias,
                 run.curve,
             )
+
+
+def softmax(
+    problem: ClassProblem,
+    c: float,
+    features: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    scale: float,
+) -> Candidate:
+    """Multinomial logistic regression of penalty ``c`` on (r, d) scaled features of (r,) classes.
+
+    ``scale`` is what the features were multiplied with (``scale_of``).
+    """
+    weight, bias = _columns(LogisticRegression(C=c, max_iter=2000).fit(features, columns), scale)
+    return Candidate("softmax", f"C={c:g}", _scored(problem, weight, bias), weight, bias)
+
+
+def _scored(
+    problem: ClassProblem, weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """(n, k) scores of all pictures of the problem, means over their views."""
+    return np.asarray((problem.features @ weight + bias).mean(axis=0, dtype=np.float64))
 
 
 def _tell(bar: Bar | None) -> None:

@@ -216,6 +216,24 @@ class ByTime:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewChange:
+    """What reviews changed: one LinearSVC with and without them, average precision on the same
+    held-out pictures, none of which anybody has reviewed; ``gain`` is with minus without.
+
+    ``changed``, ``rejected`` and ``confirmed`` count training pictures.
+    """
+
+    changed: int
+    rejected: int
+    confirmed: int
+    without: Score
+    reviewed: Score
+    gain: Difference
+    pictures: int
+    authors: int
+
+
+@dataclass(frozen=True, slots=True)
 class ByPicture:
     """Cross-validation with folds by picture: it leaks, for authors stand on both sides.
 
@@ -275,6 +293,7 @@ class Comparison:
     worth: Worth | None = None
     by_time: ByTime | None = None
     by_picture: Sequence[ByPicture] = ()
+    reviews: ReviewChange | None = None
     looks: Looks | None = None
     answer: Sequence[str] = ()
     sentences: Sequence[str] = ()

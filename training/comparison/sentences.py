@@ -15,6 +15,7 @@ from training.comparison.results import (
     Difference,
     Looks,
     Result,
+    ReviewChange,
     Score,
     Verdict,
     Worth,
@@ -40,6 +41,8 @@ def answer(found: Comparison) -> list[str]:
         words.append(_plain(best.against["picture-properties"], found.margin, sure))
     if found.by_time is not None:
         words.append(_later(found.by_time, sure))
+    if found.reviews is not None:
+        words.append(_reviews(found.reviews, found.margin))
     data = found.data
     words.append(
         f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} authors "
@@ -133,6 +136,23 @@ def _history(against: Difference, margin: float, sure: bool) -> str:
         "alike": f"It does about as well as {what} ({_size(against)}, within {margin:g}).",
         "open": f"Whether it says more than {what} is open ({_size(against)}).",
     }[_said(against, sure)]
+
+
+def _reviews(change: ReviewChange, margin: float) -> str:
+    """What people's corrections did, on pictures that none of them has touched."""
+    start = (
+        f"Reviews changed {change.changed:,} training labels, rejected {change.rejected:,} and "
+        f"confirmed {change.confirmed:,}; on the {change.pictures:,} held-out pictures of "
+        f"{change.authors:,} authors that nobody reviewed, LinearSVC reaches an average precision "
+        f"of {score(change.reviewed)} with them and {score(change.without)} without"
+    )
+    size = _size(change.gain)
+    return {
+        "above": f"{start}: they help ({size}).",
+        "below": f"{start}: they do harm ({size}).",
+        "alike": f"{start}: no difference beyond {margin:g} ({size}).",
+        "open": f"{start}: whether they help is open ({size}).",
+    }[change.gain.verdict]
 
 
 def _worth(worth: Worth, margin: float) -> str:

@@ -1,4 +1,5 @@
-"""The same question under other splits: by time, which is harder, and by picture, which leaks."""
+"""The same question under other splits: by time, which is harder; by picture, which
+leaks; and without what people said in review."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from training.comparison.judge import Judge
 from training.comparison.learning import held_out_scores
-from training.comparison.results import ByPicture, ByTime
+from training.comparison.results import ByPicture, ByTime, ReviewChange
 from training.data.by_time import cut_of
 from training.fitting.fitted import choose
 from training.statistics.metrics import Evaluation
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.data.matrix import Labels
+    from training.data.reviews import Reviewed
     from training.fitting.fitted import Fitted, Problem
     from training.fitting.grid import GridStore
 
-__all__ = ["Later", "by_picture", "by_time", "later"]
+__all__ = ["Later", "by_picture", "by_time", "later", "without_reviews"]
 
 LEAST_AUTHORS = 2
 
@@ -112,4 +114,39 @@ def by_picture(
         parameters=dict(curve[best].parameters),
         by_picture=curve[best].mean,
         by_author=fitted.cv_ap,
+    )
+
+
+def without_reviews(
+    reviewed: Problem, before: Problem, said: Reviewed, c: float, like: Judge
+) -> ReviewChange | None:
+    """What reviews changed; None where too little of the held-out part is unreviewed to tell.
+
+    Args:
+        reviewed: the question with the labels that are learned.
+        before: the same with the labels that stood there before; its held-out part is the same.
+        said: what the reviews say of the pictures of ``before``.
+        c: LinearSVC's penalty a picture, of both fits.
+        like: the judge whose permutations, margin and seed are used.
+    """
+    labels, n_train = before.labels, before.labels.n_train
+    fresh = ~said.touched[n_train:]
+    label, author = labels.label[n_train:][fresh], labels.author[n_train:][fresh]
+    if np.unique(label).size < 2 or np.unique(author).size < LEAST_AUTHORS:
+        return None
+    judge = Judge(label, author, permutations=like.permutations, margin=like.margin, seed=like.seed)
+    held = []
+    for problem in (reviewed, before):
+        everybody = np.ones(problem.labels.n_train, np.bool_)
+        scores = held_out_scores(problem, everybody, c)[fresh]
+        held.append(judge.held(Evaluation(label, scores, np.full(len(scores), np.nan))))
+    return ReviewChange(
+        changed=said.changed,
+        rejected=said.rejected,
+        confirmed=said.confirmed,
+        without=judge.scores(held[1])["average_precision"],
+        reviewed=judge.scores(held[0])["average_precision"],
+        gain=judge.difference(held[0], held[1]),
+        pictures=int(fresh.sum()),
+        authors=int(np.unique(author).size),
     )

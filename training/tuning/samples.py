@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from likewise.errors import DataError
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY
+from training.data.reviews import LIKED, reviewed_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,11 @@ class Samples:
 
 
 def read_samples(study: Study) -> Samples:
-    """The table ``labels`` as arrays. Raises DataError when it is empty or has bad labels."""
+    """The table ``labels`` as arrays; ``[finetune] reviews`` corrects the training labels.
+
+    Raises:
+        DataError: the table is empty or has bad labels.
+    """
     rows = study.read("labels", columns=COLUMNS).sort_by("picture_id")
     if rows.num_rows == 0:
         raise DataError(f"{study.root}: the table 'labels' has no rows", hint="likewise status")
@@ -102,7 +107,7 @@ def read_samples(study: Study) -> Samples:
         raise DataError(f"table labels: label {labels.min()}, expected 0, 1, ...")
     if not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
         raise DataError("table labels: weights must be finite, not negative and not all 0")
-    return Samples(
+    samples = Samples(
         picture_ids=tuple(column["picture_id"]),
         authors=column["platform"] + "/" + column["host"] + "/" + column["author_id"],
         labels=labels,
@@ -110,6 +115,11 @@ def read_samples(study: Study) -> Samples:
         folds=column["fold"].astype(np.int32),
         test=column["split"] == "test",
     )
+    if not study.config.finetune.reviews or study.manifest("reviews") is None:
+        return samples
+    names = np.asarray(samples.picture_ids, dtype=object)
+    said = reviewed_labels(study, names, samples.labels, ~samples.test, LIKED)
+    return replace(samples, labels=said.label).only(said.keep)
 
 
 class Order:

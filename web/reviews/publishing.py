@@ -1,0 +1,118 @@
+"""The book of reviews as the Delta table ``reviews``, which training reads."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from likewise.study import fingerprint
+from likewise.tables import REVIEWS
+from training.data.reviews import reviews_table
+from web.reviews.opinions import Outcome, Review, by_picture, outcome
+
+if TYPE_CHECKING:
+    from likewise.study import Study
+    from web.reviews.book import Book
+
+__all__ = ["Published", "publish"]
+
+CODE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published: pictures by what was said of them, and what waits.
+
+    ``conflicts`` are pictures about which independent reviewers disagree: they are not in the
+    table until somebody settles them. ``kept`` are rows of other origin (``clean-labels``).
+    """
+
+    accepted: int
+    corrected: int
+    rejected: int
+    conflicts: int
+    kept: int
+    unchanged: bool
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words; nothing is left out silently."""
+        text = (
+            f"reviews: {self.accepted:,} labels accepted, {self.corrected:,} corrected, "
+            f"{self.rejected:,} rejected"
+        )
+        if self.conflicts:
+            text += f"; {self.conflicts:,} conflicts wait to be settled and are not published"
+        if self.kept:
+            text += f"; {self.kept:,} rows of other origin stay"
+        return text + ("; nothing has changed since the last time" if self.unchanged else "")
+
+
+def publish(study: Study, book: Book) -> Published:
+    """Publish what stands in the book; the caller holds the study's lock.
+
+    Of each picture all standing reviews are rows, and they agree. The next ``likewise label``
+    (``[question] kind = "reviewed"``), ``compare``, ``finetune`` and ``classify train --reviews``
+    read them.
+
+    Raises:
+        ReviewsUnavailableError, StorageError: the book cannot be read, or the table be written.
+    """
+    outcomes = [
+        found
+        for picture_id, history in by_picture(book.lines())
+        if (found := outcome(picture_id, history)) is not None
+    ]
+    rows = [row for one in outcomes if one.decided for row in map(_row, one.reviews)]
+    there = reviews_table(study)
+    others = there.filter(pc.is_null(there["review_id"]))
+    # Numbers of lines say it all: a line never changes.
+    lines = sorted(row["review_id"] for row in rows)
+    made_from = fingerprint({"lines": lines, "others": _named(others)})
+    stage = study.begin("reviews", params={"what": "published", "rows": made_from}, code=CODE)
+    unchanged = stage.done
+    if not unchanged:
+        stage.write(pa.concat_tables([others, pa.Table.from_pylist(rows, schema=REVIEWS.schema)]))
+        stage.publish(rows=others.num_rows + len(rows))
+    return _counted(outcomes, others.num_rows, unchanged=unchanged)
+
+
+def _row(review: Review) -> dict[str, Any]:
+    return {
+        "picture_id": review.picture_id,
+        "reviewer": review.reviewer,
+        "reviewed_at": dt.datetime.fromtimestamp(review.at_us / 1e6, dt.UTC),
+        "old_label": review.old_label,
+        "new_label": review.new_label,
+        "score": review.score,
+        "reason": review.reason,
+        "model": review.model,
+        "version": review.version,
+        "seen": review.seen,
+        "review_id": review.id,
+    }
+
+
+def _named(others: pa.Table) -> list[str]:
+    return sorted(
+        f"{row['picture_id']} {row['reviewer']} {row['reviewed_at'].isoformat()}"
+        for row in others.select(["picture_id", "reviewer", "reviewed_at"]).to_pylist()
+    )
+
+
+def _counted(outcomes: list[Outcome], kept: int, *, unchanged: bool) -> Published:
+    decided = [one.last for one in outcomes if one.decided]
+    rejected = sum(one.new_label is None for one in decided)
+    accepted = sum(one.new_label == one.old_label and one.new_label is not None for one in decided)
+    return Published(
+        accepted=accepted,
+        corrected=len(decided) - accepted - rejected,
+        rejected=rejected,
+        conflicts=len(outcomes) - len(decided),
+        kept=kept,
+        unchanged=unchanged,
+    )
