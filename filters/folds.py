@@ -60,6 +60,7 @@ def assign(
     test_fraction: float,
     seed: int,
     kept: Assignment | None = None,
+    what: str = "authors",
 ) -> Assignment:
     """Deal authors over ``folds`` and hold out ``test_fraction`` of them.
 
@@ -72,6 +73,7 @@ def assign(
         seed: Another seed deals authors of equal size and share otherwise.
         kept: Places that were drawn before; authors without one have fold -1. Nobody moves: those
             without a place go where they mend the balance.
+        what: What is dealt in the place of authors, for the error.
 
     An author with more pictures than a fold should have counts as a full fold. Otherwise a single
     one with most of the pictures would stand alone against all others on the test side.
@@ -93,9 +95,9 @@ def assign(
         members = order[side[order] == number]
         if members.size < (folds, 1)[number]:
             raise DataError(
-                f"{keys.size} authors cannot fill {folds} folds and a test part of "
+                f"{keys.size} {what} cannot fill {folds} folds and a test part of "
                 f"{test_fraction:.0%}",
-                hint="collect more authors, or lower [label] folds and test_fraction",
+                hint=f"more {what} are needed, or lower [label] folds and test_fraction",
             )
         even = np.full(folds, 1 / folds)
         fold[members] = _placed(members, drawn, sizes, positives, even, seed)[members]

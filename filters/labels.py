@@ -7,7 +7,8 @@ Stated rules:
 * a ratio of zero is an ordinary small ratio;
 * with a margin m the cut is an interval between the quantiles 0.5 - m and 0.5 + m; ratios above
   its lower and up to its upper end are left out;
-* quantiles interpolate linearly.
+* quantiles interpolate linearly;
+* an author's own level at that time is the median of the posts around a post, itself left out.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "correction",
     "cut",
     "log10_histogram",
+    "own_level",
     "ratio",
 ]
 
@@ -74,6 +76,62 @@ def cut(at: Callable[[Sequence[int]], Sequence[float]], total: int, *, margin: f
             hint="likes are hidden or nearly all equal here; collect more, or lower [label] margin",
         )
     return Cut(low, middle, high, margin)
+
+
+LEAST_AROUND = 4
+"""Other posts of an author without which there is no level to compare with."""
+
+AT_ONCE = 4_000_000
+"""Ratios that are sorted at the same time (32 MB)."""
+
+
+def own_level(
+    author: NDArray[np.int64],
+    created: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    *,
+    around: int,
+    margin: float = 0.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What an author's posts got at the time of each post, the post itself left out.
+
+    An account grows and falls; against one median for all its years, early pictures would be bad
+    and late ones good whatever they show. The level is taken from the ``around`` posts nearest in
+    order, half of them before and half after; at both ends of the account from those that exist.
+
+    Args:
+        author: (n,) an integer for each author, one row a post.
+        created: (n,) time of the post, in any unit.
+        ratio: (n,) likes, or likes by audience.
+        around: other posts that make the level.
+        margin: as in ``cut``.
+
+    Returns:
+        (n,) quantiles 0.5 - margin and 0.5 + margin of the posts around; NaN where an author has
+        fewer than five posts. Posts of the same moment keep the order in which they are given.
+    """
+    half = max(1, around // 2)
+    offsets = np.concatenate([np.arange(-half, 0), np.arange(1, half + 1)])
+    order = np.lexsort((created, author))
+    who, value = author[order], ratio[order]
+    low, high = np.full(len(order), np.nan), np.full(len(order), np.nan)
+    step = max(1, AT_ONCE // len(offsets))
+    for start in range(0, len(order), step):
+        rows = np.arange(start, min(start + step, len(order)))
+        beside = rows[:, None] + offsets
+        there = np.clip(beside, 0, len(order) - 1)
+        own = (beside == there) & (who[there] == who[rows, None])
+        found = np.sort(np.where(own, value[there], np.inf), axis=1)
+        count = own.sum(axis=1)
+        enough = count >= LEAST_AROUND
+        for q, into in ((0.5 - margin, low), (0.5 + margin, high)):
+            place = q * (count[enough] - 1)
+            below = np.floor(place).astype(np.int64)
+            above = np.minimum(below + 1, count[enough] - 1)
+            row = np.flatnonzero(enough)
+            part = place - below
+            into[order[rows[enough]]] = found[row, below] * (1 - part) + found[row, above] * part
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)

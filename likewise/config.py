@@ -242,10 +242,11 @@ class QuestionSection(Section):
         [], description="Classes to hold out whole, to measure what is let through of the unknown."
     )
     min_pictures: Positive = Field(2, description="Least pictures of a class.")
-    group: Literal["auto", "author", "post"] = Field(
+    group: Literal["auto", "author", "post", "time"] = Field(
         "auto",
-        description="What stands on one side only, with its near copies: `auto` is the author "
-        "where every class has ten, else the post.",
+        description="What stands on one side only, with its near copies. `auto`: for classes the "
+        "author where every class has ten, else the post; for likes the author, or blocks of "
+        "`time` of an author where there are too few to fill the folds.",
     )
     split: str = Field(
         "80/10/10",
@@ -265,8 +266,20 @@ class QuestionSection(Section):
 class LabelSection(Section):
     """`likewise label`: what counts as liked."""
 
-    method: Literal["pooled", "per-author"] = Field(
-        "pooled", description="Above the median of all (the paper), or of the author's own posts."
+    method: Literal["pooled", "per-author", "own-level"] = Field(
+        "pooled",
+        description="Above the median of all (the paper), of the author's own posts, or of the "
+        "author's posts around it in time (always so where blocks of time are dealt).",
+    )
+    around: int = Field(
+        30, ge=8, le=1000, description="Posts around a post that make the author's level then."
+    )
+    block_days: int = Field(
+        0,
+        ge=0,
+        le=366,
+        description="Days of a block where blocks of time are dealt; 0 takes a week, or as much "
+        "longer as it takes for neighbouring blocks not to be alike.",
     )
     target: Literal["likes/followers", "likes/views", "likes"] = Field(
         "likes/followers", description="Ratio that is compared with its median."

@@ -17,6 +17,7 @@ from likewise.errors import DataError
 __all__ = [
     "AUTHORS",
     "AUTHOR_KEY",
+    "BLOCKS",
     "COMPARISON",
     "FACES",
     "KEPT_POSTS",
@@ -292,7 +293,8 @@ LABELS = TableSpec(
             _field(
                 "group_key",
                 pa.string(),
-                "What stands on one side only: author or post, with near copies; null for likes.",
+                "What stands on one side only: author or post, with near copies; for likes the "
+                "author's block of time where such blocks are dealt, else null.",
             ),
             _key("weight", pa.float64(), "Weight in training; 1 unless said."),
             _key("fold", pa.int32(), "Cross-validation fold of the author or group, 0 ... k-1."),
@@ -411,6 +413,21 @@ PEOPLE = TableSpec(
     ),
 )
 
+BLOCKS = TableSpec(
+    "blocks",
+    "a block of an author's time, its place drawn once",
+    (*AUTHOR_KEY, "block"),
+    pa.schema(
+        [
+            *_POST_KEY[:2],
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("block", pa.string(), "First day of the block, a Monday: 2024-01-29."),
+            _key("fold", pa.int32(), "Cross-validation fold, 0 ... k-1."),
+            _key("split", pa.string(), "`train` or `test`."),
+        ]
+    ),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -425,6 +442,7 @@ TABLES: dict[str, TableSpec] = {
         COMPARISON,
         SCORES,
         PEOPLE,
+        BLOCKS,
         REVIEWS,
     )
 }

@@ -2,7 +2,7 @@
 
 The joins give candidates, one row a distinct picture; a ratio, a cut and a label are SQL over
 them. Which picture copies another one, and the dealing of authors over folds, need all of them at
-once and are made on the driver.
+once and are made on the driver. Where authors are too few to be dealt, blocks of their time are.
 """
 
 from __future__ import annotations
@@ -15,20 +15,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from filters.blocks import alike, block_of, chosen_length, first_day
 from filters.folds import Assignment, assign, author_keys
-from filters.labels import Correction, author_facts, correction, cut, log10_histogram, ratio
+from filters.labels import (
+    LEAST_AROUND,
+    Correction,
+    author_facts,
+    correction,
+    cut,
+    log10_histogram,
+    own_level,
+    ratio,
+)
 from filters.pictures.copies import KINDS, copies
 from filters.pictures.hamming import near_pairs
 from filters.quantiles import fraction_of_rank
 from filters.rules import Rule, double, first_reason
 from likewise.config import LabelSection
-from likewise.errors import DataError
+from likewise.errors import ConfigError, DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import AUTHOR_KEY, PICTURES
+from likewise.tables import AUTHOR_KEY, BLOCKS, PEOPLE, PICTURES, POST_KEY, TableSpec
 from likewise.working import changes_study
 from spark_jobs.label_classes import label_classes
-from spark_jobs.people import places, remember
+from spark_jobs.people import draw, drawn, places, remember
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
@@ -39,6 +49,11 @@ SAMPLE = 200_000
 """Pictures, of whole authors, from which corrections and the author's part are estimated."""
 
 AUTHOR = ", ".join(AUTHOR_KEY)
+
+POST = ", ".join(POST_KEY)
+
+LEAST_HELD_OUT = 2
+"""Authors without whom no interval can be told."""
 
 
 @changes_study("label")
@@ -61,24 +76,32 @@ def label(
     stage = study.begin(
         "labels",
         inputs=["kept_posts", "pictures", *(["faces"] if faces else [])],
-        params={**settings.model_dump(), "seed": study.config.study.seed},
+        params={
+            **settings.model_dump(),
+            "group": study.config.question.group,
+            "seed": study.config.study.seed,
+        },
         code=CODE,
         redo=redo,
     )
     if stage.done:
         return stage.manifest
-    facts: dict[str, Any] = {"method": settings.method, "target": settings.target}
     with sql_engine(study, "label", master) as engine, stage.staging() as directory:
         before, gone = _candidates(engine, study, faces=faces)
         if not before:
             raise DataError("no picture is left to label", hint="see the funnel: likewise status")
         share = min(1.0, SAMPLE / before)
+        in_time = _in_time(engine, study)
+        method = "own-level" if in_time else settings.method
+        settings = settings.model_copy(update={"method": method})
+        facts: dict[str, Any] = {"method": method, "target": settings.target}
         facts |= _measured(engine, settings, before, share)
         asked = _decided(engine, settings, facts.get("cut"))
         after, dropped = reason_counts(engine, "decided", asked)
-        facts["folds"] = _deal(engine, study, settings, study.config.study.seed)
-        engine.write(LABELS, directory)
-        facts |= _shown(engine, share)
+        seed = study.config.study.seed
+        facts |= _deal(engine, study, settings, seed, in_time=in_time)
+        engine.write(_labels(facts["group"]), directory)
+        facts |= _shown(engine, share, facts["group"])
     gone |= dropped
     funnel = Funnel("label", "pictures", after + sum(gone.values()), after, gone)
     return stage.publish(funnel=funnel, rows=funnel.rows_out, **facts)
@@ -144,6 +167,25 @@ def _copies(engine: Engine, radius: int) -> pa.Table:
     return found.filter(
         pa.array(found["kind"].to_numpy(zero_copy_only=False) != "original")
     ).select([*PICTURES.key, "kind"])
+
+
+def _in_time(engine: Engine, study: Study) -> bool:
+    """Whether blocks of time are dealt: asked for, or authors cannot fill folds and a held-out two.
+
+    Raises:
+        ConfigError: ``[question] group`` is one for classes.
+    """
+    group, folds = study.config.question.group, study.config.label.folds
+    if group == "post":
+        raise ConfigError(
+            '[question] group = "post" deals posts, which would leave an author on both sides',
+            hint='for likes it is "auto", "author" or "time"',
+        )
+    found = engine.fetch(
+        f"SELECT count(*) AS n FROM (SELECT DISTINCT {AUTHOR} FROM candidates "
+        "WHERE reason = 0) AS authors"
+    )
+    return group == "time" or (group == "auto" and found["n"][0].as_py() < folds + LEAST_HELD_OUT)
 
 
 # -- ratios and cuts ----------------------------------------------------------------------
@@ -220,6 +262,13 @@ def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | 
     if pooled is not None:
         cuts = f"SELECT {double(pooled['low'])} AS low, {double(pooled['high'])} AS high"
         joined = f"measured m CROSS JOIN ({cuts}) AS cuts"
+    elif settings.method == "own-level":
+        asked.insert(0, Rule(f"author has no {LEAST_AROUND + 1} posts", "low IS NULL"))
+        engine.known("levels", _levels(engine, settings))
+        joined = (
+            "measured m JOIN levels l ON m.platform = l.platform AND m.host = l.host "
+            "AND m.post_id = l.post_id"
+        )
     else:
         least = settings.min_posts_per_author
         asked.insert(0, Rule(f"author has fewer than {least} posts", "NOT enough"))
@@ -241,24 +290,65 @@ def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | 
     return asked
 
 
-# -- authors ------------------------------------------------------------------------------
+# One row a post: its pictures share its likes.
+TIMED = f"""
+SELECT {POST}, min(author_id) AS author_id, CAST(min(created_at) AS TIMESTAMP) AS created_at,
+       min(ratio) AS ratio
+FROM measured GROUP BY {POST} ORDER BY {POST}
+"""
 
 
-def _deal(engine: Engine, study: Study, settings: LabelSection, seed: int) -> dict[str, Any]:
-    """Deal new authors over folds, make all places known as ``folds``, tell the balance."""
-    authors = engine.fetch(
-        f"SELECT {AUTHOR}, count(*) AS n, CAST(sum(label) AS BIGINT) AS good "
-        f"FROM decided WHERE reason = 0 GROUP BY {AUTHOR} ORDER BY {AUTHOR}"
+def _levels(engine: Engine, settings: LabelSection) -> pa.Table:
+    """The author's level at the time of each post: quantiles ``low`` and ``high``, or null."""
+    posts = engine.fetch(TIMED)
+    low, high = own_level(
+        _author_numbers(posts),
+        _days(posts["created_at"]),
+        posts["ratio"].to_numpy(),
+        around=settings.around,
+        margin=settings.margin,
     )
-    if not len(authors):
+    ends = {"low": pa.array(low, from_pandas=True), "high": pa.array(high, from_pandas=True)}
+    return pa.table({name: posts[name] for name in POST_KEY} | ends)
+
+
+def _author_numbers(rows: pa.Table) -> NDArray[np.int64]:
+    """(n,) a number for each author of the rows."""
+    keys = [rows[name].to_numpy(zero_copy_only=False).astype(str) for name in AUTHOR_KEY]
+    joined = np.char.add(np.char.add(keys[0], "\x1f"), np.char.add(keys[1], "\x1f"))
+    numbers: NDArray[np.int64] = np.unique(np.char.add(joined, keys[2]), return_inverse=True)[1]
+    return numbers
+
+
+def _days(created: pa.ChunkedArray) -> NDArray[np.float64]:
+    micros = created.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    days: NDArray[np.float64] = micros.astype(np.float64) / 86_400e6
+    return days
+
+
+# -- authors, or blocks of their time -----------------------------------------------------
+
+
+def _deal(
+    engine: Engine, study: Study, settings: LabelSection, seed: int, *, in_time: bool
+) -> dict[str, Any]:
+    """Deal new units over folds, make all places known as ``folds``, tell the balance.
+
+    A unit is an author, or with ``in_time`` a block of an author's time.
+    """
+    found = _blocks(engine, study, settings, seed) if in_time else _authors(engine)
+    spec, units, facts = found
+    if not len(units):
         raise DataError("no picture is left to label", hint="lower [label] margin or its minimum")
-    sizes, good = (authors[name].to_numpy() for name in ("n", "good"))
+    sizes, good = (units[name].to_numpy() for name in ("n", "good"))
     if good.sum() in (0, sizes.sum()):
         raise DataError(
             "all pictures have the same label", hint="collect more, or lower the margin"
         )
-    keys = (authors[name].to_pylist() for name in AUTHOR_KEY)
-    before = places(study, settings, seed, authors)
+    keys = (units[name].to_pylist() for name in spec.key)
+    wanted = draw(settings, seed) | ({"days": facts["block_days"]} if in_time else {})
+    before = places(study, spec, wanted, units)
+    what = f"blocks of {facts['block_days']} days" if in_time else "authors"
     dealt = assign(
         author_keys(zip(*keys, strict=True)),
         sizes,
@@ -267,14 +357,68 @@ def _deal(engine: Engine, study: Study, settings: LabelSection, seed: int) -> di
         test_fraction=settings.test_fraction,
         seed=seed,
         kept=before,
+        what=what,
     )
     split = pa.array(np.where(dealt.test, "test", "train"))
-    columns = [*authors.columns[:3], pa.array(dealt.fold), split, pa.array(range(len(authors)))]
-    names = [*AUTHOR_KEY, "fold", "split", "number"]
-    known = pa.table(columns, names=names)
-    engine.known("folds", known)
-    remember(study, settings, seed, known.drop_columns(["number"]), before)
-    return _balance(dealt, sizes, good, settings.folds)
+    known = units.select(spec.key).append_column("fold", pa.array(dealt.fold))
+    known = known.append_column("split", split)
+    remember(study, spec, wanted, known, before)
+    engine.known("folds", known.append_column("number", pa.array(range(len(units)))))
+    return facts | {"folds": _balance(dealt, sizes, good, settings.folds)}
+
+
+def _authors(engine: Engine) -> tuple[TableSpec, pa.Table, dict[str, Any]]:
+    """Authors with their pictures and good pictures."""
+    units = engine.fetch(
+        f"SELECT {AUTHOR}, count(*) AS n, CAST(sum(label) AS BIGINT) AS good "
+        f"FROM decided WHERE reason = 0 GROUP BY {AUTHOR} ORDER BY {AUTHOR}"
+    )
+    return PEOPLE, units, {"group": "author"}
+
+
+def _blocks(
+    engine: Engine, study: Study, settings: LabelSection, seed: int
+) -> tuple[TableSpec, pa.Table, dict[str, Any]]:
+    """Blocks of authors' time, as ``_authors`` gives authors, and how they were made.
+
+    The length is kept from the first draw on, unless ``[label]`` gives another one.
+    """
+    posts = engine.fetch(
+        f"SELECT {POST}, min(author_id) AS author_id, "
+        "CAST(min(created_at) AS TIMESTAMP) AS created_at, "
+        f"CAST(min(label) AS BIGINT) AS label FROM decided WHERE reason = 0 "
+        f"GROUP BY {POST} ORDER BY {POST}"
+    )
+    author, days = _author_numbers(posts), _days(posts["created_at"])
+    label = posts["label"].to_numpy()
+    kept = drawn(study, BLOCKS)
+    length = settings.block_days
+    if not length and {**kept, "days": 0} == draw(settings, seed) | {"days": 0}:
+        length = int(kept["days"])
+    if not length and len(posts):
+        length = chosen_length(author, days, label, seed)
+    block = block_of(days, length or 1)
+    began = pa.array(first_day(block, length or 1).astype(str), pa.string())
+    rows = pa.table({name: posts[name] for name in POST_KEY} | {"block": began})
+    engine.known("blocks", rows)
+    key = ", ".join(BLOCKS.key)
+    units = engine.fetch(
+        f"SELECT {key}, count(*) AS n, CAST(sum(label) AS BIGINT) AS good "
+        f"FROM (SELECT d.*, b.block FROM {IN_BLOCKS} WHERE d.reason = 0) AS placed "
+        f"GROUP BY {key} ORDER BY {key}"
+    )
+    beside = alike(author, block, label, seed)
+    return (
+        BLOCKS,
+        units,
+        {
+            "group": "time",
+            "block_days": length,
+            "blocks": len(units),
+            "authors": len(np.unique(author)),
+            "neighbours": {"correlation": beside.correlation, "p": beside.p},
+        },
+    )
 
 
 def _balance(
@@ -301,17 +445,33 @@ def _balance(
 
 # -- labels -------------------------------------------------------------------------------
 
-DEALT = """decided d JOIN folds f
-  ON d.platform = f.platform AND d.host = f.host AND d.author_id = f.author_id"""
+IN_BLOCKS = """decided d JOIN blocks b
+  ON d.platform = b.platform AND d.host = b.host AND d.post_id = b.post_id"""
 
-LABELS = f"""
+DEALT = {
+    "author": """decided d JOIN folds f
+  ON d.platform = f.platform AND d.host = f.host AND d.author_id = f.author_id""",
+    "time": f"""{IN_BLOCKS} JOIN folds f
+  ON d.platform = f.platform AND d.host = f.host AND d.author_id = f.author_id
+  AND b.block = f.block""",
+}
+
+GROUP_KEY = {
+    "author": "CAST(NULL AS STRING)",
+    "time": " || chr(31) || ".join([*(f"d.{name}" for name in AUTHOR_KEY), "b.block"]),
+}
+
+
+def _labels(group: str) -> str:
+    """The table's rows; ``group`` is what was dealt."""
+    return f"""
 SELECT {as_columns("labels")} FROM (
-  SELECT d.*, CAST(NULL AS STRING) AS class, CAST(NULL AS STRING) AS group_key,
-         1 AS weight, f.fold, f.split FROM {DEALT} WHERE d.reason = 0) AS dealt
+  SELECT d.*, CAST(NULL AS STRING) AS class, {GROUP_KEY[group]} AS group_key,
+         1 AS weight, f.fold, f.split FROM {DEALT[group]} WHERE d.reason = 0) AS dealt
 """
 
 
-def _shown(engine: Engine, share: float) -> dict[str, Any]:
+def _shown(engine: Engine, share: float, group: str) -> dict[str, Any]:
     """The author's part in the labels, and the histogram."""
     tenths = engine.fetch(
         "SELECT CASE WHEN ratio > 0 THEN CAST(floor(log10(ratio) * 10) AS BIGINT) END AS tenth, "
@@ -320,7 +480,7 @@ def _shown(engine: Engine, share: float) -> dict[str, Any]:
     )
     found = Counter({(row["tenth"], row["label"]): row["n"] for row in tenths.to_pylist()})
     sample = engine.fetch(
-        f"SELECT ratio, label, number FROM (SELECT d.*, f.number FROM {DEALT}) AS dealt "
+        f"SELECT ratio, label, number FROM (SELECT d.*, f.number FROM {DEALT[group]}) AS dealt "
         f"WHERE reason = 0 AND {_sampled(share)} ORDER BY number, label, ratio"
     )
     baseline = author_facts(*(column.to_numpy() for column in sample.columns))

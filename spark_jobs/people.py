@@ -2,63 +2,76 @@
 
 Models of two nights can be compared only when nobody changes sides between them. So an author who
 has a place keeps it, also when all pictures are gone for a night; new authors correct the balance.
+Where blocks of time are dealt instead, the table ``blocks`` keeps theirs in the same way.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from filters.folds import Assignment
-from likewise.tables import AUTHOR_KEY, PEOPLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from likewise.config import LabelSection
     from likewise.study import Study
+    from likewise.tables import TableSpec
 
-__all__ = ["places", "remember"]
+__all__ = ["draw", "drawn", "places", "remember"]
 
-KEY = [*AUTHOR_KEY]
 CODE = 1
 
 
-def _params(settings: LabelSection, seed: int) -> dict[str, object]:
+def draw(settings: LabelSection, seed: int) -> dict[str, Any]:
     """What a draw depends on: with other folds, shares or seeds everybody is drawn anew."""
     return {"folds": settings.folds, "test_fraction": settings.test_fraction, "seed": seed}
 
 
-def places(study: Study, settings: LabelSection, seed: int, authors: pa.Table) -> Assignment | None:
-    """Fold (-1: none yet) and side of the authors, rows of (platform, host, author_id)."""
-    manifest = study.manifest(PEOPLE.name)
-    if manifest is None or manifest.made_from["params"]["draw"] != _params(settings, seed):
+def drawn(study: Study, spec: TableSpec) -> Mapping[str, Any]:
+    """What the draw that is kept in the table depended on; empty without one."""
+    manifest = study.manifest(spec.name)
+    found: Mapping[str, Any] = {} if manifest is None else manifest.made_from["params"]["draw"]
+    return found
+
+
+def places(
+    study: Study, spec: TableSpec, wanted: Mapping[str, Any], units: pa.Table
+) -> Assignment | None:
+    """Fold (-1: none yet) and side of the units, rows of the key of ``spec``; None for a new draw.
+
+    ``wanted`` is what the draw is to depend on.
+    """
+    if drawn(study, spec) != wanted:
         return None
-    table = study.read(PEOPLE.name, [*KEY, "fold", "split"])
+    table = study.read(spec.name, [*spec.key, "fold", "split"])
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    known = {row[:3]: row[3:] for row in rows}
-    asked = zip(*(authors[name].to_pylist() for name in KEY), strict=True)
-    found = [known.get(author, (-1, "train")) for author in asked]
+    known = {row[:-2]: row[-2:] for row in rows}
+    asked = zip(*(units[name].to_pylist() for name in spec.key), strict=True)
+    found = [known.get(unit, (-1, "train")) for unit in asked]
     fold = np.array([at for at, _ in found], np.int32)
     return Assignment(fold, np.array([split == "test" for _, split in found], np.bool_))
 
 
 def remember(
     study: Study,
-    settings: LabelSection,
-    seed: int,
+    spec: TableSpec,
+    wanted: Mapping[str, Any],
     dealt: pa.Table,
     before: Assignment | None,
 ) -> None:
-    """Keep the places of ``dealt`` (columns of ``PEOPLE``) that are new; nobody's is changed."""
+    """Keep the places of ``dealt`` (columns of ``spec``) that are new; nobody's is changed."""
     new = dealt if before is None else dealt.filter(pa.array(before.fold < 0))
     if not new.num_rows:
         return
-    old = [] if before is None else [study.read(PEOPLE.name)]
-    people = pa.concat_tables([*old, new.cast(PEOPLE.schema)]).sort_by(
-        [(n, "ascending") for n in KEY]
+    old = [] if before is None else [study.read(spec.name)]
+    rows = pa.concat_tables([*old, new.cast(spec.schema)]).sort_by(
+        [(name, "ascending") for name in spec.key]
     )
-    params = {"draw": _params(settings, seed), "people": people.num_rows}
-    stage = study.begin(PEOPLE.name, params=params, code=CODE, redo=True)
-    stage.write(people)
+    params = {"draw": dict(wanted), spec.name: rows.num_rows}
+    stage = study.begin(spec.name, params=params, code=CODE, redo=True)
+    stage.write(rows)
     stage.publish()

@@ -137,7 +137,7 @@ class _Comparison:
         held_out = slice(labels.n_train, None)
         self.judge = Judge(
             labels.label[held_out],
-            labels.author[held_out],
+            labels.group[held_out],
             permutations=self.settings.permutations,
             margin=self.settings.margin,
             seed=self.seed,
@@ -288,6 +288,7 @@ class _Comparison:
             learning_curves=self.learning,
             chance=self.judge.chance,
             margin=self.judge.margin,
+            unit=self.labels.unit,
             worth=self._worth(best[0]),
             by_time=self._by_time(found),
             by_picture=self.by_picture,
@@ -374,9 +375,9 @@ class _Comparison:
         return Data(
             pictures=len(labels.label),
             training_pictures=n_train,
-            training_authors=int(np.unique(labels.author[:n_train]).size),
+            training_authors=int(np.unique(labels.group[:n_train]).size),
             held_out_pictures=len(labels.label) - n_train,
-            held_out_authors=int(np.unique(labels.author[n_train:]).size),
+            held_out_authors=int(np.unique(labels.group[n_train:]).size),
             good_share=float(labels.label.mean()),
             folds=len(labels.folds),
             labels_fingerprint=self.study.require("labels").fingerprint,
@@ -389,15 +390,18 @@ class _Comparison:
         return dict(weights) if isinstance(weights, Mapping) else {"weights": weights}
 
     def _note_data(self) -> None:
+        many = self.labels.unit.many
+        if self.labels.unit.warning:
+            self._note(self.labels.unit.warning)
         if self.judge.permuted is None:
             self._note(
-                "no p-values, so nothing is claimed: no permutations asked, or no two authors of "
+                f"no p-values, so nothing is claimed: no permutations asked, or no two {many} of "
                 "equal size"
             )
         held_out = self._data().held_out_authors
         if held_out < FEW_AUTHORS:
             self._note(
-                f"only {held_out} held-out authors: it is not known how often intervals over so "
+                f"only {held_out} held-out {many}: it is not known how often intervals over so "
                 "few hold the truth"
             )
         if copies := self.labels.dropped.get(REASON):
@@ -405,7 +409,7 @@ class _Comparison:
         if rejected := self.labels.dropped.get(REJECTED):
             self._note(f"{rejected} training pictures are left out: {REJECTED}")
         if len(self.labels.folds) < self.study.config.label.folds:
-            self._note(f"only {len(self.labels.folds)} folds hold training authors")
+            self._note(f"only {len(self.labels.folds)} folds hold training {many}")
 
     def _figures(self, found: Comparison) -> list[results.FigureFile]:
         from training.comparison import curves

@@ -11,6 +11,7 @@ import numpy as np
 
 from likewise.errors import UsageError
 from likewise.study import MADE_BY, Study, write_json
+from training.data.unit import UNIT_KEY, unit_codes, unit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,8 @@ DISCOVERIES = 0.05
 class ModelChange:
     """Average precision of both sides' models on the same pictures, and its paired difference.
 
-    The pictures are those that both sides label and hold out; the interval is over their authors.
+    The pictures are those that both sides label and hold out; the interval is over their authors,
+    or over the blocks of time that ``unit`` names.
     """
 
     before: str
@@ -48,6 +50,7 @@ class ModelChange:
     difference: float
     low: float | None
     high: float | None
+    unit: str = "authors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,11 @@ def _n(value: float | None) -> str:
 
 def _model_sentence(one: ModelChange) -> str:
     head = (
-        f"On the same {one.pictures:,} held-out pictures of {one.authors:,} authors, average "
+        f"On the same {one.pictures:,} held-out pictures of {one.authors:,} {one.unit}, average "
         f"precision went from {one.before_value:.3f} to {one.after_value:.3f}"
     )
     if one.low is None or one.high is None:
-        return f"{head}; there are too few authors for an interval."
+        return f"{head}; there are too few {one.unit} for an interval."
     word = "better" if one.low > 0 else "worse" if one.high < 0 else "no clear change"
     return f"{head}: {one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f}), {word}."
 
@@ -230,9 +233,13 @@ def _notes(left: Study, right: Study) -> list[str]:
 def _labelled(study: Study) -> dict[str, dict[str, Any]]:
     if study.manifest("labels") is None:
         return {}
-    columns = ["picture_id", "platform", "host", "post_id", "author_id", "ratio", "label", "split"]
-    rows = study.read("labels", columns).to_pylist()
-    return {row["picture_id"]: row for row in rows}
+    columns = ["picture_id", *UNIT_KEY, "post_id", "ratio", "label", "split"]
+    table = study.read("labels", columns)
+    units = unit_codes(table).tolist()
+    return {
+        row["picture_id"]: row | {"unit": unit}
+        for row, unit in zip(table.to_pylist(), units, strict=True)
+    }
 
 
 def _common(
@@ -278,10 +285,7 @@ def _model(
     label = np.array([int(after[one]["label"]) for one in held], np.int64)
     if len(set(label.tolist())) != 2:
         return None
-    author = np.unique(
-        [f"{after[o]['platform']}\n{after[o]['host']}\n{after[o]['author_id']}" for o in held],
-        return_inverse=True,
-    )[1].astype(np.int64)
+    unit = np.unique([after[one]["unit"] for one in held], return_inverse=True)[1].astype(np.int64)
     values = [np.array([side[one] for one in held], np.float64) for side in scores]
 
     def gain(weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -289,10 +293,10 @@ def _model(
         return after_ - before_
 
     whole = [float(average_precision(label, side)) for side in values]
-    n_authors = int(author.max()) + 1
+    n_units = int(unit.max()) + 1
     low = high = float("nan")
-    if n_authors > 2:
-        left_out = leave_out(author, right.config.study.seed)
+    if n_units > 2:
+        left_out = leave_out(unit, right.config.study.seed)
         without = np.concatenate([np.atleast_1d(gain(w)) for w in left_out.weights()])
         low, high = plain(whole[1] - whole[0], without)
     models = [str(state.require("scores").extra.get("model", "?")) for state in (left, right)]
@@ -301,7 +305,8 @@ def _model(
         before=models[0],
         after=models[1],
         pictures=len(held),
-        authors=n_authors,
+        authors=n_units,
+        unit=unit_of(right).many,
         before_value=whole[0],
         after_value=whole[1],
         difference=whole[1] - whole[0],

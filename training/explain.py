@@ -30,6 +30,7 @@ from training.comparison import sentences
 from training.comparison.judge import Judge
 from training.comparison.results import Difference as Gain
 from training.data.question import must_ask_likes
+from training.data.unit import AUTHORS, Unit, unit_codes, unit_of
 from training.explanation.differences import LEAST, Difference, differences, effects, holm
 from training.explanation.scenes import scenes
 from training.pictures.contents import CONTENTS, contents
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "Explanation", "differences", "explain", "holm", "table"]
 
-CODE = 2
+CODE = 3
 FILE = "explanation.json"
 LOOK = 256
 AT_ONCE = 64
@@ -61,7 +62,8 @@ class Explanation:
     ``in_likes`` compares ``pictures`` labelled ones, good with bad, of ``likers`` authors.
     ``ranking`` compares the ``n`` best with the ``n`` worst ranked pictures of ``authors``; it is
     empty where ``chance``, what the model's average precision on held-out authors exceeds chance
-    by, is not above zero: what noise goes by would be no answer.
+    by, is not above zero: what noise goes by would be no answer. Where blocks of time were dealt
+    in the place of authors, ``unit`` says so, and they are what is counted.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Explanation:
     pictures: int
     likers: int
     in_likes: list[Difference]
+    unit: Unit = AUTHORS
 
     @property
     def above_chance(self) -> bool:
@@ -81,7 +84,7 @@ class Explanation:
 
     def liked(self) -> str:
         """What makes pictures liked here, in one sentence: effects in standard deviations."""
-        of = f"({self.pictures:,} pictures of {self.likers:,} authors)"
+        of = f"({self.pictures:,} pictures of {self.likers:,} {self.unit.many})"
         if said := effects(self.in_likes):
             return (
                 f"Pictures that are liked more here are {said}; in standard deviations, with "
@@ -109,14 +112,14 @@ class Explanation:
     def _silent(self) -> str:
         gain = self.chance
         size = (
-            "it has not been tried on held-out authors"
+            f"it has not been tried on held-out {self.unit.many}"
             if gain is None
             else f"{sentences.signed(gain.value)}, {sentences.signed(gain.low)} to "
             f"{sentences.signed(gain.high)} of average precision"
         )
         return (
             "Nothing is said of what the model goes by: that it does better than chance on "
-            f"held-out authors is not shown ({size})."
+            f"held-out {self.unit.many} is not shown ({size})."
         )
 
 
@@ -142,7 +145,7 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
     liked = _liked(ranking, opened.config.study.seed)
     said = chance is not None and chance.verdict == "above"
     rows = pa.concat_tables([ends, liked]) if said else liked
-    values, author = _values(opened, rows), _codes(rows)
+    values, author = _values(opened, rows), unit_codes(rows)
     n = ends.num_rows if said else 0
     settings = {
         "seed": opened.config.study.seed,
@@ -156,12 +159,13 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
         model=opened.require("scores").extra["model"],
         split=split,
         n=ends.num_rows // 2,
-        authors=len(np.unique(_codes(ends))),
+        authors=len(np.unique(unit_codes(ends))),
         chance=chance,
         ranking=differences(above, top, author[:n], **settings) if said else [],
         pictures=liked.num_rows,
         likers=len(np.unique(author[n:])),
         in_likes=differences(among, good, author[n:], **settings),
+        unit=unit_of(opened),
     )
     kept = {"made_from": made_from, "answer": _adapter().dump_python(answer, mode="json")}
     write_json(path, kept)
@@ -218,17 +222,10 @@ def _read(path: os.PathLike[str], made_from: str) -> Explanation | None:
 
 def _ranking(study: Study) -> pa.Table:
     """Every ranked picture with its label, best first."""
-    labels = study.read("labels", ["picture_id", "n_faces", "label", "split"])
+    labels = study.read("labels", ["picture_id", "n_faces", "label", "group_key", "split"])
     scores = study.read("scores", ["picture_id", *AUTHOR, "score", "rank"])
     joined = scores.join(labels, "picture_id", join_type="inner")
     return joined.sort_by("rank").combine_chunks()
-
-
-def _codes(rows: pa.Table) -> NDArray[np.int64]:
-    """A number for each author of the rows."""
-    frame = rows.select(AUTHOR).to_pandas()
-    numbers: NDArray[np.int64] = frame.groupby(AUTHOR).ngroup().to_numpy()
-    return numbers
 
 
 def _ends(study: Study, ranking: pa.Table) -> tuple[pa.Table, str]:
@@ -254,7 +251,7 @@ def _above_chance(study: Study, ranking: pa.Table) -> Gain | None:
     """What the scores' average precision exceeds chance by, on held-out authors; None without."""
     rows = ranking.filter(pc.equal(ranking["split"], "test"))
     label = rows["label"].to_numpy().astype(np.int64)
-    author = _codes(rows)
+    author = unit_codes(rows)
     if len(np.unique(label)) < 2 or len(np.unique(author)) < 2:
         return None
     settings = study.config.compare

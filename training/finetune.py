@@ -247,8 +247,7 @@ class _Measured:
         scores = score_of(self.logits["test"])
         chances = probability(self.calibration, scores)
         evaluation = Evaluation(self._binary(test), scores, chances)
-        _, authors = np.unique(self._samples.authors[test].astype(str), return_inverse=True)
-        groups = leave_out(authors, self._job.study.config.study.seed)
+        groups = leave_out(self._samples.groups[test], self._job.study.config.study.seed)
         without = groups.values(evaluation.metrics)
         return {
             f"test_{metric}": asdict(judge.score_of(float(value), without[metric]))
@@ -276,7 +275,7 @@ def _card(
         "parameters": job.recipe.model_dump(exclude=_ASIDE) | {"seed": job.seed},
         "data": {
             "fingerprint": job.fingerprint,
-            "authors": len(set(samples.authors)),
+            samples.unit.many: len(np.unique(samples.groups)),
             "iterations done": state.iteration,
             **{f"{part} pictures": count for part, count in measured.counts.items()},
         },

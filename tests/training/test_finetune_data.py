@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path: Path) -> None:
 def test_parts_share_no_author_and_validation_is_of_training_authors() -> None:
     data = tt.samples(120)
     parts = data.parts(1)
-    authors = [set(data.authors[indices]) for indices in parts.values()]
+    authors = [set(data.groups[indices].tolist()) for indices in parts.values()]
     assert not authors[0] & authors[1] and not (authors[0] | authors[1]) & authors[2]
     assert not data.test[parts["validation"]].any()
     assert sum(map(len, parts.values())) == 120

@@ -153,7 +153,7 @@ def author_history(labels: Labels, prior: float) -> tuple[NDArray[np.float64], N
 
 def _no_history(labels: Labels) -> str:
     """Why the author's past is no opponent here; empty when it is one."""
-    if labels.method == "per-author":
+    if labels.method in ("per-author", "own-level"):
         return (
             "labels compare an author's pictures with each other, so that a good past makes a good "
             "future less likely by construction"

@@ -155,7 +155,7 @@ def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
 
     best = max(results, key=lambda r: r.average_precision.value or 0.0)
     words = (
-        f"Precision against recall on the held-out authors, {layer}. The highest average "
+        f"Precision against recall on the held-out pictures, {layer}. The highest average "
         f"precision is {best.average_precision.value:.3f} "
         f"({best.classifier}, {SETS[best.set]}); scores in random order get {chance:.3f}."
     )
@@ -163,25 +163,25 @@ def _pr_curves(layer: str, results: Sequence[Result], chance: float) -> Plot:
 
 
 def _learning(comparison: Comparison) -> Plot:
-    curves = comparison.learning_curves
+    curves, many = comparison.learning_curves, comparison.unit.many
 
     def paint(axes: Axes, wide: bool) -> None:
         for (layer, points), colour in zip(curves.items(), (GOOD, BAD, THIRD) * 9, strict=False):
-            authors = [point.authors for point in points]
+            sizes = [point.authors for point in points]
             low, high = [point.low for point in points], [point.high for point in points]
-            axes.fill_between(authors, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(authors, [p.mean for p in points], "o-", color=colour, label=layer)
-        axes.set(xlabel="authors trained on", ylabel="average precision")
+            axes.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(sizes, [p.mean for p in points], "o-", color=colour, label=layer)
+        axes.set(xlabel=f"{many} trained on", ylabel="average precision")
         axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
         legend(axes, wide)
 
     ends = "; ".join(
-        f"{layer}: {points[0].mean:.3f} with {points[0].authors} authors, "
+        f"{layer}: {points[0].mean:.3f} with {points[0].authors} {many}, "
         f"{points[-1].mean:.3f} with {points[-1].authors}"
         for layer, points in curves.items()
     )
-    words = f"Average precision of LinearSVC on the held-out authors against training size. {ends}."
-    return Plot("learning-curve", "More authors, more precision?", words, paint)
+    words = f"Average precision of LinearSVC on the held-out {many} against training size. {ends}."
+    return Plot("learning-curve", f"More {many}, more precision?", words, paint)
 
 
 def _confusion(result: Result, confusion: Confusion) -> Plot:
@@ -213,4 +213,4 @@ def _confusion(result: Result, confusion: Confusion) -> Plot:
         f"held-out pictures are sorted rightly ({counts[0, 0]} good, {counts[1, 1]} bad); "
         f"{counts[1, 0]} bad ones are called good and {counts[0, 1]} good ones bad."
     )
-    return Plot("confusion", "Right and wrong on the held-out authors", words, paint)
+    return Plot("confusion", "Right and wrong on the held-out pictures", words, paint)

@@ -81,12 +81,12 @@ def held_out_scores(problem: Problem, inside: NDArray[np.bool_], c: float) -> ND
 def _subsets(problem: Problem) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Numbers of authors and (n_train,) their pictures; subsets of one class are left out."""
     rng = np.random.default_rng(problem.seed)
-    author, label = problem.labels.author[: problem.labels.n_train], problem.train_label
-    everyone = np.unique(author)
+    group, label = problem.labels.group[: problem.labels.n_train], problem.train_label
+    everyone = np.unique(group)
     for repeat in range(REPEATS):
         order = rng.permutation(everyone)
         for fraction in FRACTIONS if repeat == 0 else FRACTIONS[:-1]:
             chosen = order[: max(2, round(fraction * len(order)))]
-            inside = np.isin(author, chosen)
+            inside = np.isin(group, chosen)
             if np.unique(label[inside]).size == 2:
                 yield len(chosen), inside

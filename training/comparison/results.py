@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from likewise.errors import DataError
 from likewise.study import Study, write_json
+from training.data.unit import AUTHORS, Unit
 
 __all__ = [
     "BaselineResult",
@@ -276,7 +277,8 @@ class Comparison:
 
     ``answer`` is what the comparison says, in the order in which it is to be read; ``sentences``
     holds one verdict for each of ``results``. ``margin`` is the margin of equivalence; ``left_out``
-    the number of authors, or groups of them, whose leaving out gives the intervals.
+    the number of authors, or groups of them, whose leaving out gives the intervals. Where blocks
+    of time were dealt, ``unit`` says so, and everything that counts authors counts blocks.
     """
 
     study: str
@@ -290,6 +292,7 @@ class Comparison:
     learning_curves: Mapping[str, Sequence[LearningPoint]]
     chance: Chance
     margin: float
+    unit: Unit = AUTHORS
     worth: Worth | None = None
     by_time: ByTime | None = None
     by_picture: Sequence[ByPicture] = ()

@@ -20,6 +20,7 @@ from training.comparison.results import (
     Verdict,
     Worth,
 )
+from training.data.unit import Unit
 
 __all__ = ["answer", "listed", "of_result", "score", "signed"]
 
@@ -29,29 +30,31 @@ MINUS = "\u2212"
 def answer(found: Comparison) -> list[str]:
     """The answer in the order in which it is to be read: gain, evidence, how many, what limits it.
 
-    The first sentence says what a picture adds to what is known without it; the second whether the
-    picture alone says anything.
+    The first sentence says what a picture adds to what is known without it; the next whether the
+    picture alone says anything. Where blocks of time were dealt, whom it speaks about goes between.
     """
     best, sure = found.best_result, _credible(found)
     words = [_worth(found.worth, found.margin)] if found.worth is not None else []
+    if found.unit.scope:
+        words.append(found.unit.scope)
     words.append(_alone(found))
     if "author-history" in best.against:
         words.append(_beside(best.against["author-history"], found.margin, sure))
     if "picture-properties" in best.against:
         words.append(_plain(best.against["picture-properties"], found.margin, sure))
     if found.by_time is not None:
-        words.append(_later(found.by_time, sure))
+        words.append(_later(found.by_time, found.unit, sure))
+    data, many = found.data, found.unit.many
     if found.reviews is not None:
-        words.append(_reviews(found.reviews, found.margin))
-    data = found.data
+        words.append(_reviews(found.reviews, many, found.margin))
     words.append(
-        f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} authors "
-        "that no model had seen, with intervals over authors. The best in cross-validation is "
+        f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} {many} "
+        f"that no model had seen, with intervals over {many}. The best in cross-validation is "
         f"{best.classifier} on {best.layer} of {found.backbone}."
     )
     if found.looks is not None:
-        words.append(_looked(found.looks))
-    words += [_leaks(one) for one in found.by_picture]
+        words.append(_looked(found.looks, many))
+    words += [_leaks(one, found.unit.one) for one in found.by_picture]
     return words
 
 
@@ -68,11 +71,12 @@ def _said(against: Difference, sure: bool) -> Verdict:
     return "open" if against.verdict == "above" and not sure else against.verdict
 
 
-def _later(found: ByTime, sure: bool) -> str:
+def _later(found: ByTime, unit: Unit, sure: bool) -> str:
     """The split by time, as an answer of its own."""
+    whose = "held-out later ones" if unit.in_time else f"other {unit.many}' later ones"
     start = (
-        f"Trained on posts before {found.cut} and tested on other authors' later ones "
-        f"({found.held_out_pictures:,} pictures of {found.held_out_authors:,} authors), the "
+        f"Trained on posts before {found.cut} and tested on {whose} "
+        f"({found.held_out_pictures:,} pictures of {found.held_out_authors:,} {unit.many}), the "
         f"average precision is {score(found.average_precision)}"
     )
     chance = f"{found.chance.average_precision:.2f} ({_size(found.against_chance, 2)})"
@@ -83,20 +87,20 @@ def _later(found: ByTime, sure: bool) -> str:
     return f"{start}; that this is above chance, {chance}, is not shown."
 
 
-def _looked(looks: Looks) -> str:
+def _looked(looks: Looks, many: str) -> str:
     times = "once" if looks.runs == 1 else f"{looks.runs} times"
     return (
-        f"The held-out authors have been looked at {times}, by {looks.models} "
+        f"The held-out {many} have been looked at {times}, by {looks.models} "
         f"model{'' if looks.models == 1 else 's'} in all; the best of many looks is a little too "
         "good."
     )
 
 
-def _leaks(found: ByPicture) -> str:
+def _leaks(found: ByPicture, one: str) -> str:
     return (
         f"Leaking, for comparison only: with folds by picture {found.classifier} on {found.layer} "
         f"({found.set}) has a cross-validated average precision of {found.by_picture:.3f}, with "
-        f"folds by author {found.by_author:.3f}."
+        f"folds by {one} {found.by_author:.3f}."
     )
 
 
@@ -138,12 +142,12 @@ def _history(against: Difference, margin: float, sure: bool) -> str:
     }[_said(against, sure)]
 
 
-def _reviews(change: ReviewChange, margin: float) -> str:
+def _reviews(change: ReviewChange, many: str, margin: float) -> str:
     """What people's corrections did, on pictures that none of them has touched."""
     start = (
         f"Reviews changed {change.changed:,} training labels, rejected {change.rejected:,} and "
         f"confirmed {change.confirmed:,}; on the {change.pictures:,} held-out pictures of "
-        f"{change.authors:,} authors that nobody reviewed, LinearSVC reaches an average precision "
+        f"{change.authors:,} {many} that nobody reviewed, LinearSVC reaches an average precision "
         f"of {score(change.reviewed)} with them and {score(change.without)} without"
     )
     size = _size(change.gain)
@@ -156,7 +160,8 @@ def _reviews(change: ReviewChange, margin: float) -> str:
 
 
 def _worth(worth: Worth, margin: float) -> str:
-    known = f"{listed(worth.knows)} alone reach an average precision of {score(worth.known)}"
+    reach = "reaches" if len(worth.knows) == 1 and worth.knows[0] != "followers" else "reach"
+    known = f"{listed(worth.knows)} alone {reach} an average precision of {score(worth.known)}"
     start = (
         f"{known[0].upper()}{known[1:]}, the picture alone {score(worth.picture)}, "
         f"both together {score(worth.both)}"

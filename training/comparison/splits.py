@@ -54,8 +54,8 @@ def later(labels: Labels, test_fraction: float) -> Later | str:
     ):
         if np.unique(labels.label[part][inside]).size < 2:
             return f"{name} the cut in time the pictures are of one class, or none have a date"
-        if np.unique(labels.author[part][inside]).size < LEAST_AUTHORS:
-            return f"{name} the cut in time there is one author"
+        if np.unique(labels.group[part][inside]).size < LEAST_AUTHORS:
+            return f"{name} the cut in time there is one {labels.unit.one}"
     return Later(cut, train, test)
 
 
@@ -70,7 +70,7 @@ def by_time(problem: Problem, store: GridStore, split: Later, c: float, like: Ju
     label = labels.label[n_train:][split.test]
     judge = Judge(
         label,
-        labels.author[n_train:][split.test],
+        labels.group[n_train:][split.test],
         permutations=like.permutations,
         margin=like.margin,
         seed=like.seed,
@@ -79,7 +79,7 @@ def by_time(problem: Problem, store: GridStore, split: Later, c: float, like: Ju
     return ByTime(
         cut=_date(split.cut),
         training_pictures=int(split.train.sum()),
-        training_authors=int(np.unique(labels.author[:n_train][split.train]).size),
+        training_authors=int(np.unique(labels.group[:n_train][split.train]).size),
         held_out_pictures=len(label),
         held_out_authors=int(np.unique(judge.author).size),
         chance=judge.chance,

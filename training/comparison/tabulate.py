@@ -64,7 +64,7 @@ def text(found: Comparison) -> str:
     """What ``likewise compare`` prints: the answer, a table for each layer, the baselines."""
     parts = ["\n".join(found.answer)]
     parts += [_layer_table(layer, found.results) for layer in _layers(found.results)]
-    parts.append(_baseline_table(found.baselines))
+    parts.append(_baseline_table(found.baselines, found.unit.many))
     parts.append("\n".join(found.sentences))
     parts += [f"Note: {words}" for words in found.notes]
     parts.append(f"Best in cross-validation: {found.best}")
@@ -90,9 +90,9 @@ def _layer_table(layer: str, results: Sequence[Result]) -> str:
 _SETS = {"flipped": "flipped + normal", "normal": "normal"}
 
 
-def _baseline_table(baselines: Sequence[BaselineResult]) -> str:
+def _baseline_table(baselines: Sequence[BaselineResult], many: str) -> str:
     body = [[b.name, _cell(b.metrics["average_precision"])] for b in baselines]
-    return _grid([["baselines: average precision", "held-out authors"], *body])
+    return _grid([["baselines: average precision", f"held-out {many}"], *body])
 
 
 def _cell(score: Score) -> str:

@@ -123,9 +123,8 @@ def differences(judge: Judge, rows: Sequence[Judged]) -> list[Paired]:
 
 
 LIMITS = (
-    "Liked here means likes over followers above the median of this study; it is no measure of "
+    "Liked here means above the cut that the study's labels were made by; it is no measure of "
     "beauty, and no statement about the people shown.",
-    "The scores hold for authors of the kind that was collected, at the time of the collection.",
     "Probabilities, where there are any, are calibrated by Platt's sigmoid on cross-validation "
     "scores.",
     "p-values are not corrected for the number of classifiers compared.",
@@ -154,6 +153,11 @@ def card(
         },
         "calibration": row.calibration.to_dict() if row.calibration is not None else None,
         "data": asdict(comparison.data),
-        "limits": [*LIMITS, *row.fitted.notes],
+        "limits": [
+            comparison.unit.scope
+            or "The scores hold for authors of the kind that was collected, at that time.",
+            *LIMITS,
+            *row.fitted.notes,
+        ],
         **about,
     }

@@ -40,7 +40,7 @@ def split_by_time(labels: Labels, test_fraction: float) -> Labels:
         )
     reasons = {
         "date unknown": ~dated,
-        "training author, after the cut": dated & train & ~early,
-        "held-out author, before the cut": dated & ~train & early,
+        f"training {labels.unit.one}, after the cut": dated & train & ~early,
+        f"held-out {labels.unit.one}, before the cut": dated & ~train & early,
     }
     return labels.only(keep, {name: int(rows.sum()) for name, rows in reasons.items()})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from training.data.unit import AUTHORS, Unit
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,14 +20,16 @@ __all__ = ["Labels"]
 class Labels:
     """Labelled pictures, training authors first, then by picture_id. Arrays have n entries.
 
-    ``author`` numbers the authors (platform, host and id together) from 0; ``fold`` is -1 for the
-    held-out authors; ``created`` is the time of the post in days since 1970 (UTC), NaN where it is
-    unknown. ``method`` is that of ``[label]``. ``dropped`` counts labelled pictures that are not
-    compared, by reason.
+    ``author`` numbers the authors (platform, host and id together) from 0, ``group`` what stands on
+    one side only and is resampled, named by ``unit``: the author, or a block of its time; ``fold``
+    is -1 for what is held out; ``created`` is the time of the post in days since 1970 (UTC), NaN
+    where it is unknown. ``method`` is what the labels were made by. ``dropped`` counts labelled
+    pictures that are not compared, by reason.
     """
 
     picture_id: NDArray[np.object_]
     author: NDArray[np.int64]
+    group: NDArray[np.int64]
     label: NDArray[np.int64]
     weight: NDArray[np.float64]
     fold: NDArray[np.int64]
@@ -33,6 +37,7 @@ class Labels:
     created: NDArray[np.float64]
     n_train: int
     method: str = "pooled"
+    unit: Unit = AUTHORS
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -54,7 +59,10 @@ class Labels:
         """The (n,) pictures where ``keep`` is true; ``dropped`` says why the others go."""
         arrays = {
             name: getattr(self, name)[keep]
-            for name in ("picture_id", "author", "label", "weight", "fold", "followers", "created")
+            for name in (
+                *("picture_id", "author", "group", "label", "weight", "fold", "followers"),
+                "created",
+            )
         }
         n_train = int(keep[: self.n_train].sum())
         return replace(self, **arrays, n_train=n_train, dropped={**self.dropped, **dropped})

@@ -13,6 +13,7 @@ from likewise.tables import AUTHOR_KEY
 from training.data.by_time import split_by_time
 from training.data.labels import Labels
 from training.data.mapped import create
+from training.data.unit import unit_codes, unit_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels", "Matrix", "feature_layers", "load_labels", "load_matrix"]
 
-LABEL_COLUMNS = "picture_id platform host author_id audience created_at label weight fold split"
+LABEL_COLUMNS = (
+    "picture_id platform host author_id group_key audience created_at label weight fold split"
+)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,9 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
     table = table.filter(good)
     train = pc.equal(table["split"], "train")
     order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
-    made_from = study.require("labels").made_from["params"]
+    method = str(study.require("labels").extra.get("method", "pooled"))
     labels = _labels(table.take(order), int(pc.sum(train).as_py() or 0), dropped)
-    labels = replace(labels, method=str(made_from.get("method", "pooled")))
+    labels = replace(labels, method=method, unit=unit_of(study))
     if split == "time":
         labels = split_by_time(labels, study.config.label.test_fraction)
     _check(labels)
@@ -139,6 +142,7 @@ def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels
     return Labels(
         picture_id=_objects(table["picture_id"]),
         author=np.unique(names, return_inverse=True)[1].astype(np.int64),
+        group=unit_codes(table),
         label=table["label"].to_numpy().astype(np.int64),
         weight=table["weight"].to_numpy().astype(np.float64),
         fold=fold,
@@ -163,22 +167,23 @@ def _check(labels: Labels) -> None:
         raise DataError("no labelled picture has features", hint="run: likewise extract STUDY")
     for name, part in (("training", slice(0, n_train)), ("held-out", slice(n_train, n))):
         _check_classes(name, labels.label[part])
-    held_out = np.unique(labels.author[n_train:]).size
+    unit = labels.unit
+    held_out = np.unique(labels.group[n_train:]).size
     if held_out < 2:
         raise DataError(
-            "the held-out pictures are all of one author: no interval can be told from them",
-            hint="collect more authors, or raise [label] test_fraction",
+            f"the held-out pictures are all of one {unit.one}: no interval can be told from them",
+            hint=f"more {unit.many} are needed, or a larger [label] test_fraction",
         )
-    both = np.intersect1d(labels.author[:n_train], labels.author[n_train:])
+    both = np.intersect1d(labels.group[:n_train], labels.group[n_train:])
     if both.size:
         raise DataError(
-            f"{both.size} authors stand in the training and in the test split",
+            f"{both.size} {unit.many} stand in the training and in the test split",
             hint="make the labels anew with: likewise label STUDY --redo",
         )
     if len(labels.folds) < 2:
         raise DataError(
-            f"the training authors fill {len(labels.folds)} fold, expected at least 2",
-            hint="lower [label] folds or collect more authors",
+            f"the training {unit.many} fill {len(labels.folds)} fold, expected at least 2",
+            hint=f"lower [label] folds, or more {unit.many} are needed",
         )
     for fold in labels.folds:
         rest = labels.label[:n_train][labels.fold[:n_train] != fold]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from likewise.study import Study, write_json
 from likewise.tables import AUTHOR_KEY, POST_KEY
+from training.data.unit import unit_codes
 from training.galleries.picks import Galleries, Pick
 from training.galleries.sheet import contact_sheet
 from training.pictures.thumbnails import decoded, square
@@ -35,33 +36,33 @@ LEAST = 10
 
 
 def pick(
-    authors: Sequence[str], hashes: NDArray[np.int64], *, n: int, per_author: int, radius: int
+    units: Sequence[Hashable], hashes: NDArray[np.int64], *, n: int, per_author: int, radius: int
 ) -> tuple[list[int], Counter[str]]:
-    """Rows of the first ``n`` pictures that are neither copies nor one author's flood.
+    """Rows of the first ``n`` pictures that are neither copies nor one unit's flood.
 
     Args:
-        authors: the author of each picture, in the order of the ranking.
+        units: the author, or block of time, of each picture, in the order of the ranking.
         hashes: perceptual hashes, 64 bits each, same order.
         n: pictures wanted.
-        per_author: most pictures of one author.
+        per_author: most pictures of one unit.
         radius: a picture within this Hamming distance of a chosen one is its copy.
 
     Returns:
         The rows, and how many pictures were passed over by reason on the way.
     """
     chosen: list[int] = []
-    counts: Counter[str] = Counter()
+    counts: Counter[Hashable] = Counter()
     passed: Counter[str] = Counter()
-    for row, author in enumerate(authors):
+    for row, unit in enumerate(units):
         if len(chosen) == n:
             break
-        if counts[author] >= per_author:
+        if counts[unit] >= per_author:
             passed["author_has_enough"] += 1
         elif chosen and np.bitwise_count(hashes[chosen] ^ hashes[row]).min() <= radius:
             passed["near_duplicate"] += 1
         else:
             chosen.append(row)
-            counts[author] += 1
+            counts[unit] += 1
     return chosen, passed
 
 
@@ -78,13 +79,11 @@ def choose(study: Study, *, n: int | None = None) -> Galleries:
     split = "test" if rules.split == "test" and held_out.num_rows >= LEAST else "all"
     frame = held_out if split == "test" else frame
     wanted = min(n or rules.n, max(int(frame.num_rows * END), min(1, frame.num_rows)))
-    authors = [
-        "\0".join(key) for key in zip(*(frame[c].to_pylist() for c in AUTHOR_KEY), strict=True)
-    ]
+    units = unit_codes(frame).tolist()
     hashes = _hashes(study, frame["picture_id"].to_pylist())
     rule = {"n": wanted, "per_author": rules.per_author, "radius": rules.near_duplicate_radius}
-    top, passed_top = pick(authors, hashes, **rule)
-    back, passed_bottom = pick(authors[::-1], hashes[::-1], **rule)
+    top, passed_top = pick(units, hashes, **rule)
+    back, passed_bottom = pick(units[::-1], hashes[::-1], **rule)
     bottom = [frame.num_rows - 1 - row for row in back]
     bottom = [row for row in bottom if row not in set(top)]
     return Galleries(
@@ -101,7 +100,10 @@ def choose(study: Study, *, n: int | None = None) -> Galleries:
 def _ranking(study: Study) -> pa.Table:
     labels = study.read(
         "labels",
-        ["picture_id", "post_id", "media_index", "likes", "audience", "ratio", "label", "split"],
+        [
+            *("picture_id", "post_id", "media_index", "likes", "audience", "ratio", "label"),
+            *("group_key", "split"),
+        ],
     )
     scores = study.read("scores")
     joined = scores.join(labels, "picture_id", join_type="inner")

@@ -19,7 +19,7 @@ class Pick:
     url: str | None
     ratio: float
     likes: int
-    audience: int
+    audience: int | None
     label: int
     alt: str
     held_out: bool = True

@@ -73,7 +73,14 @@ def _page(context: Context, print_now: str) -> str:
             sections.append(make(context))
             bar.advance()
         missing = context.thumbs.load(context.study)
-        return render(head, sections, context.thumbs, missing=missing, fingerprint=print_now)
+        return render(
+            head,
+            sections,
+            context.thumbs,
+            missing=missing,
+            fingerprint=print_now,
+            unit=context.unit,
+        )
 
 
 def _made_from(study: Study, path: Path) -> dict[str, Any]:

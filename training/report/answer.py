@@ -71,8 +71,8 @@ def _makes(context: Context) -> Answer:
     ranking = {d.name: d for d in explanation.ranking}
     return Answer(
         f"Beside those liked less, the pictures that are liked more are ({explanation.pictures:,} "
-        f"pictures of {explanation.likers:,} authors; intervals are simultaneous; a difference is "
-        "not a cause):",
+        f"pictures of {explanation.likers:,} {explanation.unit.many}; intervals are simultaneous; "
+        "a difference is not a cause):",
         [_effect(d, ranking.get(d.name)) for d in named[:SHOWN]],
         explanation.above_chance,
     )
@@ -98,7 +98,7 @@ def figure(context: Context) -> Figure | None:
     comparison = context.comparison
     if comparison is None:
         return None
-    row, worth = comparison.best_result, comparison.worth
+    row, worth, many = comparison.best_result, comparison.worth, comparison.unit.many
     found = [("the picture alone", row.average_precision, True)]
     if worth is not None:
         found = [
@@ -124,7 +124,7 @@ def figure(context: Context) -> Figure | None:
         axes.set_yticks(range(len(found)), [name for name, _, _ in found])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(found) - 0.4, -0.7)
-        axes.set_xlabel(f"average precision{' on authors never seen' if wide else ''}")
+        axes.set_xlabel(f"average precision{f' on {many} never seen' if wide else ''}")
         axes.spines["left"].set_visible(False)
 
     words = "Average precision with 95 % intervals: " + "; ".join(
@@ -132,7 +132,8 @@ def figure(context: Context) -> Figure | None:
     )
     return context.figure(
         "answer",
-        "What is known, the picture, and simpler ways to decide, 95 % intervals by author",
+        "What is known, the picture, and simpler ways to decide, 95 % intervals by "
+        f"{comparison.unit.one}",
         f"{words}; chance {chance:.2f}.",
         paint,
         height=0.34 * len(found) + 0.7,

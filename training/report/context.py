@@ -17,6 +17,7 @@ import pyarrow as pa
 from likewise.errors import MissingTableError, UsageError
 from likewise.study import Study
 from training.comparison import results
+from training.data.unit import Unit, unit_of
 from training.drawing.figures import Figure, Painter, draw
 from training.explain import Explanation, explain
 from training.galleries import gallery
@@ -140,6 +141,11 @@ class Context:
     def figure(self, name: str, title: str, words: str, paint: Painter, **shape: float) -> Figure:
         """Draw a figure into the report's folder."""
         return draw(self.figures, name, title, words, paint, **shape)
+
+    @cached_property
+    def unit(self) -> Unit:
+        """What was dealt over folds and held out."""
+        return unit_of(self.study)
 
     @cached_property
     def labels(self) -> pa.Table | None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from likewise.glossary import GLOSSARY
 from likewise.whole import write_bytes
+from training.data.unit import AUTHORS, Unit
 from training.report.context import Section, Thumbs
 from training.report.words import FILTERS
 
@@ -22,9 +23,15 @@ PAGE = Path(__file__).parent / "page"
 
 
 def render(
-    head: Any, sections: Sequence[Section], thumbs: Thumbs, *, missing: int, fingerprint: str
+    head: Any,
+    sections: Sequence[Section],
+    thumbs: Thumbs,
+    *,
+    missing: int,
+    fingerprint: str,
+    unit: Unit = AUTHORS,
 ) -> str:
-    """The whole page. ``missing`` counts pictures that could not be shown."""
+    """The whole page. ``missing`` counts pictures that could not be shown; ``unit`` was dealt."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
@@ -33,7 +40,7 @@ def render(
         lstrip_blocks=True,
     )
     templates.filters |= FILTERS
-    templates.globals |= {"thumb": thumbs.uri, "glossary": GLOSSARY}
+    templates.globals |= {"thumb": thumbs.uri, "glossary": GLOSSARY, "unit": unit}
     style = (PAGE / "page.css").read_text(encoding="utf-8")
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return templates.get_template("page.html").render(

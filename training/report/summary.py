@@ -81,10 +81,12 @@ def _counts(context: Context) -> list[Count]:
         found.append(Count(good, "pictures", f"fetched, of {pictures.rows:,} attachments"))
     if labels is not None and context.labels is not None:
         found.append(Count(labels.rows, "labelled", "pictures that are called good or bad"))
-        found.append(Count(_authors(context.labels), "authors", "of the labelled pictures"))
+        n = _authors(context.labels)
+        what = "author" if n == 1 else "authors"
+        found.append(Count(n, what, "of the labelled pictures"))
     if context.comparison is not None:
         data = context.comparison.data
-        words = f"pictures of {data.held_out_authors:,} authors that no model has seen"
+        words = f"pictures of {data.held_out_authors:,} {context.unit.many} that no model has seen"
         found.append(Count(data.held_out_pictures, "held out", words))
     return found
 

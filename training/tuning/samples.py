@@ -11,29 +11,32 @@ import numpy as np
 
 from likewise.errors import DataError
 from likewise.study import Study
-from likewise.tables import AUTHOR_KEY
 from training.data.reviews import LIKED, reviewed_labels
+from training.data.unit import AUTHORS, UNIT_KEY, Unit, unit_codes, unit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Order", "Samples", "read_samples"]
 
-AUTHOR = [*AUTHOR_KEY]
-COLUMNS = ["picture_id", *AUTHOR, "label", "weight", "fold", "split"]
-FEWEST_AUTHORS = 2
+COLUMNS = ["picture_id", *UNIT_KEY, "label", "weight", "fold", "split"]
+FEWEST = 2
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The labelled pictures, ordered by ``picture_id``; all arrays have one entry a picture."""
+    """The labelled pictures, ordered by ``picture_id``; all arrays have one entry a picture.
+
+    ``groups`` numbers what stands on one side only, ``unit`` names it: authors, or blocks of time.
+    """
 
     picture_ids: tuple[str, ...]
-    authors: NDArray[np.object_]
+    groups: NDArray[np.int64]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     folds: NDArray[np.int32]
     test: NDArray[np.bool_]
+    unit: Unit = AUTHORS
 
     def __len__(self) -> int:
         return len(self.picture_ids)
@@ -45,9 +48,10 @@ class Samples:
 
     def only(self, keep: NDArray[np.bool_]) -> Samples:
         """The pictures where ``keep`` is true."""
-        return Samples(
+        return replace(
+            self,
             picture_ids=tuple(np.asarray(self.picture_ids, dtype=object)[keep]),
-            authors=self.authors[keep],
+            groups=self.groups[keep],
             labels=self.labels[keep],
             weights=self.weights[keep],
             folds=self.folds[keep],
@@ -55,12 +59,12 @@ class Samples:
         )
 
     def parts(self, validation_fold: int) -> dict[str, NDArray[np.int64]]:
-        """Indices of ``train``, ``validation`` and ``test``; no author is in two of them.
+        """Indices of ``train``, ``validation`` and ``test``; no unit is in two of them.
 
         The validation fold is taken from the training authors; -1 leaves it empty.
 
         Raises:
-            DataError: a part has too few authors, or lacks a class.
+            DataError: a part has too few units, or lacks a class.
         """
         validation = ~self.test & (self.folds == validation_fold)
         masks = {
@@ -75,12 +79,13 @@ class Samples:
         return parts
 
     def _check(self, part: str, indices: NDArray[np.int64]) -> None:
-        authors = len(set(self.authors[indices]))
-        if authors < FEWEST_AUTHORS:
+        units = len(np.unique(self.groups[indices]))
+        if units < FEWEST:
+            one, many = self.unit.one, self.unit.many
             raise DataError(
-                f"fine-tuning: the {part} part has {authors} author(s), at least "
-                f"{FEWEST_AUTHORS} are needed",
-                hint="collect more authors, or change [label] folds and test_fraction",
+                f"fine-tuning: the {part} part has {units} {one if units == 1 else many}, at least "
+                f"{FEWEST} are needed",
+                hint=f"more {many} are needed, or change [label] folds and test_fraction",
             )
         present = np.unique(self.labels[indices]).tolist()
         missing = sorted(set(range(max(self.classes, 2))) - set(present))
@@ -109,11 +114,12 @@ def read_samples(study: Study) -> Samples:
         raise DataError("table labels: weights must be finite, not negative and not all 0")
     samples = Samples(
         picture_ids=tuple(column["picture_id"]),
-        authors=column["platform"] + "/" + column["host"] + "/" + column["author_id"],
+        groups=unit_codes(rows),
         labels=labels,
         weights=weights / weights.mean(),
         folds=column["fold"].astype(np.int32),
         test=column["split"] == "test",
+        unit=unit_of(study),
     )
     if not study.config.finetune.reviews or study.manifest("reviews") is None:
         return samples

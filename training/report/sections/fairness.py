@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from likewise.tables import AUTHOR_KEY
+from training.data.unit import unit_codes
 from training.drawing.figures import GOOD, INK, LINE, QUIET, Figure
 from training.report.context import Context, Section
 from training.report.words import count
@@ -34,7 +35,7 @@ def section(context: Context) -> Section:
 
 
 def _held_out(context: Context) -> pa.Table:
-    columns = ["picture_id", "n_faces", "audience", "label", "split"]
+    columns = ["picture_id", "n_faces", "audience", "label", "group_key", "split"]
     labels = context.study.read("labels", columns)
     labels = labels.filter(pc.equal(labels["split"], "test"))
     columns = ["picture_id", *AUTHOR_KEY, "score", "probability"]
@@ -44,7 +45,7 @@ def _held_out(context: Context) -> pa.Table:
 
 def _groups(rows: pa.Table, seed: int) -> list[dict[str, Any]]:
     frame = rows.to_pandas()
-    author = frame.groupby([*AUTHOR_KEY]).ngroup().to_numpy()
+    author = unit_codes(rows)
     label, score = frame["label"].to_numpy(np.int64), frame["score"].to_numpy(np.float64)
     found = []
     for kind, name, mask in _masks(frame["n_faces"], frame["audience"]):
@@ -76,7 +77,7 @@ def _masks(faces: Any, followers: Any) -> list[tuple[str, str, Any]]:
         masks += [("faces", name, (counts >= a) & (counts <= b)) for a, b, name in bounds]
         masks.append(("faces", "three or more", counts >= 3))
     sizes = followers.to_numpy(np.float64)
-    if len(sizes):
+    if len(sizes) and np.isfinite(sizes).all():  # without followers only likes are compared
         low, high = np.quantile(sizes, [1 / 3, 2 / 3])
         masks += [
             ("followers", f"up to {count(low)} followers", sizes <= low),
@@ -127,7 +128,7 @@ def _figure(context: Context, groups: list[dict[str, Any]]) -> Figure:
     )
     return context.figure(
         "fairness",
-        "ROC AUC in each group, 95 % intervals by author",
+        f"ROC AUC in each group, 95 % intervals by {context.unit.one}",
         words + ".",
         paint,
         height=0.34 * len(rows) + 0.7,

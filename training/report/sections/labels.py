@@ -18,14 +18,23 @@ from training.report.words import count, number
 
 __all__ = ["section"]
 
+NAMES = {
+    "likes/followers": "Likes per follower",
+    "likes/views": "Likes per view",
+    "likes": "Likes",
+}
+"""What ``[label] target`` compares, as a title."""
+
 
 def section(context: Context) -> Section:
     """Histogram of likes / followers coloured by label, and the sizes of both halves."""
     table = context.labels
-    config = context.study.config.label
-    data: dict[str, Any] = {"target": config.target, "method": config.method, "figure": None}
+    config, said = context.study.config.label, context.said("labels")
+    target, method = said.get("target", config.target), said.get("method", config.method)
+    data: dict[str, Any] = {"target": target, "method": method, "figure": None}
     if table is not None and table.num_rows:
-        data |= _facts(table) | {"figure": _figure(context, table)}
+        pooled = method == "pooled"
+        data |= _facts(table) | {"figure": _figure(context, table, target, pooled=pooled)}
     return Section("labels", "What counts as liked", "labels.html", data)
 
 
@@ -44,7 +53,8 @@ def _facts(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _figure(context: Context, table: pa.Table) -> Figure:
+def _figure(context: Context, table: pa.Table, target: str, *, pooled: bool) -> Figure:
+    """The histogram; only labels that are ``pooled`` have one line for all pictures."""
     ratio, good = table["ratio"].to_numpy(), table["label"].to_numpy() == 1
     positive = ratio > 0
     logs = np.log10(ratio[positive])
@@ -53,23 +63,27 @@ def _figure(context: Context, table: pa.Table) -> Figure:
 
     def paint(axes: Axes, wide: bool) -> None:
         edges = np.histogram_bin_edges(logs, bins=40 if wide else 26).tolist()
-        names = ("good: above the median", "bad: at or below it")
         axes.hist(sides[::-1], bins=edges, stacked=True, color=[BAD, GOOD], alpha=0.9)
         top = axes.get_ylim()[1] * 1.3
         axes.set_ylim(0, top)
-        if middle > 0:
+        if pooled and middle > 0:
+            names = ("good: above the median", "bad: at or below it")
             place = float(np.log10(middle))
             axes.axvline(place, color=INK, lw=1)
             down = top * (0.98 if wide else 0.9)
             beside(axes, place, top * 0.98, names[0], GOOD, right=True)
             beside(axes, place, down, names[1], BAD, right=False)
-        axes.set_xlabel("likes / followers (log scale)")
+        if not pooled:
+            axes.legend(["bad", "good"][: len(sides)], frameon=False)
+        axes.set_xlabel(f"{target.replace('/', ' / ')} (log scale)")
         axes.set_ylabel("pictures")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         axes.xaxis.set_major_formatter(FuncFormatter(power))
 
+    line = f"split at the median {number(middle)}" if pooled else "good and bad ones in colour"
     words = (
-        f"Histogram of likes divided by followers of {count(len(ratio))} pictures on a log scale, "
-        f"split at the median {number(middle)}."
+        f"Histogram of {NAMES[target].lower()} of {count(len(ratio))} pictures on a log scale, "
+        f"{line}."
     )
-    return context.figure("labels", "Likes per follower, and where the line is", words, paint)
+    title = f"{NAMES[target]}, and where the line is" if pooled else f"{NAMES[target]}, by label"
+    return context.figure("labels", title, words, paint)
