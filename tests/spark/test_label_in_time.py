@@ -60,7 +60,8 @@ def test_one_author_is_dealt_in_weeks(study_folder: Path) -> None:
     assert len(found) == 360
     assert manifest.extra["group"] == "time" and manifest.extra["method"] == "own-level"
     assert manifest.extra["authors"] == 1
-    weeks = found["created_at"].dt.tz_localize(None).dt.to_period("W-SUN").dt.start_time.dt.date.astype(str)
+    moments = found["created_at"].dt.tz_localize(None)
+    weeks = moments.dt.to_period("W-SUN").dt.start_time.dt.date.astype(str)
     assert (found["group_key"].str.split("\x1f").str[3] == weeks).all()
     for name in ("fold", "split"):
         assert found.groupby("group_key")[name].nunique().max() == 1

@@ -168,9 +168,9 @@ def test_parts_that_cannot_be_trained_on_are_refused() -> None:
         dataclasses.replace(data, labels=np.zeros(60, np.int64)).parts(0)
     with pytest.raises(DataError, match=r"validation part has 0 author"):
         data.parts(7)
-    one = np.array(["m/h/1"] * 60, object)
+    one = np.ones(60, np.int64)
     with pytest.raises(DataError, match=r"train part has 1 author"):
-        dataclasses.replace(data, authors=one).parts(0)
+        dataclasses.replace(data, groups=one).parts(0)
 
 
 def test_measures_by_hand() -> None:
