@@ -131,7 +131,7 @@ def without_reviews(
     """
     labels, n_train = before.labels, before.labels.n_train
     fresh = ~said.touched[n_train:]
-    label, author = labels.label[n_train:][fresh], labels.author[n_train:][fresh]
+    label, author = labels.label[n_train:][fresh], labels.group[n_train:][fresh]
     if np.unique(label).size < 2 or np.unique(author).size < LEAST_AUTHORS:
         return None
     judge = Judge(label, author, permutations=like.permutations, margin=like.margin, seed=like.seed)
