@@ -18,6 +18,7 @@ import web.api
 import web.pages
 from likewise import __version__
 from web import problems
+from web.security.cursors import Cursors
 from web.security.gate import Gate, Metrics
 from web.security.sessions import Sessions
 from web.settings import Settings
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.shelf = shelf
     app.state.sessions = Sessions(settings.secret)
+    app.state.cursors = Cursors(settings.secret)
     app.state.metrics = Metrics()
     problems.install(app)
     for part in parts:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import logging
 import os
+import sqlite3
+import sys
+import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +26,12 @@ from fastapi import Depends, Query, Request
 
 from likewise.errors import LikewiseError, StudyError
 from likewise.study import Study, fingerprint
+from web.index import CODE, FOLDER
+from web.index.reading import Index
 from web.problems import ProblemError
 from web.templating import PINNED
 
-__all__ = ["Served", "ServedDep", "Shelf", "Snapshot", "SnapshotDep"]
+__all__ = ["IndexDep", "Served", "ServedDep", "Shelf", "Snapshot", "SnapshotDep"]
 
 log = logging.getLogger("likewise.web")
 
@@ -35,15 +41,20 @@ LOOK = 2.0
 """Seconds between two looks at the tables' logs."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Snapshot:
-    """One state of the tables. ``study`` reads it and nothing newer."""
+    """One state of the tables. ``study`` reads it and nothing newer.
+
+    ``index`` is None until it has been made; ``failed`` says why it cannot be.
+    """
 
     id: str
     study: Study
     seen_at: dt.datetime
     night: int | None = None
     """The night that left this state; None for one between two nights."""
+    index: Index | None = None
+    failed: str | None = None
 
 
 @dataclass(eq=False)
@@ -52,16 +63,19 @@ class Served:
 
     name: str
     root: Path
+    cache: Path
+    """Where indexes and thumbnails lie."""
     kept: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)
     _stamp: tuple[int, ...] = ()
 
     @property
     def newest(self) -> Snapshot:
-        """The newest snapshot that can be read."""
-        return next(reversed(self.kept.values()))
+        """The newest state that has its index; the newest of all while none has."""
+        ready = [one for one in self.kept.values() if one.index is not None]
+        return ready[-1] if ready else next(reversed(self.kept.values()))
 
     def look(self) -> Snapshot | None:
-        """Open the newest state when it is another than the last one; else None.
+        """Note the newest state when it is another than the last one; else None.
 
         Raises:
             StudyError, ConfigError: the study cannot be read (any more).
@@ -71,17 +85,75 @@ class Served:
             return None
         study = Study.open(self.root)
         versions = study.current()
-        made = fingerprint({"versions": versions, "models": _models(study.root)})
+        made = fingerprint({"versions": versions, "models": _models(study.root), "code": CODE})
         self._stamp = stamp
         if made in self.kept:
-            self.kept.move_to_end(made)
             return None
         pinned = Study(study.root, study.config, versions)
         snapshot = Snapshot(made, pinned, dt.datetime.now(dt.UTC), _night(study, versions))
         self.kept[made] = snapshot
-        while len(self.kept) > KEPT:
-            self.kept.popitem(last=False)
         return snapshot
+
+    def hide_deleted(self, newest: Snapshot) -> None:
+        """Show pictures that the newest state has no more in no older state either: their people
+        may have asked for it."""
+        older = [one.index for one in self.kept.values() if one.index is not None]
+        if not older:
+            return
+        there: set[str] = set()
+        if newest.study.manifest("pictures") is not None:
+            rows = newest.study.read("pictures", ["picture_id", "status"]).to_pydict()
+            pairs = zip(rows["picture_id"], rows["status"], strict=True)
+            there = {picture for picture, status in pairs if status == "ok"}
+        for index in older:
+            gone = set(index.all_ids()) - there
+            index.hide(gone)
+            for picture in gone:
+                for thumbnail in self.cache.glob(f"thumbs/*/{picture[:2]}/{picture}.webp"):
+                    thumbnail.unlink(missing_ok=True)
+
+    async def make_index(self, snapshot: Snapshot) -> None:
+        """Make the snapshot's index in a process of its own, unless it is there already."""
+        path = self.cache / f"{snapshot.id}.sqlite"
+        if not path.is_file():
+            self.cache.mkdir(parents=True, exist_ok=True)
+            asked = {
+                "root": str(self.root),
+                "path": str(path),
+                "versions": dict(snapshot.study.versions or {}),
+            }
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "web.index",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            try:
+                said, _ = await process.communicate(json.dumps(asked).encode())
+            except asyncio.CancelledError:
+                process.kill()
+                await process.wait()
+                raise
+            if process.returncode:
+                snapshot.failed = said.decode().strip() or "the index could not be made"
+                log.error("%s: %s", self.name, snapshot.failed)
+                return
+        snapshot.index = await asyncio.to_thread(Index, path)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Keep a few states open; files of others go."""
+        ready = [key for key, one in self.kept.items() if one.index is not None]
+        for key in ready[:-KEPT]:
+            del self.kept[key]
+        indexes = [one.index for one in self.kept.values() if one.index is not None]
+        files = {index.path.name for index in indexes}
+        files |= {str(index.facts["vectors"]) for index in indexes}
+        for path in (*self.cache.glob("*.sqlite"), *self.cache.glob("vectors-*.npy")):
+            if path.name not in files:
+                path.unlink(missing_ok=True)
 
 
 class Shelf:
@@ -93,7 +165,7 @@ class Shelf:
             name = root.name
             while name in self.served:  # two folders of one name
                 name += "-2"
-            self.served[name] = Served(name, root)
+            self.served[name] = Served(name, root, _cache_of(root))
 
     @property
     def names(self) -> list[str]:
@@ -106,15 +178,22 @@ class Shelf:
             one.look()
 
     async def watch(self) -> None:
-        """Look for new states until cancelled."""
+        """Make what is missing, and look for new states, until cancelled."""
+        await asyncio.gather(*(self._watch(one) for one in self.served.values()))
+
+    async def _watch(self, one: Served) -> None:
+        for snapshot in list(one.kept.values()):
+            await one.make_index(snapshot)
         while True:
             await asyncio.sleep(LOOK)
-            for one in self.served.values():
-                try:
-                    await asyncio.to_thread(one.look)
-                except (LikewiseError, OSError) as error:
-                    # A study that is being moved or erased: what is open stays so.
-                    log.warning("%s: %s", one.name, error)
+            try:
+                found = await asyncio.to_thread(one.look)
+                if found is not None:
+                    await asyncio.to_thread(one.hide_deleted, found)
+                    await one.make_index(found)
+            except (LikewiseError, OSError, sqlite3.Error) as error:
+                # A study that is being moved or erased: what is open stays so.
+                log.warning("%s: %s", one.name, error)
 
     def get(self, name: str | None) -> Served:
         """The study of that name; the first one where none is named.
@@ -127,6 +206,18 @@ class Shelf:
         if name not in self.served:
             raise ProblemError(404, f"there is no study {name!r}", hint=", ".join(self.names))
         return self.served[name]
+
+
+def _cache_of(root: Path) -> Path:
+    """Beside the study; where nothing can be written there, a folder of this process."""
+    folder = root / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        log.warning("%s: %s; the index is kept in a temporary folder", folder, error)
+        return Path(tempfile.mkdtemp(prefix="likewise-serve-"))
 
 
 def _stamp(root: Path) -> tuple[int, ...]:
@@ -210,3 +301,23 @@ async def snapshot(
 
 
 SnapshotDep = Annotated[Snapshot, Depends(snapshot)]
+
+
+async def index(snapshot: SnapshotDep) -> Index:
+    """The index of the state that a request reads.
+
+    Raises:
+        ProblemError: 503 until it has been made.
+    """
+    if snapshot.index is None:
+        words = snapshot.failed or "the index of this study is being made"
+        raise ProblemError(
+            503,
+            words,
+            hint="this takes about a minute for 100,000 pictures",
+            headers={"Retry-After": "2"},
+        )
+    return snapshot.index
+
+
+IndexDep = Annotated[Index, Depends(index)]

@@ -17,8 +17,8 @@ from likewise.whole import write_bytes
 
 __all__ = ["blot_out", "delete_derived", "leave_out", "still_named"]
 
-_DERIVED = ("raw", "spool", ".staging", ".unfinished", "cache/canvases")
-"""Pages, unfinished work and decoded pictures; the other caches hold networks only."""
+_DERIVED = ("raw", "spool", ".staging", ".unfinished", "cache/canvases", "cache/serve")
+"""Pages, unfinished work, decoded pictures, indexes of `serve`; other caches hold networks only."""
 _TOLD = ("logs", "cache/finetune")
 """Where stages write down what went wrong, and with which item."""
 _KEPT_REPORTS = {"comparison.json", "figures", "finetune.json"}

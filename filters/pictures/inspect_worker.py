@@ -16,13 +16,14 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filters.pictures.decode import Hygiene, Inspection, inspect
 
-__all__ = ["CPU_SECONDS", "MEMORY", "answer", "main"]
+__all__ = ["CPU_SECONDS", "MEMORY", "answer", "limited_seconds", "main", "serve"]
 
 CPU_SECONDS = 4.0
 """Processor seconds that one picture may take: more than three times what the estimate before
@@ -34,13 +35,11 @@ MEMORY = 600_000_000
 
 def answer(data: bytes, rules: Hygiene) -> dict[str, object]:
     """Inspection and sha256 of one file, as plain JSON types."""
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-    try:
-        found = inspect(data, rules)
-    except MemoryError:
-        found = Inspection("rejected", "too_costly")
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+    with limited_seconds():
+        try:
+            found = inspect(data, rules)
+        except MemoryError:
+            found = Inspection("rejected", "too_costly")
     return {**vars_of(found), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -49,14 +48,30 @@ def vars_of(found: Inspection) -> dict[str, object]:
     return {field.name: getattr(found, field.name) for field in fields(found)}
 
 
-def main(rules: Hygiene) -> None:
-    """Answer pictures until standard input ends."""
+def main(rules: dict[str, Any]) -> None:
+    """Inspect pictures by these rules until standard input ends."""
+    hygiene = Hygiene(**rules)
+    serve(lambda data: answer(data, hygiene))
+
+
+def serve(work: Callable[[bytes], dict[str, object]]) -> None:
+    """Answer each file of standard input with ``work``'s, in one line of JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while data := _receive(source):
-        sink.write(json.dumps(answer(data[0], rules)).encode() + b"\n")
+        sink.write(json.dumps(work(data[0])).encode() + b"\n")
         sink.flush()
+
+
+@contextlib.contextmanager
+def limited_seconds() -> Iterator[None]:
+    """End the process when the block takes more than ``CPU_SECONDS``."""
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _receive(source: BinaryIO) -> list[bytes]:

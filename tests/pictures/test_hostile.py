@@ -14,7 +14,7 @@ import psutil
 import pytest
 from picture_files import bomb_png, encoded, jpeg_of_many_scans, scene
 
-import collectors.downloading.inspectors as inspectors_module
+import collectors.downloading.guarded as guarded_module
 from collectors.downloading.inspectors import Inspectors, open_inspectors
 from filters.pictures.decode import Hygiene
 
@@ -132,16 +132,16 @@ async def test_a_worker_killed_from_outside_costs_no_picture() -> None:
 async def test_a_decoder_that_crashes_takes_nothing_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    program = inspectors_module._PROGRAM.replace(
-        "main(",
+    program = guarded_module._PROGRAM.replace(
+        "importlib.import_module",
         "import filters.pictures.inspect_worker as w, signal\n"
         "answer = w.answer\n"
         "def crash(data, rules):\n"
         "    if data == b'crash': os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    return answer(data, rules)\n"
-        "w.answer = crash\nmain(",
+        "w.answer = crash\nimportlib.import_module",
     )
-    monkeypatch.setattr(inspectors_module, "_PROGRAM", program)
+    monkeypatch.setattr(guarded_module, "_PROGRAM", program)
     async with one_worker(LOOSE) as (inspectors, _others):
         assert (await inspectors.inspect(b"crash")).found.error_class == "decoder_crashed"
         assert (await inspectors.inspect(encoded(scene(3)))).found.status == "ok"

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from web.problems import responses
+from web.problems import ProblemError, responses
 
 __all__ = ["router"]
 
@@ -27,8 +27,12 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", responses=responses(503))
-async def readyz() -> Alive:
-    """200 once every study can be read."""
+async def readyz(request: Request) -> Alive:
+    """200 once every study has its index."""
+    for one in request.app.state.shelf.served.values():
+        if one.newest.index is None:
+            words = one.newest.failed or "its index is being made"
+            raise ProblemError(503, f"{one.name}: {words}", headers={"Retry-After": "2"})
     return Alive()
 
 

@@ -1,0 +1,127 @@
+"""One picture, what every model says of it, and the pictures that are most like it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from web.api.rankings import Card
+from web.index.reading import Index
+from web.problems import ProblemError, responses
+from web.snapshots import IndexDep
+
+__all__ = ["PictureId", "router", "there"]
+
+router = APIRouter(prefix="/api/v1", tags=["pictures"])
+
+PictureId = Annotated[
+    str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the picture's bytes.")
+]
+
+
+class Box(BaseModel):
+    """A face in pixels of the upright picture."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Said(BaseModel):
+    """What one model says of a picture."""
+
+    model: str
+    score: float
+    percentile: float = Field(description="Share of the study's pictures below, 0 ... 1.")
+    in_sample: bool | None = Field(
+        description="Whether the model was fitted on this picture's author; such a score is too "
+        "good to be believed. Null where that is not known."
+    )
+
+
+class Picture(Card):
+    """Everything that is known of a picture."""
+
+    host: str
+    post_id: str
+    media_index: int
+    author_id: str
+    rank_in_author: int | None
+    age_days: float | None
+    text: str | None
+    tags: list[str] | None
+    comments: int | None
+    shares: int | None
+    views: int | None
+    format: str | None
+    n_bytes: int | None
+    fetched_at: str | None
+    detector: str | None
+    boxes: list[Box] | None
+    confidences: list[float] | None
+    opinions: list[Said]
+
+
+class Neighbour(BaseModel):
+    """A picture and how like it is."""
+
+    similarity: float = Field(description="Cosine of the features, -1 ... 1.")
+    picture: Card
+
+
+class Neighbours(BaseModel):
+    """The pictures most alike, nearest first, of all that have features."""
+
+    layer: str
+    backbone: str
+    items: list[Neighbour]
+
+
+def there(index: Index, picture_id: str) -> dict[str, Any]:
+    """What is known of the picture.
+
+    Raises:
+        ProblemError: 404, or 410 when it was deleted.
+    """
+    if index.is_hidden(picture_id):
+        raise ProblemError(410, "this picture was deleted")
+    found = index.picture(picture_id)
+    if found is None:
+        raise ProblemError(404, "there is no such picture in this study")
+    known = found["split"] is not None
+    in_sample = found["split"] != "test" if known else None
+    found["opinions"] = [{**one, "in_sample": in_sample} for one in index.opinions(found["row"])]
+    return found
+
+
+@router.get("/pictures/{picture_id}", responses=responses(404, 410))
+def picture(picture_id: PictureId, index: IndexDep) -> Picture:
+    """One picture."""
+    return Picture.model_validate(there(index, picture_id))
+
+
+@router.get("/pictures/{picture_id}/neighbours", responses=responses(404, 410))
+def neighbours(
+    picture_id: PictureId,
+    index: IndexDep,
+    k: Annotated[int, Query(ge=1, le=100)] = 12,
+) -> Neighbours:
+    """The k pictures most alike: all are looked at, so none is missed."""
+    row = there(index, picture_id)["row"]
+    near = index.nearest(row, k)
+    if near is None:
+        raise ProblemError(
+            404, "this picture has no features to compare", hint="likewise extract makes them"
+        )
+    cards = index.cards([one.row for one in near]) if near else []
+    items = [
+        Neighbour(similarity=one.similarity, picture=Card.model_validate(json.loads(card)))
+        for one, card in zip(near, cards, strict=True)
+    ]
+    return Neighbours(
+        layer=index.facts["layer"] or "", backbone=index.facts["backbone"] or "", items=items
+    )

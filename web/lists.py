@@ -1,0 +1,70 @@
+"""The pictures that a request's filter means: found in the index, with what reviews know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from web.index.filters import Filter, FilterDep, Order, OrderDep
+from web.index.reading import Found, Index
+from web.problems import ProblemError
+from web.snapshots import IndexDep, ServedDep, SnapshotDep
+
+__all__ = ["List", "ListDep", "Reviewed"]
+
+
+class Reviewed(Protocol):
+    """What the reviews' store tells about a study; it is asked through ``app.state.reviewed``."""
+
+    def version(self, study: str) -> int:
+        """Changes whenever ``pictures`` does."""
+
+    def pictures(self, study: str) -> frozenset[str]:
+        """Ids of the pictures that have a review that stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A filter's pictures in an order. ``which`` names the list: its cursors and ETags."""
+
+    index: Index
+    filter: Filter
+    order: Order
+    found: Found
+    which: str
+
+
+async def _list(
+    request: Request,
+    one: ServedDep,
+    snapshot: SnapshotDep,
+    index: IndexDep,
+    asked: FilterDep,
+    order: OrderDep,
+) -> List:
+    """Look the list up.
+
+    Raises:
+        ProblemError: 422 for a model that is not there; 503 while the index is made.
+    """
+    if order.model is not None and order.model not in index.models:
+        raise ProblemError(
+            422, f"there are no scores of model {order.model!r}", hint=", ".join(index.models)
+        )
+    reviewed: Reviewed | None = getattr(request.app.state, "reviewed", None)
+    rows: list[int] = []
+    version = 0
+    if asked.reviewed is not None and reviewed is not None:
+        version = reviewed.version(one.name)
+        found = map(index.row_of, reviewed.pictures(one.name))
+        rows = [row for row in found if row is not None]
+    pictures = index.find(asked, order, rows, version)
+    which = f"{snapshot.id}/{asked.key}/{order.column}/{order.ascending}"
+    if version:
+        which += f"/{version}"
+    return List(index, asked, order, pictures, which)
+
+
+ListDep = Annotated[List, Depends(_list)]
