@@ -98,8 +98,9 @@ def _widen(stdin: asyncio.StreamWriter | None) -> None:
     """Let a whole picture fit into the pipe, so that it goes over in one call (Linux)."""
     size = getattr(fcntl, "F_SETPIPE_SZ", None)
     if stdin is not None and size is not None:
-        # Beyond the user's share of pipe pages the usual 64 kB must do.
-        with contextlib.suppress(OSError):
+        # Beyond the user's share of pipe pages the usual 64 kB must do, and on uvloop, which takes
+        # a pair of sockets for a pipe.
+        with contextlib.suppress(OSError, TypeError):
             fcntl.fcntl(stdin.get_extra_info("pipe"), size, PIPE_BYTES)
 
 

@@ -35,6 +35,7 @@ def server(ranked_study: Study) -> Iterator[Running]:
     """A server on ``ranked_study``, for tests that change nothing."""
     running = Running(Settings((ranked_study.root,)))
     running.start()
+    running.wait_until_ready()
     yield running
     running.stop()
 

@@ -43,5 +43,13 @@ class Running:
         self._thread.join(20)
         self._socket.close()
 
+    def wait_until_ready(self) -> None:
+        """Until every study has its index."""
+        until = time.monotonic() + 60
+        with self.client() as client:
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < until, client.get("/readyz").text
+                time.sleep(0.05)
+
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, **options)

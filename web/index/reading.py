@@ -277,7 +277,9 @@ class Index:
 
     def id_of(self, row: int) -> str:
         """Id of a row's picture."""
-        found = self.db.execute("SELECT picture_id FROM pictures WHERE row = ?", (row,)).fetchone()
+        found = self.db.execute(
+            "SELECT picture_id FROM pictures WHERE row = ?", (int(row),)
+        ).fetchone()
         return str(found[0])
 
     def picture(self, picture_id: str) -> dict[str, Any] | None:
