@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from backbones.engines import open_engine
 from backbones.preprocess import prepare
 from backbones.registry import get
 from likewise.errors import DataError
@@ -53,8 +54,6 @@ def embed(pictures: Iterable[Picture], plan: Plan, engine: Engine | None = None)
 
     Memory is bounded by two batches. A picture that cannot be decoded has an error class.
     """
-    from backbones.engines import open_engine
-
     engine = engine or open_engine(plan)
     chunks = _chunks(pictures, plan.batch)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backbones import alexnet, googlenet, inception, resnet
 from backbones.network import Network
 from backbones.registry import BACKBONES, get
+from backbones.vgg import VGG
 from likewise import weights as registry
 from likewise.errors import WeightsError
 
@@ -33,15 +35,11 @@ def _builder(name: str) -> Callable[[], Network]:
 
         return lambda: EfficientNetLite(int(name[-1]))
     if name.startswith("vgg"):
-        from backbones.vgg import VGG
-
         return lambda: VGG(int(name[3:]))
     return _plain_builder(name)
 
 
 def _plain_builder(name: str) -> Callable[[], Network]:
-    from backbones import alexnet, googlenet, inception, resnet
-
     return {
         "alexnet": alexnet.AlexNet,
         "alexnet-caffe": alexnet.CaffeAlexNet,

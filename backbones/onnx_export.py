@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backbones.engines import OnnxEngine
 from backbones.network import Network
 from backbones.plan import MODEL
 from backbones.registry import get
@@ -85,8 +86,6 @@ def _export(heads: _Heads, path: Path, side: int) -> None:
 
 
 def _compare(heads: _Heads, path: Path, side: int) -> None:
-    from backbones.engines import OnnxEngine
-
     pictures = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = [value.numpy() for value in heads(pictures)]

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from backbones.registry import Backbone, Preprocess, get
+from filters.pictures.headers import read_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +48,6 @@ def prepare(data: bytes, backbone: Backbone | str) -> NDArray[np.float32]:
 
 def _least_side(data: bytes, spec: Preprocess) -> int | None:
     """Short side to decode at, so that the decoder halves as often as the result allows."""
-    from filters.pictures.headers import read_header
-
     header = read_header(data)
     short = min(header.width, header.height)
     factor = max((k for k in (1, 2, 4, 8) if short >= k * REDUCE * spec.resize), default=1)

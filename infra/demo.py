@@ -19,11 +19,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import backbones
 import likewise
+from likewise import weights
 from likewise.cli import guarded
+from likewise.commands.status import show
 from likewise.errors import LikewiseError, PartialError, StudyError
 from likewise.progress import note
 from likewise.study import Study, write_json
+from likewise.weights import fetch_file
 
 __all__ = ["main"]
 
@@ -151,10 +155,6 @@ def _study(folder: Path, url: str) -> Study:
 
 def _backbone() -> str:
     """AlexNet when its weights are here or can be fetched, else what comes with pip."""
-    import backbones
-    from likewise import weights
-    from likewise.weights import fetch_file
-
     if not weights.at_hand("alexnet"):
         try:
             fetch_file(weights.entry("alexnet"))
@@ -177,7 +177,6 @@ def _run(study: Study) -> list[tuple[str, str]]:
 
 
 def _show(study: Study, failed: list[tuple[str, str]], seconds: float) -> None:
-    from likewise.commands.status import show
     from training.compare import comparison_text
 
     show(likewise.status(study))

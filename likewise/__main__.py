@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from likewise.cli import main as command_line
+
 __all__ = ["main"]
 
 
@@ -13,8 +15,6 @@ def main() -> None:
     # Nothing has been opened yet, so that nothing has to be closed; once the command line is
     # loaded, an interrupt is an exception that stages clean up after.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    from likewise.cli import main as command_line
-
     command_line()
 
 

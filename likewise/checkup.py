@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import shutil
@@ -10,9 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yarl import URL
+
+import backbones
+from collectors import platforms
+from collectors.crawling.proxies import Proxies
+from collectors.tokens.store import TokenStore
 from likewise.errors import LikewiseError
 from likewise.extras import advice
+from likewise.store import check_store
 from likewise.study import Study
+from likewise.weights import find
+from spark_jobs.java import find_java
+from spark_jobs.session import spark_session
 
 if TYPE_CHECKING:
     from collectors.platforms.base import Platform
@@ -89,8 +100,6 @@ _LIBRARIES = (
 
 
 def _java() -> Check:
-    from spark_jobs.java import find_java
-
     java = find_java()
     return Check("java", "ok", f"version {java.version} from {java.origin}")
 
@@ -100,8 +109,6 @@ def _spark(*, start: bool) -> Check:
 
     if not start:
         return Check("spark", "ok", f"pyspark {pyspark.__version__} (not started; --spark does)")
-    from spark_jobs.session import spark_session
-
     session = spark_session(master="local[1]")
     counted = session.sparkContext.parallelize(range(10), 2).map(lambda n: n * n).sum()
     state = "ok" if counted == 285 else "broken"
@@ -126,8 +133,6 @@ def _gpu() -> Check:
 
 
 def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
-    import backbones
-
     try:
         name = "auto" if study is None else Study.open(study).config.extract.backbone
     except LikewiseError:
@@ -139,16 +144,12 @@ def _weights(study: Study | str | os.PathLike[str] | None) -> Check:
 
 
 def _store(study: Study | str | os.PathLike[str]) -> Check:
-    from likewise.store import check_store
-
     store = Study.open(study).store
     check_store(store)
     return Check("store", "ok", f"{store.address}: of two commits at once one wins")
 
 
 def _detector() -> Check:
-    from likewise.weights import find
-
     try:
         path = find("yunet")
     except LikewiseError:
@@ -162,8 +163,6 @@ def _detector() -> Check:
 
 
 def _tokens() -> Check:
-    from collectors.tokens.store import TokenStore
-
     found = TokenStore().all()
     if not found:
         return Check(
@@ -208,10 +207,6 @@ def _study(study: Any) -> Check:
 
 def _servers(study: Study | str | os.PathLike[str]) -> list[Check]:
     """One check a source: whether its server answers, and else why not."""
-    import asyncio
-
-    from collectors import platforms
-
     try:
         sources = Study.open(study).config.collect.sources
     except LikewiseError:
@@ -225,9 +220,7 @@ def _servers(study: Study | str | os.PathLike[str]) -> list[Check]:
 async def _server(platform: Platform) -> Check:
     """Ask the server once what it is, without any token and outside of any budget."""
     import aiohttp
-    from yarl import URL
 
-    from collectors.crawling.proxies import Proxies
     from collectors.crawling.unreachable import trouble
 
     if platform.offline:

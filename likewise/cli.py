@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import contextlib
+import difflib
 import errno
 import functools
 import importlib
@@ -90,8 +91,6 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
-            import difflib
-
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             mend = f" Did you mean {close[0]!r}?" if close else ""
             ctx.fail(f"There is no verb {args[0]!r}.{mend}")

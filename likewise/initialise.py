@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from collectors import platforms
+from collectors.crawling.manners import check_permission
 from likewise import recipes
 from likewise.config import Source, parse, render
 from likewise.errors import ConfigError, StudyError
@@ -60,9 +62,6 @@ def init(
 
 def _check(source: Source) -> None:
     """What collecting would refuse is refused before a folder is made."""
-    from collectors import platforms
-    from collectors.crawling.manners import check_permission
-
     platform = platforms.get(source.platform)(source)
     address = urlsplit(platform.base)
     odd = address.username or address.path or address.query

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likewise.config import Config as Defaults
 from likewise.progress import Bar, progress
 from spark_jobs.java import find_java
 
@@ -61,8 +62,6 @@ def spark_session(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    from likewise.config import Config as Defaults
-
     settings, given = (config or Defaults()).spark, _submitted()
     where = master or given.get("spark.master") or settings.master
     local = where.startswith("local")

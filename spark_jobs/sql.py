@@ -26,6 +26,7 @@ from likewise.store import local_path
 from likewise.study import Study, open_part
 from likewise.tables import TABLES, same_type
 from spark_jobs.frames import collect_arrow, read_parts
+from spark_jobs.session import is_submitted, spark_progress, spark_session
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,8 +70,6 @@ def sql_engine(study: Study, title: str, master: str | None = None) -> Iterator[
     """Spark under a cluster's master, when one is named, or in a cluster's active session; else
     DuckDB in this process, without a JVM. A bar shows how far it is."""
     if _wants_spark(study, master):
-        from spark_jobs.session import spark_progress, spark_session
-
         spark = spark_session(study.config, master=master)
         with spark_progress(spark, title), contextlib.closing(_Spark(spark)) as engine:
             yield engine
@@ -80,8 +79,6 @@ def sql_engine(study: Study, title: str, master: str | None = None) -> Iterator[
 
 
 def _wants_spark(study: Study, master: str | None) -> bool:
-    from spark_jobs.session import is_submitted
-
     if master is not None or is_submitted() or not study.config.spark.master.startswith("local"):
         return True
     if "pyspark" not in sys.modules:  # then there is no session, and asking would load it

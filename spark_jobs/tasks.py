@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from spark_jobs.session import is_submitted, spark_session
+
 if TYPE_CHECKING:
     from likewise.config import Config
 
@@ -26,8 +28,6 @@ R = TypeVar("R")
 
 def on_spark(config: Config, items: int, master: str | None) -> bool:
     """Whether this many items are work for Spark: many, or a cluster was asked for."""
-    from spark_jobs.session import is_submitted
-
     where = master or config.spark.master
     return items > LOCAL or master is not None or is_submitted() or not where.startswith("local")
 
@@ -84,8 +84,6 @@ def _by_spark(
     config: Config, tasks: Sequence[T], work: Callable[[T], R], master: str | None
 ) -> Iterator[list[R]]:
     """Waves of tasks: enough of them to keep all cores busy, few enough to lose little."""
-    from spark_jobs.session import spark_session
-
     spark = spark_session(config, master=master)
     wave = max(8, 4 * spark.sparkContext.defaultParallelism)
     for start in range(0, len(tasks), wave):

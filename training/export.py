@@ -10,6 +10,7 @@ from pathlib import Path
 from likewise.study import Study
 from likewise.whole import write_bytes
 from training.exporting.card import card
+from training.exporting.files import write
 from training.exporting.view import Filters, count, opened, select
 
 __all__ = ["Exported", "export"]
@@ -64,8 +65,6 @@ def export(
             rows = write_folder(snapshot, table.to_pylist(), shape, path)
             notes = []
         else:
-            from training.exporting.files import write
-
             notes = write(db, query, rows, path)
     text = card(snapshot, shape or what, rows, _said(filters), notes)
     beside = path / "README.md" if path.is_dir() else path.with_name(f"{path.name}.card.md")

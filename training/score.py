@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backbones.planning import make_plan
 from likewise.errors import DataError, UsageError
 from likewise.progress import progress
 from likewise.study import Study
@@ -124,7 +125,6 @@ def _features(
 ) -> dict[tuple[str, str], NDArray[np.float32]]:
     """(backbone, layer) -> (n, views, d), made as the study's own features were."""
     from backbones.inference import embed
-    from backbones.planning import make_plan
 
     found: dict[tuple[str, str], NDArray[np.float32]] = {}
     settings = study.config.extract

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from collectors.downloading.fetch import Answer
 from collectors.imports.places import parse
 
@@ -90,16 +92,12 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=2)
 def _group(path: Path, column: str, group: int) -> Any:
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         return file.read_row_group(group, columns=[column])[column]
 
 
 def _of_column(path: Path, column: str, row: int) -> bytes:
     """The bytes that a Parquet file holds in one row of a column."""
-    import pyarrow.parquet as pq
-
     about = pq.read_metadata(path)
     for group in range(about.num_row_groups):
         rows = about.row_group(group).num_rows

@@ -8,6 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from collectors.imports.base import Options, Refusals, TableKind, What
 from collectors.imports.sqltext import literal, name
 from collectors.imports.tables import ROW, Rows, spooled
@@ -31,9 +34,6 @@ class Parquet(TableKind):
         return What("a table beside its pictures", tree.root / found[0].path)
 
     def rows(self, path: Path, options: Options, scratch: Path, refusals: Refusals) -> Rows:  # noqa: ARG002
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError) as error:
@@ -49,8 +49,6 @@ class Parquet(TableKind):
 
 
 def _as_text(field: Any) -> str:
-    import pyarrow as pa
-
     column = name(field.name)
     if pa.types.is_list(field.type):
         return f"array_to_string({column}::VARCHAR[], ',') AS {column}"

@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from collectors.imports import meanings
 from collectors.imports.base import Found, Options, RecordKind, Refusals, What
 from collectors.imports.places import address
@@ -60,9 +63,6 @@ class Img2dataset(RecordKind):
 
 
 def _schema(tree: Folder, shard: Entry) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return list(pq.read_schema(tree.root / shard.path).names)
     except (pa.ArrowException, OSError) as error:
@@ -70,9 +70,6 @@ def _schema(tree: Folder, shard: Entry) -> list[str]:
 
 
 def _shard(tree: Folder, shard: Entry, options: Options, refusals: Refusals) -> Iterator[Found]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         columns = _schema(tree, shard)
         files = _Files(tree, shard.path, columns)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from collectors.imports.sqltext import literal
@@ -66,8 +67,6 @@ def spooled(
             writer.write_table(pa.table(batch, schema=schema))
 
     def lines(rows: Sequence[int]) -> Mapping[int, int]:
-        import pyarrow.compute as pc
-
         found = pq.read_table(path, columns=[ROW, "__line"], filters=pc.field(ROW).isin(list(rows)))
         return dict(zip(found[ROW].to_pylist(), found["__line"].to_pylist(), strict=True))
 

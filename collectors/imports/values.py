@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,8 +19,6 @@ __all__ = ["dig", "first", "known_count", "mended", "objects", "record", "table_
 
 def record(tree: Tree, path: PurePosixPath | str, refusals: Refusals) -> Any:
     """Content of a JSON file, also of one packed by xz; None, and a refusal, when it is not one."""
-    import lzma
-
     try:
         data = tree.read(path)
         if str(path).endswith(".xz"):

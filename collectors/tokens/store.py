@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from collectors.tokens.database import open_database
 from likewise.errors import CredentialsError
 
@@ -55,8 +57,6 @@ class Token:
 
 def config_home() -> Path:
     """The user's configuration folder: ``LIKEWISE_CONFIG_HOME`` or the platform's own."""
-    import platformdirs
-
     given = os.environ.get("LIKEWISE_CONFIG_HOME")
     return Path(given) if given else Path(platformdirs.user_config_dir("likewise"))
 

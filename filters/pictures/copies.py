@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from filters.pictures.hamming import near_pairs
@@ -61,8 +62,6 @@ def canonical(rows: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
     Returns:
         The kept rows, in the order of their keys.
     """
-    import pyarrow as pa
-
     keys = rows.select(["picture_id", *PICTURE_KEY])
     keys = keys.append_column("row", pa.array(np.arange(len(rows))))
     keys = keys.filter(keys["picture_id"].is_valid())
@@ -124,8 +123,6 @@ def copies(rows: pa.Table, radius: int) -> pa.Table:
         author and a copy by somebody else are told apart, because the second one says that a
         picture is liked elsewhere too. Rows come in the order of their keys.
     """
-    import pyarrow as pa
-
     ordered = rows.sort_by([(name, "ascending") for name in PICTURE_KEY])
     owner = originals(ordered["phash"].to_numpy(), radius)
     files = ordered["picture_id"].to_numpy(zero_copy_only=False)

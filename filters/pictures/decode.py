@@ -22,7 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from filters.pictures.copies import phash
 from filters.pictures.errors import PictureError
@@ -273,14 +280,6 @@ def _decode_jpeg(data: bytes, header: Header, side: int) -> NDArray[np.uint8] | 
 
 def _open(data: bytes, header: Header) -> Image.Image:
     """The reader of one format, named outright: Pillow's guessing would open others too."""
-    from PIL import (
-        AvifImagePlugin,
-        GifImagePlugin,
-        JpegImagePlugin,
-        PngImagePlugin,
-        WebPImagePlugin,
-    )
-
     file = io.BytesIO(data)
     if header.format == "jpeg":
         return JpegImagePlugin.JpegImageFile(file)

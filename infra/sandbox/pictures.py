@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from infra.sandbox.actors import ACTORS, actor
 from infra.sandbox.photographs import (
@@ -357,8 +358,6 @@ def _uniform(picture: Picture) -> bytes:
 
 
 def _animated(picture: Picture) -> bytes:
-    from PIL import Image as Pillow
-
     pixels = cv2.resize(compose(_as_people(picture)), (320, 320), interpolation=cv2.INTER_AREA)
     first = Pillow.fromarray(np.asarray(pixels)[..., ::-1]).convert("P")
     second = Pillow.fromarray(np.asarray(pixels)[:, ::-1, ::-1]).convert("P")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
+from collectors import platforms
+from collectors.tokens.consents import Consents
+from collectors.tokens.consents import withdraw as take_back
+from collectors.tokens.oauth import OOB, Listener, answers_of
+from collectors.tokens.store import TokenStore
+from collectors.tokens.web import check_encrypted, is_loopback
 from likewise.commands._common import emit, json_option
+from likewise.config import Source
+from likewise.errors import UsageError
 
 if TYPE_CHECKING:
     from collectors.platforms.base import Platform
@@ -44,10 +54,6 @@ def add(
 
     A server that is busy (429, 502, 503) is waited for; a redirect is not followed.
     """
-    from dataclasses import replace
-
-    from collectors.tokens.store import TokenStore
-
     adapter = _adapter(platform, host)
     token = adapter.app_token() if app_only else _login(adapter, paste=paste, port=port)
     token = replace(token, purpose=purpose or token.purpose)
@@ -61,9 +67,6 @@ def add(
 @json_option
 def show(as_json: bool) -> None:
     """Show every token without its secret, and every consent."""
-    from collectors.tokens.consents import Consents
-    from collectors.tokens.store import TokenStore
-
     store = TokenStore()
     tokens = [token.shown() for token in store.all()]
     consents = [{k: v for k, v in c.items() if k != "key"} for c in Consents(store).all()]
@@ -85,9 +88,6 @@ def show(as_json: bool) -> None:
 @json_option
 def withdraw(token_id: str, as_json: bool) -> None:
     """Delete a token here and revoke it at its platform."""
-    from collectors.tokens.consents import withdraw as take_back
-    from collectors.tokens.store import TokenStore
-
     store = TokenStore()
     found = [token for token in store.all() if token.id == token_id]
     if not found:
@@ -123,8 +123,6 @@ def invite(
     from aiohttp import web
 
     from collectors.tokens.consent import Invitation, application
-    from collectors.tokens.store import TokenStore
-    from collectors.tokens.web import check_encrypted
 
     adapter = _adapter(platform, host)
     own = {"api_key", "api_secret", "app_id", "app_secret"}
@@ -140,11 +138,6 @@ def invite(
 
 
 def _adapter(name: str, host: str | None) -> Platform:
-    from collectors import platforms
-    from collectors.tokens.web import check_encrypted
-    from likewise.config import Source
-    from likewise.errors import UsageError
-
     cls = platforms.get(name)
     given = host or cls.usual_host
     if not given:
@@ -156,10 +149,6 @@ def _adapter(name: str, host: str | None) -> Platform:
 
 
 def _loopback(host: str) -> bool:
-    from urllib.parse import urlsplit
-
-    from collectors.tokens.web import is_loopback
-
     return is_loopback(urlsplit(f"//{host}").hostname)
 
 
@@ -169,8 +158,6 @@ def _ask(adapter: Platform, names: list[str]) -> dict[str, str]:
 
 
 def _login(adapter: Platform, *, paste: bool, port: int) -> Any:
-    from collectors.tokens.oauth import OOB, Listener, answers_of
-
     answers = _ask(adapter, [q.name for q in adapter.questions])
     if paste:
         flow = adapter.login(answers, OOB)

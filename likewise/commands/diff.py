@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from likewise.commands._common import emit, json_option, study_argument
+from likewise.errors import UsageError
 
 
 def _moment(text: str) -> int | str:
@@ -25,7 +26,6 @@ def command(study: str, other: str | None, moments: tuple[str, ...], as_json: bo
     Funnel, bounds, medians, the models on the same held-out pictures with a paired interval, and
     what became more or less liked. The report of the second shows it, too.
     """
-    from likewise.errors import UsageError
     from training.diff import diff
 
     if moments and len(moments) != 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+import likewise
 from likewise.commands._common import emit, json_option
 
 
@@ -17,8 +18,6 @@ def command(ctx: click.Context, study: str | None, start_spark: bool, as_json: b
 
     Exit code 2 when something is broken; a warning does not count.
     """
-    import likewise
-
     checks = likewise.doctor(study, start_spark=start_spark)
     lines = []
     for check in checks:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import likewise
 from likewise.commands._common import finish, json_option
 
 
@@ -41,8 +42,6 @@ def command(folder: Path, output: Path, as_json: bool, **options: Any) -> None:
     `picture_id` is the path below FOLDER. Broken pictures are rows with an error class; the exit
     code is then 3.
     """
-    import likewise
-
     done = likewise.embed(folder, output, **options)
     good = done.pictures - len(done.failed)
     finish(

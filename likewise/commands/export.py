@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from likewise.commands._common import emit, json_option, study_argument
+from training.export import export
+from training.exporting.view import Filters
 
 
 @click.command("export", epilog="Example: likewise export my-study everything -o all.xlsx")
@@ -31,9 +33,6 @@ def command(
 
     Everything is one row a picture with all that is known of it. A data card goes along.
     """
-    from training.export import export
-    from training.exporting.view import Filters
-
     done = export(study, what, output, shape=shape, filters=Filters(**said))
     about = {
         "path": str(done.path),

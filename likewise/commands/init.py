@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import click
 
+import likewise
+from collectors import platforms
 from likewise.commands._common import emit, json_option
+from likewise.config import Config, Section
+from likewise.errors import UsageError
 
 
 @click.command(
@@ -40,10 +45,6 @@ def command(
 
     Without --host the source is left to you: the file shows an example.
     """
-    import likewise
-    from collectors import platforms
-    from likewise.errors import UsageError
-
     usual = platforms.get(platform).usual_host
     host = host or (usual if tags or accounts else None)
     given = [name for name, value in (("--tag", tags), ("--account", accounts)) if value]
@@ -69,11 +70,6 @@ def command(
 
 def _values(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Settings by section; a value that is no TOML is taken as text. Raises UsageError."""
-    import tomllib
-
-    from likewise.config import Config, Section
-    from likewise.errors import UsageError
-
     values: dict[str, dict[str, Any]] = {}
     for one in settings:
         name, equals, text = one.partition("=")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from likewise.commands._common import emit, json_option, study_argument
+from likewise.planning import plan
 
 if TYPE_CHECKING:
     from likewise.planning import Step
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 @json_option
 def command(study: str, as_json: bool) -> None:
     """Say what a run would do with each stage, why, and what it will about cost."""
-    from likewise.planning import plan
-
     show(plan(study), as_json=as_json)
 
 

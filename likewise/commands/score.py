@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from likewise.commands._common import json_option, study_argument
+from likewise.errors import PartialError
+from likewise.whole import write_bytes
+from training.scoring.page import page, percent, sentence
 
 if TYPE_CHECKING:
     from training.scoring.answers import Scored
@@ -42,17 +47,11 @@ def command(
     pictures; the nearest liked and unliked pictures; and what stands out. ``-`` reads one picture,
     or a list of paths, from standard input.
     """
-    import json
-
-    from likewise.errors import PartialError
     from training.score import score
 
     sources = [one for name in pictures for one in (_standard_input() if name == "-" else [name])]
     scores = score(study, sources, models=models, author=author)
     if html is not None:
-        from likewise.whole import write_bytes
-        from training.scoring.page import page
-
         write_bytes(html, page(scores, f"Scored by {scores.study.config.study.name}").encode())
     if as_json:
         click.echo(json.dumps([row.to_dict() for row in scores], ensure_ascii=False))
@@ -79,8 +78,6 @@ COLUMNS = (
 
 
 def _write_csv(scores: Scores) -> None:
-    import csv
-
     writer = csv.writer(sys.stdout)
     writer.writerow(COLUMNS)
     for row in scores:
@@ -104,8 +101,6 @@ def _table(scores: Scores) -> str:
 
 
 def _lines(row: Scored, width: int) -> list[str]:
-    from training.scoring.page import percent, sentence
-
     name = Path(row.name).name.ljust(width)
     if row.error is not None:
         return [f"{name}  not a picture: {row.error}"]

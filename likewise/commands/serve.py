@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from likewise.commands._common import emit, json_option
+from likewise.study import root_of
+from web.security import passwords as people
+from web.settings import Settings
 
 
 @click.command("serve", epilog="Example: likewise serve my-study")
@@ -34,10 +37,7 @@ def command(studies: tuple[str, ...], add_user: str | None, as_json: bool, **sai
     LIKEWISE_SERVE_TOKEN guards it. What is shown is one state of the tables; a night that ends
     meanwhile is announced. Stop with Ctrl-C.
     """
-    from likewise.study import root_of
-    from web.security import passwords as people
     from web.serve import serve
-    from web.settings import Settings
 
     passwords: Path | None = said["passwords"]
     if add_user is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import click
 
+from collectors.budgets.door import waiting_line
 from likewise.commands._common import emit, json_option, study_argument
 
 
@@ -12,9 +15,6 @@ from likewise.commands._common import emit, json_option, study_argument
 @json_option
 def command(study: str, as_json: bool) -> None:
     """Show what is left of every token's budget: remaining, resets at, calls, failures."""
-    import datetime as dt
-
-    from collectors.budgets.door import waiting_line
     from collectors.overview import budgets
 
     rows = budgets(study)

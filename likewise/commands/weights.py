@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backbones import choose
 from likewise.commands._common import emit, finish, json_option
+from likewise.errors import WeightsError
+from likewise.weights import WEIGHTS, at_hand, find, import_file
 
 if TYPE_CHECKING:
     from likewise.weights import WeightsFile
@@ -22,9 +25,6 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Every registered file: where it comes from, its license, and whether it is here."""
-    from backbones import choose
-    from likewise.weights import WEIGHTS
-
     rows = [_row(known) for known in WEIGHTS.values()]
     choice = choose()
     lines = [_line(row) for row in rows]
@@ -34,8 +34,6 @@ def list_(as_json: bool) -> None:
 
 
 def _row(known: WeightsFile) -> dict[str, Any]:
-    from likewise.weights import at_hand
-
     here = at_hand(known.name)
     return {
         "name": known.name,
@@ -62,8 +60,6 @@ def _line(row: dict[str, Any]) -> str:
 @json_option
 def fetch(name: str, as_json: bool) -> None:
     """Get NAME from its official address; an interrupted fetch is gone on with."""
-    from likewise.weights import find
-
     path = find(name)
     emit({"name": name, "path": str(path)}, as_json=as_json, text=f"{name}: {path}")
 
@@ -73,9 +69,6 @@ def fetch(name: str, as_json: bool) -> None:
 @json_option
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check the hashes of the files that are here (or of NAMES)."""
-    from likewise.errors import WeightsError
-    from likewise.weights import WEIGHTS, at_hand, find
-
     checked: dict[str, str] = {}
     bad: list[tuple[str, str]] = []
     for name in names or [name for name in WEIGHTS if at_hand(name) is not None]:
@@ -102,7 +95,6 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 def import_(file: Path, name: str | None, as_json: bool) -> None:
     """Put FILE into the cache. It is recognised by its hash, or must fit the backbone --as NAME."""
     from backbones.loading import check_fits
-    from likewise.weights import import_file
 
     found, place = import_file(file, name, fits=check_fits)
     emit({"name": found, "path": str(place)}, as_json=as_json, text=f"{found}: {place}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 
 from likewise.errors import DataError
 from training.data.matrix import feature_layers
@@ -72,8 +73,6 @@ def load_problem(study: Study, layer: str | None = None) -> ClassProblem:
         DataError: the study asks about likes; a class has no training picture; features are of two
             makers or not finite.
     """
-    import pyarrow.compute as pc
-
     manifest = study.require("labels")
     if manifest.extra.get("question", "likes") == "likes":
         raise DataError(

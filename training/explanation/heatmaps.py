@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+import backbones
+from backbones.preprocess import crop_box, to_input
 from likewise.errors import UsageError
 from likewise.study import Study
 from training.models.scoring import reads_pictures
@@ -47,8 +49,6 @@ def overlays(
     """
     import torch
 
-    import backbones
-
     spec = backbones.get(scorer.backbone).preprocess
     explain = _explainer(study, scorer)
     pictures = decoded(study, dict.fromkeys(towards, max(side, spec.resize)))
@@ -70,7 +70,6 @@ def _painted(
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     import torch
 
-    from backbones.preprocess import to_input
     from training.explanation import gradcam
 
     while group := list(islice(pictures, BATCH)):
@@ -87,7 +86,6 @@ def _painted(
 
 def _explainer(study: Study, scorer: Scorer | FinetunedScorer) -> Explainer:
     """(n, 3, H, W) inputs and a sign to (n, H, W) heat, by the network that the model rests on."""
-    import backbones
     from training.explanation import gradcam
 
     if reads_pictures(scorer):
@@ -112,8 +110,6 @@ def on_picture(
     heat: NDArray[np.float32], shape: tuple[int, ...], spec: Preprocess
 ) -> NDArray[np.float32]:
     """Heat of the network's input, (size, size), laid where that input was cut from (H, W)."""
-    from backbones.preprocess import crop_box
-
     height, width = shape
     left, top, right, bottom = (round(edge) for edge in crop_box(width, height, spec))
     whole = np.zeros((height, width), np.float32)

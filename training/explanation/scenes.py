@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 from scipy.special import softmax
 
+import backbones
 from likewise.errors import WeightsError
 from likewise.study import Study
 from training.data.layers import matrix
@@ -85,8 +86,6 @@ def scenes(study: Study, picture_ids: Sequence[str]) -> dict[str, NDArray[np.flo
 def _head(backbone: str) -> nn.Linear | None:
     """The network's last linear layer; None without its weights."""
     from torch import nn
-
-    import backbones
 
     try:
         network = backbones.load(backbone)

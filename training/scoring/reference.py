@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from likewise.errors import DataError
 from likewise.progress import progress
@@ -148,9 +150,6 @@ def _features(
     study: Study, scorer: Scorer, labels: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[np.float32]]:
     """The upright view's features of the first ``MOST`` labelled pictures."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     dataset = study.dataset("features")
     if scorer.layer not in dataset.schema.names:
         raise DataError(

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from backbones import registry
 from likewise import errors
 from likewise.config import FinetuneSection
 from likewise.errors import DataError, LikewiseError
 from likewise.study import Study, fingerprint, write_json
+from spark_jobs.session import spark_session
 from training.tuning import checkpoint
 from training.tuning.batches import Augmentation, Batches
 from training.tuning.canvases import Canvases, decode_all, decoded
@@ -166,8 +168,6 @@ def launch(job: Job, *, master: str | None = None) -> None:
         return
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    from spark_jobs.session import spark_session
-
     session = spark_session(job.study.config, master=master)
     local = str(session.sparkContext.master).startswith("local")
     # TorchDistributor repeats the workers' words on standard output, which is for results only.
@@ -208,8 +208,6 @@ def _told(job: Job, error: RuntimeError) -> LikewiseError:
 
 
 def _gpus(local: bool) -> bool:
-    import torch
-
     return local and torch.cuda.is_available()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from training.drawing.figures import BAD, GOOD, QUIET, Figure, beside, legend
 from training.report.context import Context, Section
@@ -71,6 +71,4 @@ def _figure(context: Context, bounds: Mapping[str, Any], histogram: Mapping[str,
 
 
 def _decades() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
     return MaxNLocator(integer=True, nbins=7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, Figure
@@ -100,8 +101,6 @@ def _neighbours(context: Context) -> list[dict[str, Any]]:
 
 
 def _labels(context: Context, picture_ids: list[str]) -> dict[str, int]:
-    import pyarrow.compute as pc
-
     wanted = pc.field("picture_id").isin(picture_ids)
     rows = context.study.read("labels", ["picture_id", "label"], filter=wanted)
     return dict(zip(rows["picture_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
