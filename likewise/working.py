@@ -12,15 +12,18 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
 
 from likewise.errors import PartialError
 from likewise.logs import exit_code_of, tell
-from likewise.store import PartFacts
+from likewise.store import PartFacts, filesystem_of
 from likewise.study import MADE_BY, Study
 from likewise.tables import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["StageFacts", "Tally", "changes_study", "count_changes", "cpu_seconds"]
 
@@ -130,23 +133,44 @@ def count_changes(
     if parts.keys() <= now.keys() or before is None:  # nothing was rewritten: the parts tell
         new = sum(one.rows for one in added.values())
         return Tally(new, rows - new, written)
-    new = _new_keys(study, table, before)
-    return Tally(new, rows - new, written)
+    gone = [name for name in parts if name not in now]
+    found = _fresh(study, table, sorted(added), gone)
+    kept = sum(one.rows for name, one in now.items() if name not in added)
+    return Tally(found, kept + sum(one.rows for one in added.values()) - found, written)
 
 
-def _new_keys(study: Study, table: str, before: int) -> int:
-    """Keys of the newest version that version ``before`` did not hold."""
+def _fresh(study: Study, table: str, added: Sequence[str], gone: Sequence[str]) -> int:
+    """Keys in the parts ``added`` that none of the parts ``gone`` held: only those are read."""
     import duckdb
 
-    keys = TABLES[table].key
+    keys = list(TABLES[table].key)
     db = duckdb.connect(config={"threads": 1})
-    for name, version in (("before", before), ("after", study.store.version(table))):
-        seen = Study(study.root, study.config, {table: version})
-        db.register(name, seen.dataset(table).scanner(columns=list(keys)).to_reader())
+    for view, names in (("after", added), ("before", gone)):
+        db.register(view, _keys_of(study.store.place(table), names, TABLES[table].schema, keys))
     same = " AND ".join(f"a.{key} IS NOT DISTINCT FROM b.{key}" for key in keys)
     found = db.execute(f"SELECT count(*) FROM after a ANTI JOIN before b ON {same}").fetchone()  # noqa: S608 - names of our own
     db.close()
     return int(found[0]) if found else 0
+
+
+def _keys_of(
+    place: str, names: Sequence[str], schema: pa.Schema, keys: Sequence[str]
+) -> pa.RecordBatchReader:
+    """The key columns of these parts; a part that was lost holds none, the stage made it again."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    from pyarrow.fs import FileType
+
+    there: list[str] = []
+    if names:
+        filesystem, paths = filesystem_of([f"{place}/{name}" for name in names])
+        facts = filesystem.get_file_info(paths)
+        there = [one.path for one in facts if one.type != FileType.NotFound]
+    if not there:
+        empty = pa.schema([schema.field(key) for key in keys]).empty_table()
+        return empty.to_reader()
+    found = ds.dataset(there, filesystem=filesystem, partitioning=None)
+    return found.scanner(columns=list(keys)).to_reader()
 
 
 def cpu_seconds() -> float:
