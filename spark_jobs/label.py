@@ -100,6 +100,8 @@ def label(
         after, dropped = reason_counts(engine, "decided", asked)
         seed = study.config.study.seed
         facts |= _deal(engine, study, settings, seed, in_time=in_time)
+        if study.manifest("labels") is not None:
+            facts["flips"] = _flips(engine, study)
         engine.write(_labels(facts["group"]), directory)
         facts |= _shown(engine, share, facts["group"])
     gone |= dropped
@@ -469,6 +471,24 @@ SELECT {as_columns("labels")} FROM (
   SELECT d.*, CAST(NULL AS STRING) AS class, {GROUP_KEY[group]} AS group_key,
          1 AS weight, f.fold, f.split FROM {DEALT[group]} WHERE d.reason = 0) AS dealt
 """
+
+
+# A ratio of the same reading is the same number: then the cut has moved.
+FLIPS = """
+SELECT count(*) AS labelled_before,
+       CAST(coalesce(sum(CASE WHEN d.label <> e.label THEN 1 ELSE 0 END), 0) AS BIGINT) AS flipped,
+       CAST(coalesce(sum(CASE WHEN d.label <> e.label AND NOT (d.likes = e.likes
+         AND coalesce(d.audience, -1) = coalesce(e.audience, -1)) THEN 1 ELSE 0 END), 0) AS BIGINT)
+         AS counts_changed
+FROM decided d JOIN labels e ON d.picture_id = e.picture_id WHERE d.reason = 0
+"""
+
+
+def _flips(engine: Engine, study: Study) -> dict[str, int]:
+    """Pictures that the published table labels, too, those that change their label, and why."""
+    engine.table(study, "labels")
+    [found] = engine.fetch(FLIPS).to_pylist()
+    return {**found, "cut_moved": found["flipped"] - found["counts_changed"]}
 
 
 def _shown(engine: Engine, share: float, group: str) -> dict[str, Any]:

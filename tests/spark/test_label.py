@@ -134,3 +134,28 @@ def test_pictures_without_faces_are_dropped(labelled: Any, study_folder: Any) ->
     faces(study_folder)
     with pytest.raises(DataError, match="no picture is left to label"):
         label(study_folder)
+
+
+def test_labels_that_flip_are_named_with_their_reason(study_folder: Any) -> None:
+    """Ten pictures of likes 1 ... 10; one is read again with more, then one comes at the top."""
+    configure(study_folder, label={"require_faces": False, "folds": 2, "test_fraction": 0.5})
+    names = [f"a{n}" for n in range(10)]
+    publish(study_folder, "authors", [author(name, 100) for name in [*names, "new"]])
+
+    def night(likes: list[int]) -> Any:
+        posts = [post(n, f"a{n}" if n < 10 else "new", likes=k) for n, k in enumerate(likes)]
+        publish(study_folder, "posts", posts)
+        rows = [picture(n, jpeg(n), f"a{n}" if n < 10 else "new") for n in range(len(likes))]
+        publish_pictures(study_folder, rows)
+        clean(study_folder, redo=True)
+        return label(study_folder, redo=True).extra.get("flips")
+
+    ten = list(range(1, 11))
+    assert night(ten) is None, "there were no labels before"
+    # The lowest now has the most: it flips, and so does 6, which falls to the median.
+    assert night([50, *ten[1:]]) == {
+        "labelled_before": 10, "flipped": 2, "counts_changed": 1, "cut_moved": 1,
+    }  # fmt: skip
+    assert night([50, *ten[1:]]) == {
+        "labelled_before": 10, "flipped": 0, "counts_changed": 0, "cut_moved": 0,
+    }  # fmt: skip
