@@ -66,13 +66,11 @@ def download(
         CircuitOpenError: nearly all failed for one reason; nothing is published.
     """
     study = Study.open(study)
-    kept = study.require("kept_posts").fingerprint
-    if study.config.collect.stills:
-        kept += " with stills"  # another plan from the same posts
     store = Store(study)
+    kept = store.kept_posts
     store.drop_lost()
     store.finish_publication()
-    if retry is None and store.is_current(kept):
+    if retry is None and store.is_current():
         return study.require("pictures")
     store.adopt()
     with progress("download: planning"):

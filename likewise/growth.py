@@ -81,11 +81,11 @@ class Growth:
         self.made = fingerprint(self.made_from)
         self.maker = fingerprint(maker)
         store = study.store
-        # What is lost is computed again; so is everything on demand.
-        gone = list(store.facts(table, self.maker)) if redo else store.lost(table, self.maker)
+        # What is lost is computed again; so is everything on demand. It leaves the table with the
+        # first commit: a look at what would be done must not write.
+        gone = store.facts(table, self.maker) if redo else store.lost(table, self.maker)
+        self._gone = set(gone)
         self._fresh = not redo and not gone
-        if gone:
-            store.drop(table, gone)
 
     @property
     def done(self) -> bool:
@@ -107,7 +107,8 @@ class Growth:
 
     def parts(self) -> list[str]:
         """This maker's parts, published or not."""
-        return self.study.store.parts(self.table, prefix=self.maker)
+        found = self.study.store.parts(self.table, prefix=self.maker)
+        return [part for part in found if part.rsplit("/", 1)[-1] not in self._gone]
 
     def rows(self, columns: Sequence[str]) -> pa.Table:
         """Narrow columns of this maker's rows."""
@@ -128,6 +129,7 @@ class Growth:
     def commit(self, made: Sequence[Made], schema: pa.Schema) -> None:
         """Register parts; what readers see as published stays what it was until ``publish``."""
         store = self.study.store
+        self._drop_gone()
         before = store.manifest(self.table)
         if before is None:
             # Nobody may take a part for the whole: see Study.manifest.
@@ -138,8 +140,14 @@ class Growth:
             key = f"{fingerprint(sorted(new))} after {store.version(self.table)}"
             store.commit(before, list(new.values()), schema, key=key, mode="append")
 
+    def _drop_gone(self) -> None:
+        if self._gone:
+            self.study.store.drop(self.table, sorted(self._gone))
+            self._gone.clear()
+
     def publish(self, schema: pa.Schema, funnel: Funnel, rows: int, **extra: Any) -> Manifest:
         """Say that this maker has seen all items; readers see its rows from now on."""
+        self._drop_gone()
         digest = hashlib.sha256("".join(sorted(self.known().to_pylist())).encode()).hexdigest()
         manifest = Manifest(
             table=self.table,

@@ -15,20 +15,20 @@ from likewise.growth import Growth
 from likewise.stage import Stage
 from likewise.study import Manifest, Study
 
-__all__ = ["Intent", "intent", "why"]
+__all__ = ["OTHER_ROWS", "Intent", "intent", "why"]
+
+OTHER_ROWS = " holds other rows"
+"""End of the sentence about an input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a verb would make (None: it has nothing to make), or why it cannot start."""
+    """What a verb would make from what; ``error``: why it cannot start as things stand."""
 
     made: Stage | Growth | None = None
+    made_from: Mapping[str, Any] | None = None
+    """Inputs, parameters and code number; None where nothing would be made anew."""
     error: LikewiseError | None = None
-
-    @property
-    def made_from(self) -> Mapping[str, Any] | None:
-        """Inputs, parameters and code number; None where the verb did not come to them."""
-        return None if self.made is None else self.made.made_from
 
 
 class _Asked(Exception):  # noqa: N818 - it carries an answer, it is no error
@@ -50,18 +50,38 @@ class _Dry(Study):
 
 
 def intent(study: Study, verb: str) -> Intent:
-    """What a verb would make now. ``download`` and ``collect`` say so themselves: they go out."""
+    """What a verb would make now; nobody is asked, and nothing is written."""
+    if verb == "download":
+        return Intent(made_from=_download(study))
     try:
-        if verb == "download":
-            from collectors.downloading.store import Store
-
-            return Intent(Store(study).begin())
-        getattr(likewise, verb)(_Dry(study.root, study.config))
+        # A look neither waits for the lock nor logs.
+        getattr(likewise, verb).__wrapped__(_Dry(study.root, study.config))
     except _Asked as asked:
-        return Intent(asked.made)
+        return Intent(asked.made, asked.made.made_from)
     except LikewiseError as error:
         return Intent(error=error)
     return Intent()
+
+
+def _download(study: Study) -> Mapping[str, Any] | None:
+    """What ``pictures`` would be made from; what is fetched then is not known before."""
+    from collectors.downloading.store import CODE, WITH_STILLS, Store
+
+    before, kept = study.manifest("pictures"), study.manifest("kept_posts")
+    if before is None or kept is None:
+        return None
+    store = Store(study)
+    stills = str(before.extra.get("kept_posts", "")).endswith(WITH_STILLS)
+    params = {**before.made_from.get("params", {}), "hygiene": store.hygiene}
+    if stills != study.config.collect.stills:
+        params["stills"] = study.config.collect.stills
+    return {
+        **before.made_from,
+        "inputs": {"kept_posts": kept.fingerprint},
+        "params": params,
+        "code": CODE,
+        "n_buckets": store.n_buckets,
+    }
 
 
 def why(before: Manifest | None, now: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -71,8 +91,8 @@ def why(before: Manifest | None, now: Mapping[str, Any] | None) -> tuple[str, ..
     if now is None:
         return ()
     old, new = _flat(before.made_from), _flat(now)
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return tuple(_sentence(key, old.get(key), new.get(key)) for key in changed)
+    changed = (key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return tuple(sorted(_sentence(key, old.get(key), new.get(key)) for key in changed))
 
 
 def _sentence(key: str, old: Any, new: Any) -> str:
@@ -80,8 +100,8 @@ def _sentence(key: str, old: Any, new: Any) -> str:
         name = key.removeprefix("inputs.")
         if old is None or new is None:
             return f"{name} is {'asked for now' if old is None else 'not asked for any more'}"
-        return f"{name} holds other rows"
-    if key == "code":
+        return name + OTHER_ROWS
+    if key == "code" or key.endswith(".code"):
         return "this version of likewise computes it otherwise"
     return f"{key.removeprefix('params.')} was {_value(old)}, is {_value(new)}"
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from likewise.intent import OTHER_ROWS, intent, why
 from likewise.study import MADE_BY, Manifest, Study
 
 __all__ = ["AtWork", "StageStatus", "Status", "at_work", "status"]
@@ -20,12 +21,18 @@ OPTIONAL = ("finetune",)
 """Tables that `likewise run` does not make; they are shown once they are there."""
 
 
+ASKED = {table: verb for table, verb in MADE_BY.items() if verb != "collect"}
+"""Tables whose stage says what it would make; what there is to collect, ``likewise plan`` says."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageStatus:
     """One table: ``missing``, ``unfinished`` (some buckets), ``done`` or ``stale``.
 
-    A table is stale when a table it was made from holds other rows now, or is stale itself;
-    ``stale_because`` names these tables.
+    A table is stale when its parameters have changed, when a table it was made from holds other
+    rows now, or when that one is stale itself. ``stale_because`` names these tables, ``why`` what
+    changed, with the value before and the value now; what changed further up is named by its stage.
+    ``notes`` are sentences about the rows: labels that flipped, say.
     """
 
     stage: str
@@ -36,6 +43,8 @@ class StageStatus:
     fingerprint: str | None = None
     published_at: str | None = None
     stale_because: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     funnel: Mapping[str, Any] | None = None
 
 
@@ -56,8 +65,8 @@ def status(study: Study | str | os.PathLike[str]) -> Status:
     """Where the study stands. Reads manifests only, so it may run beside a running stage."""
     opened = Study.open(study)
     made_by = {**MADE_BY, **{name: name for name in OPTIONAL if opened.manifest(name)}}
-    manifests = {table: opened.manifest(table) for table in made_by}
-    stages = [_stage(opened, table, verb, manifests) for table, verb in made_by.items()]
+    known = _Known(opened, {table: opened.manifest(table) for table in made_by})
+    stages = [_stage(opened, table, verb, known) for table, verb in made_by.items()]
     report = opened.root / "reports" / "report.html"
     return Status(str(opened.root), stages, str(report) if report.is_file() else None)
 
@@ -93,32 +102,75 @@ def _last_begun(root: Path) -> tuple[str | None, dt.datetime | None]:
         return None, None
 
 
-def _stage(
-    study: Study, table: str, verb: str, manifests: Mapping[str, Manifest | None]
-) -> StageStatus:
-    manifest = manifests[table]
+def _stage(study: Study, table: str, verb: str, known: _Known) -> StageStatus:
+    manifest = known.manifests[table]
     if manifest is None:
         buckets = sum(1 for _ in (study.root / ".unfinished" / table).glob("*/bucket=*"))
         state = "unfinished" if buckets else "missing"
         return StageStatus(verb, table, state, buckets=str(buckets) if buckets else None)
-    changed = _changed(manifest, manifests)
+    why = known.why(table)
     return StageStatus(
         stage=verb,
         table=table,
-        state="stale" if changed else "done",
+        state="stale" if why else "done",
         rows=manifest.rows,
         fingerprint=manifest.fingerprint,
         published_at=manifest.published_at,
-        stale_because=changed,
+        stale_because=known.upset(table),
+        why=why,
+        notes=_notes(manifest),
         funnel=manifest.funnel,
     )
 
 
-def _changed(manifest: Manifest, manifests: Mapping[str, Manifest | None]) -> tuple[str, ...]:
-    """Inputs that hold other rows than those the table was made from, or will once made anew."""
-    changed = []
-    for name, was in manifest.made_from.get("inputs", {}).items():
-        now = manifests.get(name)
-        if now is None or now.fingerprint != was or _changed(now, manifests):
-            changed.append(name)
-    return tuple(changed)
+class _Known:
+    """The manifests of a study, and what would be made otherwise now."""
+
+    def __init__(self, study: Study, manifests: Mapping[str, Manifest | None]) -> None:
+        self.manifests = manifests
+        self._own = {table: self._changes(study, table, verb) for table, verb in ASKED.items()}
+
+    def _changes(self, study: Study, table: str, verb: str) -> tuple[str, ...]:
+        """Parameters and code number of a table that are others now."""
+        manifest = self.manifests.get(table)
+        # A snapshot is what it was, whatever the configuration says by now.
+        if manifest is None or study.versions is not None:
+            return ()
+        changes = why(manifest, intent(study, verb).made_from)
+        return tuple(one for one in changes if not one.endswith(OTHER_ROWS))
+
+    def upset(self, table: str) -> tuple[str, ...]:
+        """Inputs that hold other rows than those the table was made from, or would if made anew."""
+        manifest = self.manifests.get(table)
+        if manifest is None:
+            return ()
+        found = []
+        for name, was in manifest.made_from.get("inputs", {}).items():
+            now = self.manifests.get(name)
+            if now is None or now.fingerprint != was or self.why(name):
+                found.append(name)
+        return tuple(found)
+
+    def why(self, table: str) -> tuple[str, ...]:
+        """Everything that makes the table stale, its own first, then what changed further up."""
+        reasons = list(self._own.get(table, ()))
+        for name in self.upset(table):
+            above = self.why(name)
+            verb = MADE_BY.get(name, name)
+            reasons += [one if ": " in one else f"{verb}: {one}" for one in above]
+            now = self.manifests.get(name)
+            if not above:
+                reasons.append(f"{name}{OTHER_ROWS if now is not None else ' is not there'}")
+        return tuple(dict.fromkeys(reasons))
+
+
+def _notes(manifest: Manifest) -> tuple[str, ...]:
+    flips = manifest.extra.get("flips")
+    if not flips or not flips["labelled_before"]:
+        return ()
+    share = flips["flipped"] / flips["labelled_before"]
+    return (
+        f"of {flips['labelled_before']:,} labelled before, {flips['flipped']:,} flipped "
+        f"({share:.2%}): {flips['counts_changed']:,} by new counts, {flips['cut_moved']:,} as the "
+        "cut moved",
+    )

@@ -30,7 +30,7 @@ from likewise.store import PartFacts
 from likewise.study import Manifest, Study, fingerprint, open_part, write_json
 from likewise.tables import PICTURES, bucket_of, media_key
 
-__all__ = ["CODE", "Store", "hygiene_of"]
+__all__ = ["CODE", "WITH_STILLS", "Store", "hygiene_of"]
 
 CODE = 2
 """Raised whenever the rows that the same bytes give would change."""
@@ -39,6 +39,9 @@ DECODERS_WORD = frozenset(
     {"corrupt", "decode_timeout", "decoder_crashed", "not_a_picture", "too_costly", "truncated"}
 )
 """Reasons that another version of the decoder may see otherwise."""
+
+WITH_STILLS = " with stills"
+"""Behind the fingerprint of posts whose films gave their still pictures, too."""
 
 BATCH = 64
 """Rows read at once: with their pictures they take some megabytes."""
@@ -65,7 +68,17 @@ class Store:
 
     # -- what is there --------------------------------------------------------------------
 
-    def is_current(self, kept_posts: str) -> bool:
+    @property
+    def kept_posts(self) -> str:
+        """Fingerprint of the posts whose pictures are asked for, and whether films give stills.
+
+        Raises:
+            MissingTableError: there are no kept posts.
+        """
+        kept = self.study.require("kept_posts").fingerprint
+        return kept + WITH_STILLS if self.study.config.collect.stills else kept
+
+    def is_current(self) -> bool:
         """Whether the published table is what a run without ``retry`` would make again."""
         manifest = self.study.manifest("pictures")
         return (
@@ -73,7 +86,7 @@ class Store:
             and not self.lost
             and not self.folder.exists()
             and self._fits(manifest)
-            and bool(manifest.extra.get("kept_posts") == kept_posts)
+            and bool(manifest.extra.get("kept_posts") == self.kept_posts)
         )
 
     def _fits(self, manifest: Manifest) -> bool:

@@ -102,9 +102,7 @@ _STYLES = {"done": "green", "stale": "yellow", "unfinished": "yellow", "missing"
 
 
 def _add_rows(table: Table, stage: StageStatus) -> None:
-    state = stage.state + (
-        f": {', '.join(stage.stale_because)} changed" if stage.stale_because else ""
-    )
+    state = stage.state + (f": {'; '.join(stage.why)}" if stage.why else "")
     style = _STYLES[stage.state]
     funnel = stage.funnel
     if not funnel:
@@ -119,4 +117,10 @@ def _add_rows(table: Table, stage: StageStatus) -> None:
     )
     for reason, count in funnel["dropped"].items():
         table.add_row("", f"-{count:,}", f"[dim]{reason}[/]", "")
-    table.add_row("", f"{funnel['rows_out']:,}", f"out, table {stage.table}", "", end_section=True)
+    table.add_row(
+        "",
+        f"{funnel['rows_out']:,}",
+        f"out, table {stage.table}",
+        "\n".join(stage.notes),
+        end_section=True,
+    )
