@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from likewise.study import At
 
-__all__ = ["FILE", "Diff", "ModelChange", "Moved", "diff"]
+__all__ = ["FILE", "Diff", "ModelChange", "Moved", "compared", "diff"]
 
 FILE = "diff.json"
 """Below ``reports/`` of the second study: what the report's section shows."""
@@ -166,18 +166,23 @@ def diff(
         states = [Study.open(before, at="now"), Study.open(after, at="now")]
         names = [str(state.root) for state in states]
     left, right = states
+    found = compared(left, right, names[0], names[1])
+    write_json(right.folder("reports") / FILE, found.to_dict())
+    return found
+
+
+def compared(left: Study, right: Study, before: str, after: str) -> Diff:
+    """Compare two states that are open, ``before`` and ``after`` in words; nothing is written."""
     pair = _labelled(left), _labelled(right)
-    found = Diff(
-        before=names[0],
-        after=names[1],
+    return Diff(
+        before=before,
+        after=after,
         funnel=_funnels(left, right),
         bounds=_said(left, right, "kept_posts", "bounds"),
         medians=_said(left, right, "labels", "cut"),
         notes=_notes(left, right),
         **_common(left, right, pair),
     )
-    write_json(right.folder("reports") / FILE, found.to_dict())
-    return found
 
 
 def _funnels(left: Study, right: Study) -> dict[str, dict[str, tuple[int, int]]]:

@@ -84,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = Sessions(settings.secret)
     app.state.cursors = Cursors(settings.secret)
     app.state.metrics = Metrics()
+    app.state.paths = {route.path for part in parts for route in part.router.routes}
     problems.install(app)
     for part in parts:
         router = part.router

@@ -1,9 +1,9 @@
-"""The pictures that a request's filter means: found in the index, with what reviews know."""
+"""The pictures that a request means: by its filter, with what reviews know; or one by its id."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
@@ -12,7 +12,7 @@ from web.index.reading import Found, Index
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, SnapshotDep
 
-__all__ = ["List", "ListDep", "Reviewed"]
+__all__ = ["List", "ListDep", "Reviewed", "there"]
 
 
 class Reviewed(Protocol):
@@ -61,10 +61,27 @@ async def _list(
         found = map(index.row_of, reviewed.pictures(one.name))
         rows = [row for row in found if row is not None]
     pictures = index.find(asked, order, rows, version)
-    which = f"{snapshot.id}/{asked.key}/{order.column}/{order.ascending}"
+    which = f"{snapshot.id}/{asked.key}/{order.column}/{order.model}/{order.ascending}"
     if version:
         which += f"/{version}"
     return List(index, asked, order, pictures, which)
 
 
 ListDep = Annotated[List, Depends(_list)]
+
+
+def there(index: Index, picture_id: str) -> dict[str, Any]:
+    """What is known of the picture.
+
+    Raises:
+        ProblemError: 404, or 410 when it was deleted.
+    """
+    if index.is_hidden(picture_id):
+        raise ProblemError(410, "this picture was deleted")
+    found = index.picture(picture_id)
+    if found is None:
+        raise ProblemError(404, "there is no such picture in this study")
+    known = found["split"] is not None
+    in_sample = found["split"] != "test" if known else None
+    found["opinions"] = [{**one, "in_sample": in_sample} for one in index.opinions(found["row"])]
+    return found

@@ -67,11 +67,10 @@ def page(
     """The template as an answer; it sees what every page needs, and ``shown``."""
     state = request.app.state
     served = getattr(request.state, "served", None)
-    paths = {getattr(route, "path", "") for route in request.app.routes}
     context = {
         "request": request,
         "path": request.url.path,
-        "navigation": [(href, title) for href, title in NAVIGATION if href in paths],
+        "navigation": [(href, title) for href, title in NAVIGATION if href in state.paths],
         "link": lambda path, **query: link(request, path, **query),
         "studies": state.shelf.names,
         "served": served,

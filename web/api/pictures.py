@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from web.api.rankings import Card
-from web.index.reading import Index
+from web.lists import there
 from web.problems import ProblemError, responses
 from web.snapshots import IndexDep
 
-__all__ = ["PictureId", "router", "there"]
+__all__ = ["PictureId", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["pictures"])
 
@@ -36,6 +36,7 @@ class Said(BaseModel):
 
     model: str
     score: float
+    probability: float | None = Field(description="Calibrated, of being liked.")
     percentile: float = Field(description="Share of the study's pictures below, 0 ... 1.")
     in_sample: bool | None = Field(
         description="Whether the model was fitted on this picture's author; such a score is too "
@@ -79,23 +80,6 @@ class Neighbours(BaseModel):
     layer: str
     backbone: str
     items: list[Neighbour]
-
-
-def there(index: Index, picture_id: str) -> dict[str, Any]:
-    """What is known of the picture.
-
-    Raises:
-        ProblemError: 404, or 410 when it was deleted.
-    """
-    if index.is_hidden(picture_id):
-        raise ProblemError(410, "this picture was deleted")
-    found = index.picture(picture_id)
-    if found is None:
-        raise ProblemError(404, "there is no such picture in this study")
-    known = found["split"] is not None
-    in_sample = found["split"] != "test" if known else None
-    found["opinions"] = [{**one, "in_sample": in_sample} for one in index.opinions(found["row"])]
-    return found
 
 
 @router.get("/pictures/{picture_id}", responses=responses(404, 410))

@@ -221,6 +221,10 @@ def _columns(
         scores = {known.published: published, **scores}
     chance = _floats(table["probability"])
     put("probability", chance)
+    for name, values in known.chances.items():
+        put(f"probability:{name}", values)
+    if known.published is not None:
+        put(f"probability:{known.published}", chance)
     by = {name: numbers[name] for name in ("ratio", "likes", "date")}
     by["disagreement"] = _disagreement(list(scores.values()))
     by["uncertainty"] = 1 - np.abs(2 * chance - 1)

@@ -141,13 +141,13 @@ class Index:
             version: changes whenever ``reviewed`` does.
         """
         changing = f"{self.changes}/{version if asked.reviewed is not None else 0}"
-        key = (asked.key, order.column, str(order.ascending), changing)
+        key = (asked.key, order.column, order.model or "", str(order.ascending), changing)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         sequence = self._sequence(order)
-        mask = self._mask(asked, reviewed)
+        mask = self._mask(asked, order.model, reviewed)
         if mask is None:
             found = Found(sequence, np.arange(len(sequence), dtype=np.int32))
         else:
@@ -171,7 +171,9 @@ class Index:
             self._columns[name] = np.concatenate([down[:known][::-1], down[known:]])
         return self._columns[name]
 
-    def _mask(self, asked: Filter, reviewed: Collection[int]) -> NDArray[np.bool_] | None:
+    def _mask(
+        self, asked: Filter, model: str | None, reviewed: Collection[int]
+    ) -> NDArray[np.bool_] | None:
         """(n,) whether a row is meant; None when all are."""
         if asked.empty and not len(self._hidden):
             return None
@@ -192,10 +194,11 @@ class Index:
             mask &= np.isin(self.column("label"), numbers)
         if asked.author is not None:
             mask &= np.isin(self.column("author"), self.authors(asked.author))
+        chance = f"probability:{model}" if model is not None else "probability"
         for name, low, high in (
             ("audience", asked.min_audience, asked.max_audience),
             ("n_faces", asked.min_faces, asked.max_faces),
-            ("probability", asked.min_probability, asked.max_probability),
+            (chance, asked.min_probability, asked.max_probability),
             ("date", _seconds(asked.since), _seconds(asked.until, DAY - 1e-6)),
         ):
             if low is not None:  # a comparison with NaN is false: what is unknown is not meant
@@ -300,7 +303,9 @@ class Index:
             if np.isfinite(value):
                 known = int(self.facts["known"][f"score:{model}"])
                 below = float((values < value).sum() + 0.5 * (values == value).sum()) / known
-                found.append({"model": model, "score": value, "percentile": below})
+                chance = float(self.column(f"probability:{model}")[row])
+                said = {"model": model, "score": value, "percentile": below}
+                found.append({**said, "probability": chance if np.isfinite(chance) else None})
         return found
 
     def file_of(self, picture_id: str) -> bytes | None:

@@ -44,6 +44,8 @@ class Vectors:
     backbone: str | None = None
     published: str | None = None
     scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    chances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Calibrated probabilities of the same, NaN where the calibration was refused."""
 
 
 def vectors(study: Study, picture_ids: Sequence[str], folder: Path) -> Vectors:
@@ -87,7 +89,9 @@ def vectors(study: Study, picture_ids: Sequence[str], folder: Path) -> Vectors:
                 numbers = file.add(matrix(part, layer))
                 row[rows[rows >= 0]] = numbers[rows >= 0]
     scores = {model: total.mean for model, total in totals.items()}
-    return Vectors(row, name if file.filled else None, layer, backbone, published, scores)
+    chances = {model.name: model.probability(scores[model.name]) for model in models}
+    mapped = name if file.filled else None
+    return Vectors(row, mapped, layer, backbone, published, scores, chances)
 
 
 def _batches(study: Study, layers: Sequence[str]) -> Iterator[pa.RecordBatch]:
