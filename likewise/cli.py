@@ -108,12 +108,14 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and end the process with a documented exit code."""
-    # Registered first, so that it runs last: an ending Python gives SIGINT back to the system,
-    # which would kill the process in place of its exit code.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    # Registered first, so that they run last: an ending Python gives its signals back to the
+    # system, which would kill the process in place of its exit code.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     code = run(args)
     # From here on libraries close what they opened; a second Ctrl-C need not wait for them.
     signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(code))  # the result has been told
     if code == ExitCode.INTERRUPTED:
         # An interrupt that passed through a text being evaluated (every named tuple is one) sets a
         # flag of CPython's, and its very end then kills the process by SIGINT in place of the code.
@@ -141,33 +143,25 @@ def run(args: list[str] | None = None) -> int:
 def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
     """Call ``work``; turn whatever it raises into a message and a documented exit code."""
     tell = _tell_machines if as_json else _tell_people
+    stopped: list[int] = []
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGINT, functools.partial(_ctrl_c, tell))
+        signal.signal(signal.SIGTERM, functools.partial(_ctrl_c, tell, stopped))
+        signal.signal(signal.SIGINT, functools.partial(_ctrl_c, tell, stopped))
     sys.unraisablehook = _unraisable
     try:
         answer = work()
         sys.stdout and sys.stdout.flush()
-    except LikewiseError as error:
-        failures = error.failures if isinstance(error, PartialError) else ()
-        if len(failures) > FEW and not as_json:
-            failures = _summed_up(failures, getattr(error, "folder", None))
-        result = getattr(error, "result", None)
-        tell(error.exit_code, str(error), error.hint, failures, result, topic=error.topic)
-        return error.exit_code
-    except click.Abort:
-        return _interrupted(tell)
-    except click.ClickException as error:
-        if not as_json:
-            error.show()
-        else:
-            tell(ExitCode.USAGE, error.format_message(), _usage_hint(error), topic="2-usage")
-        return ExitCode.USAGE
     except BaseException as error:  # the last line of defence: exit codes are a contract
+        # A signal to the whole group ends workers and the JVM too, and the first to notice may be
+        # the library that has lost them.
+        if stopped or isinstance(error, click.Abort) or _has_interrupt(error):
+            return _interrupted(tell)
+        if isinstance(error, LikewiseError):
+            return _planned(error, tell, as_json=as_json)
+        if isinstance(error, click.ClickException):
+            return _usage(error, tell, as_json=as_json)
         if _reader_left():
             return ExitCode.DONE
-        if _has_interrupt(error):
-            return _interrupted(tell)
         if not isinstance(error, Exception):
             raise
         if isinstance(error, ModuleNotFoundError) and (mend := advice(error.name or "")):
@@ -177,6 +171,23 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
         return _unplanned(error, tell)
     # Click answers with the code of Context.exit, and with None after an ordinary end.
     return answer if isinstance(answer, int) else ExitCode.DONE
+
+
+def _planned(error: LikewiseError, tell: Tell, *, as_json: bool) -> int:
+    failures = error.failures if isinstance(error, PartialError) else ()
+    if len(failures) > FEW and not as_json:
+        failures = _summed_up(failures, getattr(error, "folder", None))
+    result = getattr(error, "result", None)
+    tell(error.exit_code, str(error), error.hint, failures, result, topic=error.topic)
+    return error.exit_code
+
+
+def _usage(error: click.ClickException, tell: Tell, *, as_json: bool) -> int:
+    if not as_json:
+        error.show()
+    else:
+        tell(ExitCode.USAGE, error.format_message(), _usage_hint(error), topic="2-usage")
+    return ExitCode.USAGE
 
 
 FEW = 20
@@ -200,22 +211,19 @@ def _summed_up(failures: Sequence[tuple[str, str]], folder: Path | None) -> list
     return [*shown, ("all of them", listed)]
 
 
-def _ctrl_c(tell: Tell, _: int, frame: FrameType | None) -> None:
-    """An interrupt is an exception that stages clean up after, but for one while a library loads.
+def _ctrl_c(tell: Tell, stopped: list[int], number: int, frame: FrameType | None) -> None:
+    """Ctrl-C, or a scheduler's SIGTERM, is an exception that stages clean up after.
 
+    While a library loads it ends the process at once.
     Extension modules print the traceback of an import that is broken off before anybody can catch
     it; nothing is written while a module loads, so the process may end there.
     """
+    stopped.append(number)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             _interrupted(tell)
             os._exit(ExitCode.INTERRUPTED)
         frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-def _interrupt(*_: object) -> None:
-    """A scheduler's SIGTERM leaves the same way as Ctrl-C."""
     raise KeyboardInterrupt
 
 

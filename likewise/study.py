@@ -297,9 +297,21 @@ class Study:
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
+            _refuse_links(self.root)
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
             with study_log(self.root) as run:
                 yield run
+
+
+def _refuse_links(root: Path) -> None:
+    """Nothing that a run writes into or deletes may be a link: it could lead anywhere."""
+    places = [root, root / "tables", *(root / "tables").glob("*/")]
+    for entry in (entry for place in places if place.is_dir() for entry in os.scandir(place)):
+        if entry.is_symlink() and entry.name != "likewise.toml":
+            raise StudyError(
+                f"{entry.path} is a link, and a run would write or delete where it leads",
+                hint="put the file or folder itself in its place; another disk is mounted there",
+            )
 
 
 def _pinned(study: Study, at: At) -> dict[str, int]:

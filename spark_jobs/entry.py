@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ def main(module: str, verb: str) -> NoReturn:
     parser.add_argument("study", metavar="STUDY", help="folder of the study")
     parser.add_argument("--redo", action="store_true", help="make the table anew")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
     try:
         study = Study.open(options.study)
         with study.lock():

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from likewise.config import Config as Defaults
 from likewise.progress import Bar, progress
 from spark_jobs.java import find_java
@@ -67,7 +69,7 @@ def spark_session(
     local = where.startswith("local")
     _prepare_environment(local=local)
     own = _settings(settings, local=local) | _smaller_heap(settings, heap)
-    with _interrupts_wait():
+    with _interrupts_end_java():
         _start_context({**own, **given, "spark.master": where})
     session = SparkSession.builder.getOrCreate()
     if not local:
@@ -179,12 +181,12 @@ def _start_context(settings: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until Spark has started, and keep Python's way with them.
+def _interrupts_end_java() -> Iterator[None]:
+    """While Spark starts, let Ctrl-C and SIGTERM end its JVM, and keep Python's way with them.
 
-    An interrupted start leaves a JVM behind that waits for ever; and the handler that pyspark
-    installs calls the JVM in the middle of another call to it, which breaks both.
-    ``spark_progress`` cancels jobs instead.
+    An interrupted start would leave a JVM behind that waits for ever, and waiting for its end can
+    take a minute; and the handler that pyspark installs calls the JVM in the middle of another call
+    to it, which breaks both. ``spark_progress`` cancels jobs instead.
     """
     logging.getLogger().addFilter(_not_an_interrupted_call)
     # Whatever py4j logs as an error it raises too; its tracebacks of calls that Ctrl-C broke off
@@ -194,17 +196,37 @@ def _interrupts_wait() -> Iterator[None]:
         yield
         return
     came: list[int] = []
+    others = {child.pid for child in psutil.Process().children(recursive=True)}
+
+    def end(number: int, _: object) -> None:
+        came.append(number)
+        for child in psutil.Process().children(recursive=True):
+            if child.pid not in others:
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in handlers.items():
         if callable(handler):
-            signal.signal(number, lambda number, _: came.append(number))
+            signal.signal(number, end)
     try:
         yield
+    except Exception:
+        if not came:
+            raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if came:
+        _forget_java()
         raise KeyboardInterrupt
+
+
+def _forget_java() -> None:
+    """Let a later session of this process start a JVM of its own."""
+    from pyspark import SparkContext
+
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
 
 
 def _not_an_interrupted_call(record: logging.LogRecord) -> bool:

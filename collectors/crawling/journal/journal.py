@@ -19,11 +19,12 @@ from collectors.crawling.journal.chains import Chains, StoredChain
 from collectors.crawling.journal.counters import Counters
 from collectors.crawling.journal.forgotten import Forgotten
 from collectors.crawling.journal.posts import Posts
-from collectors.crawling.journal.schema import complete, name_digest
+from collectors.crawling.journal.schema import check_version, complete, name_digest
 from collectors.crawling.journal.trouble import explained
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
 from collectors.platforms.records import Author, Post
+from likewise.errors import StudyError
 
 __all__ = ["Journal", "Progress"]
 
@@ -168,12 +169,30 @@ class Journal:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
+BUSY_S = 5.0
+"""Seconds to wait for another process that holds the journal."""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    # SQLite takes an empty file for a new database; a crawl that has published was not there then.
+    published = (path.parent / "tables" / "posts" / "_delta_log").is_dir()
+    if published and path.is_file() and not path.stat().st_size:
+        raise StudyError(
+            f"{path} is empty, and posts have been published from it",
+            hint="bring it back from a backup, or delete it to start the crawl anew",
+        )
+    db = None
     try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
+        check_version(db)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         complete(db)
-    except sqlite3.Error as error:
-        raise explained(path, error) from error
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        told = explained(path, error)
+        if told is error:
+            raise
+        raise told from error
     return db

@@ -6,7 +6,9 @@ import hashlib
 import json
 import sqlite3
 
-__all__ = ["SCHEMA", "complete", "encode", "name_digest"]
+from likewise.errors import StudyError
+
+__all__ = ["SCHEMA", "check_version", "complete", "encode", "name_digest"]
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 """A record as text. ``json.dumps`` would make an encoder for every record."""
@@ -72,12 +74,26 @@ _ADDED = {
 """Columns that journals of earlier versions lack."""
 
 
+VERSION = 1
+"""Raised whenever an older likewise would misread the journal; a column more is no reason."""
+
+
+def check_version(db: sqlite3.Connection) -> None:
+    """Raises StudyError where a newer likewise has written the journal; it stays as it is."""
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise StudyError(
+            f"the journal is of a newer likewise (its version is {found}, known is {VERSION})",
+            hint="install that likewise or a later one: pip install --upgrade likewise",
+        )
+
+
 def complete(db: sqlite3.Connection) -> None:
     """Make every table, and add to those of an earlier version what they lack."""
     without_counts = not db.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'counts'"
     ).fetchone()
-    db.executescript(SCHEMA)
+    db.executescript(f"{SCHEMA} PRAGMA user_version = {VERSION};")
     for table, columns in _ADDED.items():
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         for name, kind in columns.items():

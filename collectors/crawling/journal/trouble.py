@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -32,15 +33,29 @@ _DISK = {
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+LEAST_ROOM = 1 << 20
+"""Free bytes below which a disk counts as full."""
+
+
+def _room(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return LEAST_ROOM
+
+
 def explained(path: Path, error: BaseException) -> BaseException:
     """The error for people, where SQLite's own code tells what it is; else the error itself."""
     if not isinstance(error, sqlite3.Error):
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED and _room(path) < LEAST_ROOM:
+        code = sqlite3.SQLITE_FULL  # what cannot be written cannot be judged
     if code in _DAMAGED:
         return StudyError(
             f"{path} cannot be used: it is damaged ({error})",
-            hint="move the file away to start the crawl anew; published tables stay",
+            hint="bring it back from a backup, or move it away to start the crawl anew; "
+            "published tables stay",
         )
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StudyBusyError(path.parent, None)
