@@ -50,11 +50,12 @@ class StageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole study."""
+    """The whole study. ``moved`` is what the report found since the last night, in sentences."""
 
     study: str
     stages: list[StageStatus] = field(default_factory=list)
     report: str | None = None
+    moved: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -68,7 +69,16 @@ def status(study: Study | str | os.PathLike[str]) -> Status:
     known = _Known(opened, {table: opened.manifest(table) for table in made_by})
     stages = [_stage(opened, table, verb, known) for table, verb in made_by.items()]
     report = opened.root / "reports" / "report.html"
-    return Status(str(opened.root), stages, str(report) if report.is_file() else None)
+    made = str(report) if report.is_file() else None
+    return Status(str(opened.root), stages, made, _moved(report.with_name("night.json")))
+
+
+def _moved(path: Path) -> tuple[str, ...]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return (f"since {found['before']}:", *found["sentences"])
+    except (OSError, ValueError, KeyError, TypeError):  # not made yet, or of another version
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

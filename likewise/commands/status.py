@@ -36,6 +36,8 @@ def command(study: str, watch: bool, as_json: bool) -> None:
     show(answer)
     missing = f"not yet (likewise report {study})"
     click.echo(f"report: {answer.report or missing}")
+    for line in answer.moved:
+        click.echo(line)
 
 
 EVERY_S = 2.0

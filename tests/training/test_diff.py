@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fake_study import make, save_model
 from sklearn.metrics import average_precision_score
 
 from likewise import cli
 from likewise.errors import StudyError, UsageError
+from likewise.nights import end_night
 from likewise.study import Study
+from likewise.tables import TABLES
+from training.changes import Growth, since_last_night
 from training.diff import diff
+from training.models.saved import LinearScorer, load, save
 from training.rank import rank
 
 
@@ -30,8 +36,6 @@ def pair(tmp_path: Path) -> tuple[Study, Study]:
     for name in ("a", "b"):
         study = make(tmp_path / name, n_authors=24)
         if name == "b":
-            from training.models.saved import LinearScorer, load, save
-
             card = dict(load(study, "linear-svc").card)
             weight = np.zeros(32, np.float32)
             weight[7] = 1
@@ -107,6 +111,60 @@ def test_two_nights_of_one_study(tmp_path: Path) -> None:
         diff(study, at=(first, 99))
 
 
+def counts(study: Study, likes: dict[str, tuple[int, ...]]) -> None:
+    """Readings of posts, a day apart."""
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    rows = [
+        {
+            "platform": "mastodon", "host": "h", "post_id": post, "author_id": "a",
+            "read_at": start + dt.timedelta(days=day), "source": "asked", "likes": one,
+        }
+        for post, readings in likes.items()
+        for day, one in enumerate(readings)
+    ]  # fmt: skip
+    stage = study.begin("post_counts", params={"n": len(rows)})
+    stage.write(pa.Table.from_pylist(rows, TABLES["post_counts"].schema))
+    stage.publish()
+
+
+def test_what_moved_since_the_last_night(tmp_path: Path) -> None:
+    study = make(tmp_path / "study", n_authors=24)
+    rank(study)
+    counts(study, {"p": (5,), "q": (7,), "r": (1,), "same": (3,)})
+    assert since_last_night(study) is None, "there was no night"
+    end_night(study)
+    assert since_last_night(study) is None, "nothing is new since"
+
+    def best() -> list[str]:
+        rows = study.read("scores").sort_by("rank")["picture_id"].to_pylist()
+        return list(rows[:20])
+
+    before = best()
+    card = dict(load(study, "linear-svc").card)
+    weight = np.zeros(32, np.float32)
+    weight[7] = 1
+    save(study, LinearScorer({**card, "name": "noise"}, weight, 0.0))
+    rank(study, model="noise")
+    counts(study, {"p": (5, 9), "q": (7, 8), "r": (1, 101), "same": (3,), "new": (4,)})
+    found = since_last_night(study)
+    assert found is not None and found.before.startswith("night 1, ")
+    assert found.entered == [one for one in best() if one not in before] != []
+    assert found.left == [one for one in before if one not in best()]
+    assert found.gone == 0
+    [growth] = [one for one in found.growth if one.what == "posts"]
+    # Of +4, +1 and +100; what was read once only, on either side, says nothing.
+    assert growth == Growth("posts", "likes", 3, 2.5, 4, 52)
+    said = found.sentences()
+    assert (
+        "3 posts were read again: likes changed by +4 in the middle (half of them by +2 to +52)."
+        in said
+    )
+    end_night(study)
+    again = since_last_night(study)
+    assert again is not None and again.before == found.before, "the last night that was another"
+    assert again.sentences() == said
+
+
 def test_the_command_and_the_section(pair: tuple[Study, Study], capsys: Any) -> None:
     from training.report.context import Context
     from training.report.sections import changes
@@ -117,8 +175,9 @@ def test_the_command_and_the_section(pair: tuple[Study, Study], capsys: Any) -> 
     assert cli.run(["diff", str(pair[0].root), str(pair[1].root)]) == 0
     assert "average precision went from" in capsys.readouterr().out
     section = changes.section(Context(pair[1], pair[1].folder("reports", "figures")))
-    assert section.data["sentences"] == content["sentences"]
-    assert changes.section(Context(pair[0], pair[0].root)).template == "missing.html"
+    assert section.data["diff"]["sentences"] == content["sentences"]
+    nothing = changes.section(Context(pair[0], pair[0].root)).data
+    assert nothing == {"night": None, "diff": None}
     with pytest.raises(UsageError, match="give two studies"):
         diff(pair[0])
     assert cli.run(["diff", str(pair[0].root), "--at", "1"]) == 2

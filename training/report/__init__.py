@@ -15,6 +15,7 @@ from likewise.errors import StudyError
 from likewise.progress import progress
 from likewise.study import MADE_BY, Study, fingerprint, write_json
 from likewise.working import changes_study
+from training.changes import NIGHT
 from training.data.question import must_ask_likes
 from training.report import summary
 from training.report.context import Context
@@ -24,7 +25,7 @@ from training.report.sharing import Sharing
 
 __all__ = ["report"]
 
-CODE = 1
+CODE = 2
 RECEIPT = "report.json"
 
 
@@ -58,8 +59,12 @@ def report(
         return path
     figures = path.parent / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    write(path, _page(Context(opened, figures, sharing), made_from["fingerprint"]))
+    context = Context(opened, figures, sharing)
+    write(path, _page(context, made_from["fingerprint"]))
     if not shared:
+        write_json(
+            receipt.with_name(NIGHT), {} if context.moved is None else context.moved.to_dict()
+        )
         write_json(receipt, made_from)
     return path
 
@@ -87,7 +92,9 @@ def _made_from(study: Study, path: Path) -> dict[str, Any]:
     """What the page depends on: the tables, the other reports, the configuration and the code."""
     tables = {name: m.fingerprint for name in MADE_BY if (m := study.manifest(name)) is not None}
     folder = study.root / "reports"
-    files = sorted(p for p in folder.glob("*.json") if p.name not in {RECEIPT, "explanation.json"})
+    files = sorted(
+        p for p in folder.glob("*.json") if p.name not in {RECEIPT, NIGHT, "explanation.json"}
+    )
     content = {
         "code": CODE,
         "tables": tables,

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from likewise.errors import MissingTableError, UsageError
 from likewise.study import Study
+from training.changes import Diff, since_last_night
 from training.comparison import results
 from training.data.unit import Unit, unit_of
 from training.drawing.figures import Figure, Painter, draw
@@ -184,6 +185,11 @@ class Context:
             return explain(self.study), None
         except UsageError as error:
             return None, f"The ranking cannot be explained: {error}."
+
+    @cached_property
+    def moved(self) -> Diff | None:
+        """What differs from the last night; None before a second one."""
+        return since_last_night(self.study)
 
     @cached_property
     def comparison(self) -> Comparison | None:
