@@ -38,6 +38,6 @@ def diff(
         assert after is not None
         states = [Study.open(before, at="now"), Study.open(after, at="now")]
         names = [str(state.root) for state in states]
-    found = compared(*states, *names)
+    found = compared(states[0], states[1], names[0], names[1])
     write_json(states[1].folder("reports") / FILE, found.to_dict())
     return found
