@@ -9,10 +9,10 @@ import json
 import signal
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-__all__ = ["GuardedPool", "LostError"]
+__all__ = ["GuardedPool", "GuardedProcess", "LostError"]
 
 WALL_SECONDS = 30.0
 """A worker that has not answered after this is stuck outside the processor: it is replaced."""
@@ -35,12 +35,21 @@ class LostError(Exception):
         self.reason = reason
 
 
-class _Worker:
+class GuardedProcess:
+    """A process of this program that is asked over pipes, and may be lost at any moment."""
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
     @classmethod
-    async def start(cls, module: str, arguments: Sequence[Any], limit: int) -> Self:
+    async def start(
+        cls,
+        module: str,
+        arguments: Sequence[Any],
+        limit: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Run ``module.main(*arguments)``; see ``GuardedPool``."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",  # nothing of the user's: neither variables nor the working folder
@@ -52,18 +61,18 @@ class _Worker:
             json.dumps(list(arguments)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={},  # whoever took over a decoder finds no token and no password in it
+            env=dict(environment or {}),  # whoever took over a decoder finds no token and no password in it
             limit=limit,
         )
         _widen(process.stdin)
         return cls(process)
 
-    async def ask(self, data: bytes) -> dict[str, Any] | None:
-        """The worker's answer; None when it died over this picture."""
+    async def ask(self, data: bytes, seconds: float = WALL_SECONDS) -> dict[str, Any] | None:
+        """The worker's answer; None when it died over it, or took longer than ``seconds``."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         try:
-            async with asyncio.timeout(WALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 head = struct.pack("<I", len(data))
                 if len(data) < PIPE_BYTES:
                     # In one piece: two writes would wake the worker twice.
@@ -113,8 +122,8 @@ class GuardedPool:
 
     def __init__(self, module: str, arguments: Sequence[Any] = (), *, limit: int = 2**16) -> None:
         self._module, self._arguments, self._limit = module, arguments, limit
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
-        self._all: set[_Worker] = set()
+        self._idle: asyncio.Queue[GuardedProcess] = asyncio.Queue()
+        self._all: set[GuardedProcess] = set()
 
     async def start(self, size: int) -> None:
         """Start ``size`` workers."""
@@ -122,7 +131,7 @@ class GuardedPool:
             await self._add()
 
     async def _add(self) -> None:
-        worker = await _Worker.start(self._module, self._arguments, self._limit)
+        worker = await GuardedProcess.start(self._module, self._arguments, self._limit)
         self._all.add(worker)
         self._idle.put_nowait(worker)
 

@@ -26,6 +26,7 @@ from training.rank import rank
 from training.score import score
 from training.scoring import intervals
 from training.scoring.reference import reference
+from training.scoring.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,13 @@ def known(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     views = {(row["picture_id"], row["flipped"]): row["pooled"] for row in rows}
     far = -np.sum([np.array(v) / np.linalg.norm(v) for v in views.values()], axis=0)
 
-    def features(_: Study, scorers: Any, pictures: list[bytes]) -> dict[Any, Any]:
+    def features(session: Session, pictures: list[bytes], *_: Any) -> Any:
         ids = [hashlib.sha256(data).hexdigest() for data in pictures]
         both = [[views.get((one, side), far) for side in (False, True)] for one in ids]
-        return {(s.backbone, s.layer): np.array(both, np.float32) for s in scorers}
+        values = np.array(both, np.float32)
+        return {(s.backbone, s.layer): values for s in session.scorers}, [None] * len(ids)
 
-    monkeypatch.setattr("training.score._features", features)
+    monkeypatch.setattr(Session, "features", features)
     monkeypatch.setattr("training.rank._wants_spark", lambda *_: False)
     return study
 

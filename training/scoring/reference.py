@@ -49,7 +49,7 @@ class Reference:
     or id to (pictures, liked ones); ``usual`` maps a property to its sorted values.
     """
 
-    unit: NDArray[np.float16]
+    unit: NDArray[np.float32]
     picture_id: NDArray[np.str_]
     label: NDArray[np.int8]
     limit: float
@@ -59,13 +59,13 @@ class Reference:
     authors: Mapping[str, tuple[int, int]]
     usual: Mapping[str, NDArray[np.float64]]
 
-    def nearest(self, feature: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Rows by distance, nearest first, and their distances; ``feature`` is (d,)."""
-        length = float(np.linalg.norm(feature))
-        unit = (feature / length if length else feature).astype(np.float32)
-        distance = 1.0 - (self.unit.astype(np.float32) @ unit).astype(np.float64)
-        order = np.argsort(distance, kind="stable")
-        return order, np.maximum(distance[order], 0.0)
+    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(b, n) distances (1 - cosine) of (b, d) features to every picture."""
+        length = np.linalg.norm(features, axis=1, keepdims=True)
+        unit = (features / np.where(length > 0, length, 1)).astype(np.float32)
+        # In this order the tall matrix is read once, whatever the number of pictures.
+        cosine = (self.unit @ unit.T).T.astype(np.float64)
+        return np.maximum(1.0 - cosine, 0.0)
 
 
 def reference(study: Study, scorer: Scorer) -> Reference:
@@ -226,7 +226,7 @@ def _read(path: Path) -> Reference:
         arrays = {name: file[name] for name in file.files}
     said = json.loads(str(arrays["said"]))
     return Reference(
-        unit=arrays["unit"],
+        unit=arrays["unit"].astype(np.float32),
         picture_id=arrays["picture_id"],
         label=arrays["label"],
         limit=float(said["limit"]),
