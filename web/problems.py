@@ -39,6 +39,7 @@ RESPONSES: Mapping[int, str] = {
     401: "Say who you are: a bearer token or a session.",
     403: "Not allowed: CSRF token, origin or host is wrong, or the server is read-only.",
     404: "There is no such thing.",
+    408: "The request's body came too slowly.",
     409: "What the request rests on has changed.",
     410: "It was deleted.",
     413: "Too large.",

@@ -39,8 +39,14 @@ class Settings:
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Signs sessions and cursors."""
     body_limit: int = MEGABYTE
-    body_limits: Mapping[str, int] = field(default_factory=dict)
+    body_limits: Mapping[str, int] = field(
+        default_factory=lambda: {"/api/v1/score": 100 * MEGABYTE}
+    )
     """Path -> most bytes of a request's body, where it differs from ``body_limit``."""
+    scorers: int = 1
+    """Processes that score; each holds the network once."""
+    scores_per_minute: int = 1200
+    """Pictures that one client may have scored."""
 
     def __post_init__(self) -> None:
         if not self.studies:

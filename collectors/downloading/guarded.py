@@ -61,7 +61,9 @@ class GuardedProcess:
             json.dumps(list(arguments)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=dict(environment or {}),  # whoever took over a decoder finds no token and no password in it
+            env=dict(
+                environment or {}
+            ),  # whoever took over a decoder finds no token and no password in it
             limit=limit,
         )
         _widen(process.stdin)

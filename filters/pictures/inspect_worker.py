@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from filters.pictures.decode import Hygiene, Inspection, inspect
 
-__all__ = ["CPU_SECONDS", "MEMORY", "answer", "limited_seconds", "main", "serve"]
+__all__ = ["CPU_SECONDS", "MEMORY", "answer", "limited_seconds", "main", "receive", "serve"]
 
 CPU_SECONDS = 4.0
 """Processor seconds that one picture may take: more than three times what the estimate before
@@ -59,7 +59,7 @@ def serve(work: Callable[[bytes], dict[str, object]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    while data := _receive(source):
+    while data := receive(source):
         sink.write(json.dumps(work(data[0])).encode() + b"\n")
         sink.flush()
 
@@ -74,7 +74,8 @@ def limited_seconds() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _receive(source: BinaryIO) -> list[bytes]:
+def receive(source: BinaryIO) -> list[bytes]:
+    """One frame: 4-byte little-endian length, then the bytes; nothing at the end."""
     head = source.read(4)
     if len(head) < 4:
         return []

@@ -25,7 +25,8 @@ class Running:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(self.app, log_level="warning", access_log=False)
+        # uvloop notices the end of a child in the main thread only; asyncio does in any.
+        config = uvicorn.Config(self.app, log_level="warning", access_log=False, loop="asyncio")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True

@@ -160,9 +160,9 @@ class Session:
         opinions: list[list[Opinion]] = [[] for _ in pictures]
         for scorer, known in zip(self.scorers, self.references, strict=True):
             views = features[scorer.backbone, scorer.layer]
-            n, n_views, dim = views.shape
-            # Rank averages the views' scores, too.
-            scores = scorer.score(views.reshape(-1, dim)).reshape(n, n_views).mean(axis=1)
+            # Rank averages the views' scores, too. One picture at a time: a product's last digits
+            # hang on its shape, and a picture's score must not hang on those that came with it.
+            scores = np.array([scorer.score(one).mean() for one in views])
             probabilities = scorer.probability(scores)
             for row, (value, chance) in enumerate(zip(scores, probabilities, strict=True)):
                 ends = probability_interval(float(value), float(chance), known.draws)

@@ -41,6 +41,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CHANGE_NOTHING = frozenset({"/login", "/logout", "/api/v1/score"})
+"""Paths that take a body and leave the study as it is."""
 OPEN = ("/login", "/static/", "/healthz", "/readyz")
 """Paths that need no login."""
 
@@ -171,7 +173,7 @@ class Gate:
     ) -> Response | None:
         """The answer to a request that would change something and may not."""
         path = request.url.path
-        if self.settings.read_only and path not in {"/login", "/logout"}:
+        if self.settings.read_only and path not in CHANGE_NOTHING:
             return answer(request, ProblemError(403, "this server is read-only"))
         if not _same_origin(headers):
             return answer(request, ProblemError(403, "the request came from another site"))
