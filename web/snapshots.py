@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Query, Request
@@ -55,6 +56,8 @@ class Snapshot:
     """The night that left this state; None for one between two nights."""
     index: Index | None = None
     failed: str | None = None
+    changes: dict[str, Any] | None = None
+    """What moved between its last two nights, once somebody has asked."""
 
 
 @dataclass(eq=False)
@@ -154,6 +157,9 @@ class Served:
         for path in (*self.cache.glob("*.sqlite"), *self.cache.glob("vectors-*.npy")):
             if path.name not in files:
                 path.unlink(missing_ok=True)
+        for folder in (*self.cache.glob("maps/*"), *self.cache.glob("heat/*")):
+            if folder.name not in self.kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Shelf:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -21,7 +21,7 @@ from training.maps.projection import Quality
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["write_map"]
+__all__ = ["map_content", "write_map"]
 
 
 def write_map(
@@ -48,24 +48,7 @@ def write_map(
         How many pictures could not be shown.
     """
     folder = path.with_name(f"{path.stem}-files")
-    plan = layout(len(picture_ids))
-    missing = write_atlases(folder, pictures, plan)
-    names = sorted({label for label in labels if label is not None})
-    number = {name: at for at, name in enumerate(names)}
-    numbers = [-1 if label is None else number[label] for label in labels]
-    content = {
-        "places": base64.b64encode(np.ascontiguousarray(places, "<f4").tobytes()).decode(),
-        "ids": list(picture_ids),
-        "labels": numbers,
-        "names": names,
-        "folder": f"{folder.name}/",
-        "side": plan.side,
-        "across": plan.across,
-        "each": plan.each,
-        "atlases": plan.atlases,
-        # Labels that a person gave in the browser are kept for this map and no other.
-        "fingerprint": fingerprint({"ids": list(picture_ids), "labels": list(labels)}),
-    }
+    content, missing = map_content(folder, picture_ids, places, labels, pictures)
     # "<" could end the script element from within a class name.
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     own = files("training.maps") / "page"
@@ -91,3 +74,34 @@ def write_map(
     )
     write_bytes(path, page.encode())
     return missing
+
+
+def map_content(
+    folder: Path,
+    picture_ids: Sequence[str],
+    places: NDArray[np.float32],
+    labels: Sequence[str | None],
+    pictures: Iterable[tuple[int, NDArray[np.uint8]]],
+) -> tuple[dict[str, Any], int]:
+    """Write the atlases into ``folder``; what the page's script reads, and how many are missing.
+
+    Arguments are those of ``write_map``.
+    """
+    plan = layout(len(picture_ids))
+    missing = write_atlases(folder, pictures, plan)
+    names = sorted({label for label in labels if label is not None})
+    number = {name: at for at, name in enumerate(names)}
+    content = {
+        "places": base64.b64encode(np.ascontiguousarray(places, "<f4").tobytes()).decode(),
+        "ids": list(picture_ids),
+        "labels": [-1 if label is None else number[label] for label in labels],
+        "names": names,
+        "folder": f"{folder.name}/",
+        "side": plan.side,
+        "across": plan.across,
+        "each": plan.each,
+        "atlases": plan.atlases,
+        # Labels that a person gave in the browser are kept for this map and no other.
+        "fingerprint": fingerprint({"ids": list(picture_ids), "labels": list(labels)}),
+    }
+    return content, missing
