@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -46,5 +47,6 @@ def serve(settings: Settings, *, ready: Callable[[str], None] | None = None) -> 
         h11_max_incomplete_event_size=64 * 1024,
         limit_concurrency=512,
     )
-    with listener:
+    # uvicorn ends in order and then raises the signal again; to be stopped is how a server ends.
+    with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

@@ -110,7 +110,7 @@ def _number(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}".replace("%", " %")
+    return "–" if value is None else f"{value:.0%}".replace("%", "\u00a0%")
 
 
 def _moment(value: dt.datetime) -> str:

@@ -50,8 +50,7 @@ def forget_author(one: ServedDep, asked: Asked) -> Forgotten:
         return Forgotten(dry_run=True, rows=rows)
     if asked.confirm != asked.author_id:
         raise ProblemError(409, "`confirm` is not the author's id", hint="send the id once more")
-    with study.lock():
-        erased = forget(study, asked.author_id, host=asked.host)
+    erased = forget(study, asked.author_id, host=asked.host)
     _hide(one, pictures)
     return Forgotten(dry_run=False, rows=erased)
 

@@ -39,6 +39,7 @@ class AtWork(BaseModel):
 
     pid: int
     command: str
+    stage: str | None
     since: str
     buckets: dict[str, int] = Field(description="Finished buckets of tables in the making.")
 
@@ -48,7 +49,6 @@ class Line(BaseModel):
 
     time: str
     level: str
-    logger: str
     message: str
 
 
@@ -138,6 +138,7 @@ def _now(one: Served) -> dict[str, Any]:
         else {
             "pid": at_work.pid,
             "command": at_work.command,
+            "stage": at_work.stage,
             "since": at_work.since,
             "buckets": at_work.buckets,
         },

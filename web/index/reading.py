@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Found:
 
     rows: NDArray[np.int32]
     places: NDArray[np.int32]
+    facets: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """How they spread, once somebody has asked."""
 
     def after(self, place: int) -> int:
         """Number in this result of the first picture behind ``place``."""
@@ -228,6 +230,8 @@ class Index:
 
     def facets(self, found: Found, *, tags: int = 24) -> dict[str, list[tuple[str, int]]]:
         """How the pictures of a result spread over what can be filtered by."""
+        if found.facets:
+            return found.facets
         rows = found.rows
         counts: dict[str, list[tuple[str, int]]] = {}
         for name in NAMED:
@@ -246,6 +250,7 @@ class Index:
         each = np.histogram(audience[np.isfinite(audience)], edges)[0]
         counts["audience"] = [(str(a), int(c)) for a, c in zip(SIZES, each, strict=True)]
         counts["tag"] = self._tag_counts(rows, tags)
+        found.facets.update(counts)
         return counts
 
     def _tag_counts(self, rows: NDArray[np.int32], most: int) -> list[tuple[str, int]]:

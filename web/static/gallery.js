@@ -216,7 +216,7 @@ function card(at, item) {
   }
   const line = document.createElement("span");
   line.className = "line";
-  const said = item.probability !== null ? `${Math.round(100 * item.probability)} %` : item.score !== null ? item.score.toFixed(2) : item.class ?? "–";
+  const said = item.probability !== null ? `${Math.round(100 * item.probability)}\u00a0%` : item.score !== null ? item.score.toFixed(2) : item.class ?? "–";
   const value = text("b", item.label === 1 && !item.class ? "good-label" : item.label === 0 && !item.class ? "bad-label" : "", item.class ?? said);
   value.title = item.class ?? "probability of being liked more than the median";
   line.append(value, text("span", "", item.likes === null ? "" : `${n(item.likes)} ♥${item.audience ? ` / ${short(item.audience)}` : ""}`));

@@ -10,7 +10,7 @@ source.addEventListener("state", (event) => {
   const state = JSON.parse(event.data), run = state.running;
   if (run) {
     const words = make("p", "");
-    words.append(make("b", run.command), ` at work since ${run.since.slice(0, 19).replace("T", " ")} UTC, process ${run.pid}.`);
+    words.append(make("b", run.command), `${run.stage ? `, stage ${run.stage},` : ""} at work since ${run.since.slice(0, 19).replace("T", " ")} UTC, process ${run.pid}.`);
     const list = make("dl", "", "pairs buckets");
     for (const [table, n] of Object.entries(run.buckets)) {
       const line = make("div", "");
