@@ -79,15 +79,23 @@ COPY (
 ) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '256MB')
 """
 
-PICTURES_SQL = """
+FETCHES_SQL = """
 COPY (
   SELECT platform, host, post_id, 0::INTEGER AS media_index, author_id, 0::INTEGER AS bucket,
-         media[1].url AS url, sha256(post_id) AS picture_id, NULL::BLOB AS bytes,
-         NULL::BIGINT AS n_bytes, 'jpeg' AS format, 1080::INTEGER AS width,
-         1080::INTEGER AS height, NULL::TINYINT AS orientation,
-         (hash(post_id) // 2)::BIGINT AS phash,
+         media[1].url AS url, sha256(post_id) AS picture_id, NULL::BIGINT AS n_bytes,
+         1080::INTEGER AS width, 1080::INTEGER AS height,
          'ok' AS status, NULL::VARCHAR AS error_class, 200::INTEGER AS http_status,
          1::INTEGER AS attempts, collected_at AS fetched_at
+  FROM read_parquet('{root}/tables/posts/*.parquet')
+) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '64MB')
+"""
+
+PICTURES_SQL = """
+COPY (
+  SELECT sha256(post_id) AS picture_id, 0::INTEGER AS bucket, ''::BLOB AS bytes,
+         0::BIGINT AS n_bytes, 'jpeg' AS format, 1080::INTEGER AS width,
+         1080::INTEGER AS height, NULL::TINYINT AS orientation,
+         (hash(post_id) // 2)::BIGINT AS phash
   FROM read_parquet('{root}/tables/posts/*.parquet')
 ) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, FILE_SIZE_BYTES '64MB')
 """
@@ -124,7 +132,7 @@ PLAIN_LABEL = """
 CREATE TEMP TABLE candidates AS
   SELECT p.picture_id, p.platform, p.host, p.post_id, p.media_index, p.bucket, p.author_id,
          k.likes, k.audience, k.created_at, k.age_days, k.likes / k.audience AS ratio
-  FROM read_parquet('{pictures}') p JOIN read_parquet('{kept}') k USING (platform, host, post_id)
+  FROM read_parquet('{fetches}') p JOIN read_parquet('{kept}') k USING (platform, host, post_id)
   WHERE p.status = 'ok';
 CREATE TEMP TABLE middle AS SELECT median(ratio) AS cut FROM candidates;
 CREATE TEMP TABLE folds AS
@@ -153,7 +161,8 @@ def generate(root: Path, posts: int, authors: int) -> None:
     }
     (root / "likewise.toml").write_text(render(settings), encoding="utf-8")
     study = Study.open(root)
-    for table, sql in (("authors", AUTHORS_SQL), ("posts", POSTS_SQL), ("pictures", PICTURES_SQL)):
+    made = {"authors": AUTHORS_SQL, "posts": POSTS_SQL, "fetches": FETCHES_SQL}
+    for table, sql in (made | {"pictures": PICTURES_SQL}).items():
         stage = study.begin(table)
         with stage.staging() as folder, duckdb.connect() as connection:
             connection.execute("SET threads TO 2; SET memory_limit = '6GB'; SET TimeZone = 'UTC'")
@@ -195,7 +204,7 @@ def run_plain(root: Path) -> dict[str, float]:
     return _lengths(times) | rows
 
 
-TABLES = ("posts", "authors", "pictures")
+TABLES = ("posts", "authors", "fetches")
 
 
 def _lengths(times: dict[str, float]) -> dict[str, float]:

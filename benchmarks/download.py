@@ -185,7 +185,7 @@ def likewise(base: str, n: int, folder: Path, env: dict[str, str]) -> Run:
     """``likewise download`` of ``n`` addresses."""
     study = make_study(base, n, folder)
     took = timed([sys.executable, "-c", CALL, "download", str(study.root)], env, folder / "log")
-    manifest = study.require("pictures")
+    manifest = study.require("fetches")
     assert manifest.funnel is not None and manifest.funnel["rows_out"] == n, manifest.funnel
     return Run(n, *took)
 

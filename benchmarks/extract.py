@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 BUCKETS = 8
@@ -51,8 +53,9 @@ WAYS = {
 def make_pictures(n: int, folder: Path) -> None:
     """A study with ``n`` JPEGs of 640 x 640 (64 different ones) and a label for each."""
     from likewise.config import render
+    from likewise.pictures import GROUP_ROWS, pictures_writer, split
     from likewise.study import Study
-    from likewise.tables import bucket_of, media_key
+    from likewise.tables import FETCHED, bucket_of, media_key
 
     settings = {"download": {"buckets": BUCKETS}}
     (folder / "likewise.toml").write_text(render(settings), encoding="utf-8")
@@ -60,24 +63,37 @@ def make_pictures(n: int, folder: Path) -> None:
     contents = [jpeg_of(seed) for seed in range(64)]
     keys = [media_key("mastodon", "b.example", str(i), 0) for i in range(n)]
     rows = [_row(i, contents[i % 64], bucket_of(key, BUCKETS)) for i, key in enumerate(keys)]
+    fetches, pictures = split(pa.Table.from_pylist(rows, FETCHED), BUCKETS)
+    stage = study.begin("fetches")
+    stage.write(fetches)
+    stage.publish()
     stage = study.begin("pictures", n_buckets=BUCKETS)
     for bucket in range(BUCKETS):
-        with stage.bucket(bucket) as target:
-            table = pa.Table.from_pylist([row for row in rows if row["bucket"] == bucket])
-            # As ``download`` writes them: few to a group, the bytes as they are.
-            where = target / "part-0.parquet"
-            pq.write_table(
-                table, where, row_group_size=64, compression="none", use_dictionary=False
-            )
+        with stage.bucket(bucket) as target, pictures_writer(target / "part-0.parquet") as writer:
+            own = pictures.filter(pc.equal(pictures["bucket"], bucket))
+            writer.write_table(own, row_group_size=GROUP_ROWS)
     stage.publish()
     labels = study.begin("labels")
-    labels.write(pa.Table.from_pylist([{**row, "bytes": None} for row in rows]))
+    labels.write(fetches)
     labels.publish()
 
 
 def _row(index: int, content: bytes, bucket: int) -> dict[str, Any]:
     key = {"platform": "mastodon", "host": "b.example", "post_id": str(index), "media_index": 0}
-    return {**key, "picture_id": f"{index:064x}", "bucket": bucket, "bytes": content}
+    # Bytes after the end of a JPEG make every file another one.
+    data = content + index.to_bytes(8, "big")
+    return {
+        **key,
+        "author_id": "a",
+        "bucket": bucket,
+        "url": "https://b.example/",
+        "picture_id": hashlib.sha256(data).hexdigest(),
+        "bytes": data,
+        "n_bytes": len(data),
+        "format": "jpeg",
+        "status": "ok",
+        "attempts": 1,
+    }
 
 
 def jpeg_of(seed: int) -> bytes:

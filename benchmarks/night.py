@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.extract import jpeg_of
 from likewise.config import render
+from likewise.pictures import GROUP_ROWS, split
 from likewise.study import Study
-from likewise.tables import LABELS, PICTURES, features_schema
+from likewise.tables import FETCHED, LABELS, features_schema
 
 BUCKETS = 16
 AT_ONCE = 20_000
@@ -34,26 +35,24 @@ DIFFERENT = 64
 def grow(folder: Path, before: int, n: int, *, simulated: bool) -> None:
     """Publish ``n`` more pictures and their labels, as download and label would."""
     study = Study.open(folder)
-    stage = study.begin("pictures", params={"n": before + n}, n_buckets=BUCKETS, redo=True)
     contents = [b""] if simulated else [jpeg_of(seed) for seed in range(DIFFERENT)]
-    kept = list(study.store.sizes("pictures"))
-    parts = []
+    parts: dict[str, list[Path]] = {"pictures": [], "fetches": []}
     for start in range(before, before + n, AT_ONCE):
         rows = [
             _picture(k, contents[k % len(contents)])
             for k in range(start, min(start + AT_ONCE, before + n))
         ]
-        # A part lies in its bucket's folder; which one does not matter here.
-        part = (
-            study.folder(".staging", f"bucket={start // AT_ONCE % BUCKETS:04d}")
-            / f"{start}.parquet"
-        )
-        pq.write_table(pa.Table.from_pylist(rows, PICTURES.schema), part, row_group_size=64)
-        parts.append(part)
-    stage.exchange(parts, kept)
-    for part in parts:
-        part.unlink()
-    ids = study.read("pictures", ["picture_id", "post_id"])
+        fetches, pictures = split(pa.Table.from_pylist(rows, FETCHED), BUCKETS)
+        for table, found in (("pictures", pictures), ("fetches", fetches)):
+            part = study.folder(".staging") / f"{table}-{start}.parquet"
+            pq.write_table(found, part, row_group_size=GROUP_ROWS)
+            parts[table].append(part)
+    for table, own in parts.items():
+        kept = list(study.store.sizes(table))
+        study.begin(table, params={"n": before + n}, redo=True).exchange(own, kept)
+        for part in own:
+            part.unlink()
+    ids = study.read("fetches", ["picture_id", "post_id"])
     blank = {f.name: pa.nulls(len(ids), f.type).fill_null(_zero(f.type)) for f in LABELS.schema}
     columns = blank | {"picture_id": ids["picture_id"], "post_id": ids["post_id"]}
     labels = study.begin("labels", params={"n": before + n}, redo=True)
@@ -99,7 +98,7 @@ def _write(work: Any, path: Path, chunk: Any, plan: Any) -> tuple[int, dict[str,
     """Both views of each picture as sixteen numbers; the pictures are read as ever."""
     from backbones.features_table import features_writer
     from backbones.inference import Batch, record_batch
-    from spark_jobs.chunks import bytes_of
+    from likewise.pictures import bytes_of
 
     schema, rows = features_schema(plan.layers), 0
     with features_writer(path, schema, plan) as write:

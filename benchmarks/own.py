@@ -102,8 +102,8 @@ def importing(rows: int, folder: Path) -> list[tuple[str, float, float]]:
 
 def scoring(study: Path, folder: Path) -> list[tuple[str, float, float]]:
     """CPU and memory of scoring one and 100 pictures, and of the network on the 100."""
+    from likewise.pictures import picture_bytes
     from likewise.study import Study
-    from training.pictures.thumbnails import picture_bytes
 
     opened = Study.open(study)
     ids = opened.read("labels", ["picture_id"])["picture_id"].to_pylist()[:100]

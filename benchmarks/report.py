@@ -25,13 +25,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks.rank import BUCKETS, LAYER, cpu_seconds, features_writer, save_model
 from likewise.config import render
 from likewise.funnel import Funnel
+from likewise.pictures import GROUP_ROWS, pictures_writer, split
 from likewise.study import Study
-from likewise.tables import FACES, LABELS, PICTURES, features_schema
+from likewise.tables import FACES, FETCHED, LABELS, features_schema
 from training.comparison import results
 
 TARGET_S, TARGET_GIB, TARGET_MB = 60, 1.5, 15
@@ -68,17 +68,19 @@ def make_study(folder: Path, pictures: int) -> None:
     base = drawings(200, rng)
     ids: list[str] = []
     stage = study.begin("pictures", n_buckets=BUCKETS)
+    asked: list[pa.Table] = []
     for bucket in range(BUCKETS):
         numbers = range(bucket, pictures, BUCKETS)
-        with stage.bucket(bucket) as place:
-            writer = pq.ParquetWriter(
-                place / "part-0.parquet", PICTURES.schema, compression={"bytes": "none"}
-            )
-            with writer:
-                for start in range(0, len(numbers), ROW_GROUP):
-                    rows = [_picture(n, base) for n in numbers[start : start + ROW_GROUP]]
-                    ids += [row["picture_id"] for row in rows]
-                    writer.write_table(pa.Table.from_pylist(rows, PICTURES.schema))
+        with stage.bucket(bucket) as place, pictures_writer(place / "part-0.parquet") as writer:
+            for start in range(0, len(numbers), GROUP_ROWS):
+                rows = [_picture(n, base) for n in numbers[start : start + GROUP_ROWS]]
+                ids += [row["picture_id"] for row in rows]
+                fetches, files = split(pa.Table.from_pylist(rows, FETCHED), BUCKETS)
+                asked.append(fetches)
+                writer.write_table(files)
+    stage.publish()
+    stage = study.begin("fetches")
+    stage.write(pa.concat_tables(asked))
     stage.publish(
         funnel=Funnel("download", "pictures", 2 * pictures, pictures, {"http_404": pictures})
     )

@@ -1,9 +1,9 @@
-"""``download``: kept_posts -> pictures. The bytes behind the media URLs, each asked for once.
+"""``download``: kept_posts -> fetches, pictures. The bytes behind the media URLs, asked for once.
 
 A run has three steps. The plan lists the pictures of the kept posts and strikes out those that an
 earlier run has fetched, published or not. The engine fetches the rest into the spool, a folder
-that survives ``kill -9``. The fold writes the rows of each bucket, old and new, in the order of
-their keys, and publishes them.
+that survives ``kill -9``. The fold writes what is new: a row for each fetch, and the bytes of each
+picture once, however many posts show it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
+from collectors.downloading.adoption import adopt
 from collectors.downloading.breaker import EXPIRED, TooManyFailedError
 from collectors.downloading.engine import Settings, fetch_all
 from collectors.downloading.fetch import Limits
 from collectors.downloading.fold import Facts, fold
+from collectors.downloading.mending import drop_damaged
 from collectors.downloading.plan import Plan, Todo, make_plan
 from collectors.downloading.renew import open_renewer
 from collectors.downloading.store import Store, hygiene_of
@@ -33,7 +35,7 @@ from likewise.working import changes_study
 
 __all__ = ["Engine", "download", "in_this_process", "settings_of"]
 
-Retry = Literal["failed", "timeouts", "all"]
+Retry = Literal["failed", "timeouts", "damaged", "all"]
 
 Engine = Callable[[Todo, Settings, Store, Bar], None]
 """Fetches what is to do into the store's rows, with these settings."""
@@ -49,30 +51,40 @@ def download(
     retry: Retry | None = None,
     engine: Engine | None = None,
 ) -> Manifest:
-    """Fetch the pictures of the kept posts; publish ``pictures``.
+    """Fetch the pictures of the kept posts; publish ``fetches`` and ``pictures``.
 
     A picture that is there already is never asked for again, whatever else has changed: new
     posts, another number of buckets, other hygiene (then its stored bytes are looked at anew).
 
     Args:
         study: The study or its folder.
-        retry: Ask again for rows that ``failed``, that ran into ``timeouts``, or for ``all``
-            without a picture. None takes up an unfinished run and fetches new posts only.
+        retry: Ask again for rows that ``failed``, that ran into ``timeouts``, whose stored picture
+            is ``damaged``, or for ``all`` without a picture. None takes up an unfinished run and
+            fetches new posts only.
         engine: What fetches; None is asyncio in this process. ``spark_jobs.download`` has another.
+
+    Returns:
+        The manifest of ``fetches``.
 
     Raises:
         MissingTableError: there are no kept posts.
+        StudyError: the pictures are of an older layout.
         PartialError: some pictures failed in this run; the table is published.
         CircuitOpenError: nearly all failed for one reason; nothing is published.
     """
     study = Study.open(study)
     store = Store(study)
     kept = store.kept_posts
-    store.drop_lost()
+    pictures = study.manifest("pictures")
+    if pictures is not None and "publication" not in pictures.extra:
+        study.require("fetches")
     store.finish_publication()
-    if retry is None and store.is_current():
-        return study.require("pictures")
-    store.adopt()
+    store.drop_lost()
+    if retry == "damaged":
+        drop_damaged(store)
+    if retry in (None, "damaged") and store.is_current():
+        return study.require("fetches")
+    adopt(store)
     with progress("download: planning"):
         plan = make_plan(study, store.open())
         todo = Todo(plan, store, retry)

@@ -142,7 +142,7 @@ class Growth:
 
     def _drop_gone(self) -> None:
         if self._gone:
-            self.study.store.drop(self.table, sorted(self._gone))
+            self.study.store.exchange(self.table, sorted(self._gone))
             self._gone.clear()
 
     def publish(self, schema: pa.Schema, funnel: Funnel, rows: int, **extra: Any) -> Manifest:

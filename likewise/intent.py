@@ -64,10 +64,10 @@ def intent(study: Study, verb: str) -> Intent:
 
 
 def _download(study: Study) -> Mapping[str, Any] | None:
-    """What ``pictures`` would be made from; what is fetched then is not known before."""
+    """What ``fetches`` would be made from; what is fetched then is not known before."""
     from collectors.downloading.store import CODE, WITH_STILLS, Store
 
-    before, kept = study.manifest("pictures"), study.manifest("kept_posts")
+    before, kept = study.manifest("fetches"), study.manifest("kept_posts")
     if before is None or kept is None:
         return None
     store = Store(study)

@@ -21,8 +21,12 @@ OPTIONAL = ("finetune",)
 """Tables that `likewise run` does not make; they are shown once they are there."""
 
 
-ASKED = {table: verb for table, verb in MADE_BY.items() if verb != "collect"}
-"""Tables whose stage says what it would make; what there is to collect, ``likewise plan`` says."""
+ASKED = {
+    table: verb for table, verb in MADE_BY.items() if verb != "collect" and table != "pictures"
+}
+"""Tables whose stage says what it would make; what there is to collect, ``likewise plan`` says.
+
+``pictures`` are what ``fetches`` have brought: these tell."""
 
 
 @dataclass(frozen=True, slots=True)

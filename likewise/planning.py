@@ -128,7 +128,7 @@ def _collect(study: Study) -> Step:
 def _download(study: Study, known: Mapping[str, Rate]) -> Step:
     from collectors.downloading.store import Store
 
-    manifest, kept = study.manifest("pictures"), study.manifest("kept_posts")
+    manifest, kept = study.manifest("fetches"), study.manifest("kept_posts")
     there = 0 if manifest is None else manifest.rows
     if kept is None:
         return Step("download", there, None, ("there is no table 'kept_posts' yet",))
@@ -138,7 +138,7 @@ def _download(study: Study, known: Mapping[str, Rate]) -> Step:
     seen = set()
     if manifest is not None:
         columns = [*POST_KEY]
-        seen = {tuple(row.values()) for row in study.read("pictures", columns).to_pylist()}
+        seen = {tuple(row.values()) for row in study.read("fetches", columns).to_pylist()}
     rows = study.read("kept_posts", POST_KEY).to_pylist()
     missing = sum(tuple(row.values()) not in seen for row in rows)
     return Step("download", there, missing, reasons, *known.get("download", Rate()).of(missing))

@@ -111,7 +111,12 @@ def _do(stage: str, study: Study, master: str | None) -> Any:
 
 
 def _parts(stage: str, study: Study) -> dict[str, int]:
-    return study.store.sizes(_TABLES[stage]) if stage in _TABLES else {}
+    tables = [table for table, verb in MADE_BY.items() if verb == stage]
+    return {
+        f"{table}/{part}": size
+        for table in tables
+        for part, size in study.store.sizes(table).items()
+    }
 
 
 def _note_rate(stage: str, study: Study, before: dict[str, int], seconds: float) -> None:

@@ -317,13 +317,16 @@ class Store:
             if info.type != fs.FileType.File or info.size < facts[part].size
         ]
 
-    def drop(self, name: str, parts: Sequence[str]) -> None:
-        """Take parts out of the newest version; earlier versions keep them."""
+    def exchange(self, name: str, parts: Sequence[str], adds: Sequence[AddAction] = ()) -> None:
+        """Take parts out of the newest version, and ``adds`` in; earlier versions keep them.
+
+        The manifest stays: what it says of the rows is the same, or is put right by the stage.
+        """
         manifest, facts = self.manifest(name), self.facts(name)
         assert manifest is not None
         removes = {part: facts[part].size for part in parts}
-        key = f"drop {uuid.uuid4().hex}"
-        self.commit(manifest, [], self.schema(name), key=key, mode="append", removes=removes)
+        key = f"exchange {uuid.uuid4().hex}"
+        self.commit(manifest, adds, self.schema(name), key=key, mode="append", removes=removes)
 
     def every_part(self, name: str) -> list[str]:
         """Every Parquet part that lies there, of all versions and of none."""

@@ -138,9 +138,16 @@ class Study:
 
         Raises:
             MissingTableError: it has not been published; the hint names the stage that makes it.
+            StudyError: its rows stand in a table of an older layout.
         """
         manifest = self.manifest(table)
         if manifest is None:
+            pictures = self.manifest("pictures") if table == "fetches" else None
+            if pictures is not None and "publication" not in pictures.extra:
+                raise StudyError(
+                    f"{self.root}: 'pictures' is of the layout before 'fetches'",
+                    hint=f"convert the study with: likewise upgrade {self.root}",
+                )
             raise MissingTableError(
                 f"{self.root}: there is no table {table!r} yet",
                 hint=f"run: likewise {stage or MADE_BY.get(table, 'run')} {self.root}",
@@ -240,6 +247,8 @@ class Study:
     def _whole(self, table: str) -> Manifest:
         """Manifest of a table whose parts are there and end as Parquet files do."""
         manifest = self.require(table)
+        if table == "pictures":
+            self.require("fetches")  # without it these are pictures of the older layout
         verb = MADE_BY.get(table, table)
         redo = "" if verb in MENDS_ITSELF else " --redo"
         hint = f"this brings back what it held: likewise {verb} {self.root}{redo}"

@@ -20,6 +20,8 @@ __all__ = [
     "BLOCKS",
     "COMPARISON",
     "FACES",
+    "FETCHED",
+    "FETCHES",
     "KEPT_POSTS",
     "LABELS",
     "MADE_BY",
@@ -189,9 +191,12 @@ KEPT_POSTS = TableSpec(
     ),
 )
 
-PICTURES = TableSpec(
-    "pictures",
-    "the bytes behind one media URL",
+_PICTURE_ID = _key("picture_id", pa.string(), "sha256 of the picture's bytes, hexadecimal.")
+_BUCKET = "Bucket of the picture, by its id; the same in every table. See `bucket_of`."
+
+FETCHES = TableSpec(
+    "fetches",
+    "what came of asking for one picture of one post",
     PICTURE_KEY,
     pa.schema(
         [
@@ -201,15 +206,14 @@ PICTURES = TableSpec(
             _key("bucket", pa.int32(), "Bucket that the row is published in; see `bucket_of`."),
             _key("url", pa.string(), "Address that was asked."),
             _field(
-                "picture_id", pa.string(), "sha256 of `bytes`, hexadecimal; null without bytes."
+                "picture_id",
+                pa.string(),
+                "sha256 of what was served, hexadecimal; null when nothing was. Its bytes stand in "
+                "`pictures` when the status is `ok`.",
             ),
-            _field("bytes", pa.binary(), "The file exactly as it was served; null unless `ok`."),
-            _field("n_bytes", pa.int64(), "Length of the file."),
-            _field("format", pa.string(), "Format found in the bytes: `jpeg`, `png`, `webp`, ..."),
+            _field("n_bytes", pa.int64(), "Length of what was served."),
             _field("width", pa.int32(), "Width in pixels after EXIF orientation."),
             _field("height", pa.int32(), "Height in pixels after EXIF orientation."),
-            _field("orientation", pa.int8(), "EXIF orientation found, 1-8; decoders apply it."),
-            _field("phash", pa.int64(), "64-bit perceptual hash, as a signed integer."),
             _key("status", pa.string(), "`ok`, `rejected` (hygiene or manners) or `failed`."),
             _field("error_class", pa.string(), "Named reason when the status is not `ok`."),
             _field("http_status", pa.int32(), "Last HTTP status, where there was an answer."),
@@ -218,6 +222,40 @@ PICTURES = TableSpec(
         ]
     ),
 )
+
+PICTURES = TableSpec(
+    "pictures",
+    "a picture: distinct bytes, however many posts show them",
+    ("picture_id",),
+    pa.schema(
+        [
+            _PICTURE_ID,
+            _key("bucket", pa.int32(), _BUCKET),
+            _key("bytes", pa.binary(), "The file exactly as it was served."),
+            _key("n_bytes", pa.int64(), "Length of the file."),
+            _field("format", pa.string(), "Format found in the bytes: `jpeg`, `png`, `webp`, ..."),
+            _field("width", pa.int32(), "Width in pixels after EXIF orientation."),
+            _field("height", pa.int32(), "Height in pixels after EXIF orientation."),
+            _field("orientation", pa.int8(), "EXIF orientation found, 1-8; decoders apply it."),
+            _field("phash", pa.int64(), "64-bit perceptual hash, as a signed integer."),
+        ]
+    ),
+)
+
+FETCHED = pa.schema(
+    [
+        *(FETCHES.schema.field(name) for name in (*PICTURE_KEY, "author_id", "bucket", "url")),
+        FETCHES.schema.field("picture_id"),
+        _field("bytes", pa.binary(), "What was served; null unless `ok`."),
+        FETCHES.schema.field("n_bytes"),
+        *(PICTURES.schema.field(n) for n in ("format", "width", "height", "orientation", "phash")),
+        *(
+            FETCHES.schema.field(name)
+            for name in ("status", "error_class", "http_status", "attempts", "fetched_at")
+        ),
+    ]
+)
+"""A fetch with the picture that it brought: rows of the spool, and of ``pictures`` until 0.2."""
 
 BOX = pa.struct(
     [
@@ -240,8 +278,8 @@ FACES = TableSpec(
     ("picture_id", "detector"),
     pa.schema(
         [
-            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
-            _key("bucket", pa.int32(), "Bucket that the row is published in."),
+            _PICTURE_ID,
+            _key("bucket", pa.int32(), _BUCKET),
             _key("detector", pa.string(), "`yunet`, `dlib-hog`, `dlib-cnn` or `haar`."),
             _MAKER,
             _field("n_faces", pa.int32(), "Faces at or above the confidence threshold."),
@@ -270,10 +308,10 @@ LABELS = TableSpec(
     ("picture_id",),
     pa.schema(
         [
-            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _PICTURE_ID,
             *_POST_KEY,
             _key("media_index", pa.int32(), "Position of the picture in its post."),
-            _key("bucket", pa.int32(), "Bucket of the picture, so that joins need no shuffle."),
+            _key("bucket", pa.int32(), _BUCKET),
             _key("author_id", pa.string(), "The platform's own id of the author."),
             _field("likes", pa.int64(), "Likes of the post."),
             _field("likes_at", UTC, "When these likes were read: `read_at` of `post_counts`."),
@@ -313,7 +351,7 @@ REVIEWS = TableSpec(
     ("picture_id", "reviewed_at", "reviewer"),
     pa.schema(
         [
-            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _PICTURE_ID,
             _key("reviewer", pa.string(), "Who said it; `clean-labels` for a rule."),
             _key("reviewed_at", UTC, "When it was said; the newest of a picture counts."),
             _field("old_label", pa.string(), "Class before."),
@@ -329,8 +367,8 @@ REVIEWS = TableSpec(
 )
 
 _FEATURES = [
-    _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
-    _key("bucket", pa.int32(), "Bucket that the row is published in."),
+    _PICTURE_ID,
+    _key("bucket", pa.int32(), _BUCKET),
     _key("backbone", pa.string(), "Network that made the row, e.g. `alexnet`."),
     _MAKER,
     _key("flipped", pa.bool_(), "True for the mirror image."),
@@ -361,7 +399,7 @@ SCORES = TableSpec(
     ("picture_id", "model"),
     pa.schema(
         [
-            _key("picture_id", pa.string(), "sha256 of the picture's bytes."),
+            _PICTURE_ID,
             _key("model", pa.string(), "Name of the saved model."),
             *_POST_KEY[:2],
             _key("author_id", pa.string(), "The platform's own id of the author."),
@@ -435,6 +473,7 @@ TABLES: dict[str, TableSpec] = {
         AUTHORS,
         POST_COUNTS,
         KEPT_POSTS,
+        FETCHES,
         PICTURES,
         FACES,
         LABELS,
@@ -452,6 +491,7 @@ MADE_BY = {
     "authors": "collect",
     "post_counts": "collect",
     "kept_posts": "clean",
+    "fetches": "download",
     "pictures": "download",
     "faces": "faces",
     "labels": "label",

@@ -35,7 +35,7 @@ from collectors.downloading.spool import Parts
 from collectors.downloading.store import Store
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
-from likewise.tables import PICTURES, media_key
+from likewise.tables import FETCHED, media_key
 from likewise.working import changes_study
 from spark_jobs.session import spark_session
 
@@ -54,7 +54,7 @@ def download(
     retry: Retry | None = None,
     master: str | None = None,
 ) -> Manifest:
-    """Fetch the pictures of the kept posts on Spark's executors; publish ``pictures``.
+    """Fetch the pictures of the kept posts on Spark's executors; publish them and their fetches.
 
     Arguments, result and errors are those of ``collectors.download.download``.
     """
@@ -144,7 +144,7 @@ class _Work:
                 yield pa.RecordBatch.from_pylist([self._fetch(lane)], schema=_ANSWER)
 
     def _fetch(self, lane: int) -> dict[str, object]:
-        sink = Parts(Path(self.rows), PICTURES.schema)
+        sink = Parts(Path(self.rows), FETCHED)
         try:
             asyncio.run(fetch_all(self._items(lane, sink), self.settings, sink))
         except TooManyFailedError as error:

@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 from likewise.errors import DataError, UsageError
 from likewise.funnel import Funnel
 from likewise.growth import Growth, Made, Place
+from likewise.pictures import bytes_of
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import features_schema
 from likewise.working import changes_study
-from spark_jobs.chunks import Chunk, bytes_of, chunks, missing_from
+from spark_jobs.chunks import Chunk, chunks, missing_from
 from spark_jobs.tasks import in_turn
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from filters.faces.detectors import DETECTORS, Detect, choose, find_faces, is_fr
 from filters.pictures.decode import PictureError
 from likewise.funnel import Funnel
 from likewise.growth import Growth, Made, Place
+from likewise.pictures import bytes_of
 from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import FACES
 from likewise.working import changes_study
-from spark_jobs.chunks import Chunk, bytes_of, chunks, distinct_pictures, missing_from
+from spark_jobs.chunks import Chunk, chunks, distinct_pictures, missing_from
 from spark_jobs.tasks import in_turn
 
 __all__ = ["faces"]
@@ -72,14 +73,14 @@ def faces(
         for made in in_turn(study.config, tasks, work, items=items, master=master):
             growth.commit(made, FACES.schema)
             bar.advance(sum(one.items for one in made))
-    return _publish(study, growth, pictures, asdict(looking) | {"reason": choice.reason})
+    return _publish(growth, pictures, asdict(looking) | {"reason": choice.reason})
 
 
 def _without_looking(study: Study) -> Manifest:
     growth = study.grow("faces", {"detector": "none"}, ["pictures"])
     if growth.done:
         return growth.manifest
-    rows = study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
+    rows = study.require("pictures").rows
     funnel = Funnel("faces", "pictures", rows, 0, {"not looked at: no detector is set": rows})
     return growth.publish(FACES.schema, funnel, 0, detector="none")
 
@@ -151,21 +152,14 @@ def _row(who: dict[str, Any], data: bytes, detect: Detect, looking: Looking) -> 
     }
 
 
-def _publish(study: Study, growth: Growth, pictures: pa.Array, facts: dict[str, Any]) -> Manifest:
+def _publish(growth: Growth, pictures: pa.Array, facts: dict[str, Any]) -> Manifest:
     """Publish with what the report shows: pictures by number of faces, and failures by class."""
     columns = ["picture_id", "n_faces", "best_confidence", "turned", "status", "error_class"]
     everything = growth.rows(columns)
     table = everything.filter(pc.is_in(everything["picture_id"], value_set=pictures))
-    rows_in = study.dataset("pictures").count_rows(filter=pc.field("status") == "ok")
     faces_found = Counter(min(n, 5) for n in table["n_faces"].to_pylist() if n is not None)
     failed = Counter(name for name in table["error_class"].to_pylist() if name is not None)
-    funnel = Funnel(
-        "faces",
-        "pictures",
-        rows_in,
-        table.num_rows,
-        {"copy of another picture": rows_in - table.num_rows},
-    )
+    funnel = Funnel("faces", "pictures", len(pictures), table.num_rows, {})
     return growth.publish(
         FACES.schema,
         funnel,

@@ -35,7 +35,7 @@ from likewise.config import LabelSection
 from likewise.errors import ConfigError, DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import AUTHOR_KEY, BLOCKS, PEOPLE, PICTURES, POST_KEY, TableSpec
+from likewise.tables import AUTHOR_KEY, BLOCKS, PEOPLE, PICTURE_KEY, POST_KEY, TableSpec
 from likewise.working import changes_study
 from spark_jobs.label_classes import label_classes
 from spark_jobs.people import draw, drawn, places, remember
@@ -75,7 +75,7 @@ def label(
     faces = settings.require_faces and study.config.faces.detector != "none"
     stage = study.begin(
         "labels",
-        inputs=["kept_posts", "pictures", *(["faces"] if faces else [])],
+        inputs=["kept_posts", "fetches", "pictures", *(["faces"] if faces else [])],
         params={
             **settings.model_dump(),
             "group": study.config.question.group,
@@ -115,18 +115,26 @@ CANDIDATES = """
 SELECT p.picture_id, p.platform, p.host, p.post_id, p.media_index, p.bucket, p.author_id,
        k.likes, k.likes_at, k.audience, k.audience_at, k.created_at, k.age_days,
        {n_faces} AS n_faces, {reason} AS reason
-FROM pictures p
+FROM shown p
 LEFT JOIN kept_posts k
   ON p.platform = k.platform AND p.host = k.host AND p.post_id = k.post_id
 LEFT JOIN copies c ON p.platform = c.platform AND p.host = c.host AND p.post_id = c.post_id
   AND p.media_index = c.media_index
-{faces} WHERE p.status = 'ok'
+{faces}
+"""
+
+SHOWN = f"""
+SELECT {", ".join(f"f.{name}" for name in PICTURE_KEY)}, f.author_id,
+       p.picture_id, p.bucket, p.phash
+FROM fetches f JOIN pictures p ON f.picture_id = p.picture_id WHERE f.status = 'ok'
 """
 
 
 def _candidates(engine: Engine, study: Study, *, faces: bool) -> tuple[int, dict[str, int]]:
     """Define ``candidates``; tells how many stay, and what was dropped by reason."""
+    engine.table(study, "fetches")
     engine.table(study, "pictures")
+    engine.define("shown", SHOWN)
     engine.table(study, "kept_posts")
     engine.known("copies", _copies(engine, study.config.label.near_duplicate_radius))
     kinds = (kind for kind in KINDS if kind != "original")
@@ -150,17 +158,16 @@ def _candidates(engine: Engine, study: Study, *, faces: bool) -> tuple[int, dict
 
 # Pictures that no other one is like are no copies: their keys never reach the driver.
 ALIKE = f"""
-SELECT {", ".join(PICTURES.key)}, author_id, picture_id, phash FROM pictures
-WHERE status = 'ok' AND (phash IN (SELECT phash FROM near) OR picture_id IN (
-  SELECT picture_id FROM pictures WHERE status = 'ok' GROUP BY picture_id HAVING count(*) > 1))
+SELECT {", ".join(PICTURE_KEY)}, author_id, picture_id, phash FROM shown
+WHERE phash IN (SELECT phash FROM near) OR picture_id IN (
+  SELECT picture_id FROM shown GROUP BY picture_id HAVING count(*) > 1)
 """
 
 
 def _copies(engine: Engine, radius: int) -> pa.Table:
     """Key and kind of every picture that copies another one, exactly or nearly."""
     hashes = engine.fetch(
-        "SELECT phash, count(*) AS n FROM pictures WHERE status = 'ok' AND phash IS NOT NULL "
-        "GROUP BY phash"
+        "SELECT phash, count(*) AS n FROM shown WHERE phash IS NOT NULL GROUP BY phash"
     )
     codes, n = (column.to_numpy() for column in hashes.columns)
     near = np.unique(np.concatenate([codes[n > 1], *(codes[i] for i in near_pairs(codes, radius))]))
@@ -168,7 +175,7 @@ def _copies(engine: Engine, radius: int) -> pa.Table:
     found = copies(engine.fetch(ALIKE), radius)
     return found.filter(
         pa.array(found["kind"].to_numpy(zero_copy_only=False) != "original")
-    ).select([*PICTURES.key, "kind"])
+    ).select([*PICTURE_KEY, "kind"])
 
 
 def _in_time(engine: Engine, study: Study) -> bool:
@@ -280,7 +287,7 @@ def _decided(engine: Engine, settings: LabelSection, pooled: dict[str, float] | 
             "measured m JOIN cuts c ON m.platform = c.platform AND m.host = c.host "
             "AND m.author_id = c.author_id"
         )
-    key = ("picture_id", *PICTURES.key, "bucket", "author_id")
+    key = ("picture_id", *PICTURE_KEY, "bucket", "author_id")
     counts = ("likes", "likes_at", "audience", "audience_at")
     own = ", ".join(f"m.{name}" for name in (*key, *counts))
     engine.define(

@@ -21,7 +21,7 @@ from likewise.config import QuestionSection
 from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
-from likewise.tables import AUTHOR_KEY, LABELS, POSTS
+from likewise.tables import AUTHOR_KEY, LABELS, PICTURE_KEY, POSTS
 
 __all__ = ["label_classes", "reviewed_classes"]
 
@@ -51,7 +51,7 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
     reviewed = question.kind == "reviewed"
     stage = study.begin(
         "labels",
-        inputs=["posts", "pictures", *(["reviews"] if reviewed else [])],
+        inputs=["posts", "fetches", "pictures", *(["reviews"] if reviewed else [])],
         params={
             **question.model_dump(),
             "radius": settings.near_duplicate_radius,
@@ -97,8 +97,10 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
 
 def _pictures(study: Study) -> list[dict[str, Any]]:
     """The pictures that are there, with the keys of every post that shows them."""
-    columns = [c for c in LABELS.schema.names if c in study.dataset("pictures").schema.names]
-    found = study.read("pictures", [*columns, "phash"], filter=pc.field("status") == "ok")
+    columns = [*PICTURE_KEY, "author_id", "picture_id"]
+    shown = study.read("fetches", columns, filter=pc.field("status") == "ok")
+    pictures = study.read("pictures", ["picture_id", "bucket", "phash"])
+    found = shown.join(pictures, "picture_id", join_type="inner")
     keys = [(name, "ascending") for name in ("picture_id", *POSTS.key, "media_index")]
     rows: list[dict[str, Any]] = found.sort_by(keys).to_pylist()
     return rows
@@ -128,7 +130,7 @@ def reviewed_classes(study: Study) -> dict[str, str]:
 
 
 Rows = list[tuple[dict[str, Any], int]]
-"""(row of the pictures table, number of the class), one a picture."""
+"""(a fetch with its picture's facts, number of the class), one a picture."""
 
 
 def _classes(

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from likewise.errors import DataError
 from likewise.funnel import Funnel
+from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
@@ -29,7 +30,6 @@ from likewise.working import changes_study
 from training.data.question import must_ask_likes
 from training.galleries import gallery
 from training.models.scoring import PART_SCHEMA, reads_pictures, saved_model, score_part
-from training.pictures.thumbnails import picture_bytes
 from training.scoring.reference import reference
 
 if TYPE_CHECKING:

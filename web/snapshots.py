@@ -105,9 +105,7 @@ class Served:
             return
         there: set[str] = set()
         if newest.study.manifest("pictures") is not None:
-            rows = newest.study.read("pictures", ["picture_id", "status"]).to_pydict()
-            pairs = zip(rows["picture_id"], rows["status"], strict=True)
-            there = {picture for picture, status in pairs if status == "ok"}
+            there = set(newest.study.read("pictures", ["picture_id"])["picture_id"].to_pylist())
         for index in older:
             gone = set(index.all_ids()) - there
             index.hide(gone)

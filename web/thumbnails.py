@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from collectors.downloading.guarded import GuardedPool, LostError
+from likewise.errors import StudyError
 from likewise.whole import write_bytes
 from web.index.reading import Index
 from web.problems import ProblemError
@@ -69,6 +70,8 @@ class Thumbnails:
             data = await asyncio.to_thread(index.file_of, picture_id)
         except OSError:
             raise ProblemError(410, "the picture's file is not in the tables any more") from None
+        except StudyError as error:
+            raise ProblemError(410, "the picture's file has changed on the disk") from error
         if data is None:
             raise ProblemError(404, "there is no such picture")
         try:

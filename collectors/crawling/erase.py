@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from collectors.crawling.federation import elsewhere_id
 from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
-from likewise.store import Manifest, open_input, open_part, unique
+from likewise.store import Manifest, open_input, open_part, parquet_file, unique
 from likewise.study import Study
 from likewise.tables import POST_KEY
 
@@ -45,7 +45,8 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
     """
     pictures = pictures_of(study, doomed)
     erased: dict[str, int] = {}
-    for name in study.store.names():
+    # Fetches come last: until then a run that was killed finds the person's pictures again.
+    for name in sorted(study.store.names(), key=lambda name: name == "fetches"):
         erased[name] = _erase_table(study, name, doomed, pictures)
     if any(erased.values()):
         forget_nights(study)
@@ -54,18 +55,28 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
 
 
 def pictures_of(study: Study, *doomed: Doomed) -> set[str]:
-    """Pictures that nobody else's rows show."""
+    """Pictures that they have posted and that no other post shows now.
+
+    Raises:
+        StudyError: the study is of the layout before ``fetches``.
+    """
+    if study.manifest("pictures") is None:
+        return set()
+    study.require("fetches")
     theirs: set[str] = set()
     others: set[str] = set()
-    columns = [*POST_KEY, "author_id", "picture_id"]
-    for part in study.store.every_part("pictures"):
-        with pq.ParquetFile(open_part(part)) as file:
+    columns = [*POST_KEY, "author_id", "picture_id", "status"]
+    now = set(study.store.parts("fetches"))
+    for part in study.store.every_part("fetches"):
+        with parquet_file(part) as file:
             table = file.read(columns=columns)
         gone = _matches(table, doomed[0], set())
         for more in doomed[1:]:
             gone = pc.or_(gone, _matches(table, more, set()))
         theirs |= _ids(table.filter(gone))
-        others |= _ids(table.filter(pc.invert(gone)))
+        if part in now:
+            shows = pc.equal(table["status"], "ok")
+            others |= _ids(table.filter(pc.and_(pc.invert(gone), shows)))
     return theirs - others
 
 

@@ -36,7 +36,7 @@ from collectors.downloading.spool import Parts
 from collectors.downloading.turns import Turns
 from collectors.imports.places import SCHEME, is_imported
 from filters.pictures.decode import Hygiene, Inspection
-from likewise.tables import PICTURES
+from likewise.tables import FETCHED
 
 __all__ = ["Renew", "Settings", "Tally", "fetch_all", "host_of"]
 
@@ -88,7 +88,7 @@ async def fetch_all(
     resolver: AbstractResolver | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Tally:
-    """Fetch and inspect ``items``; their rows of the pictures table go to ``sink``.
+    """Fetch and inspect ``items``; their rows, as ``FETCHED``, go to ``sink``.
 
     Args:
         items: Read lazily, no more than ``LOOKAHEAD`` ahead.
@@ -351,7 +351,7 @@ class _Writer:
         for number, row in enumerate(rows, 1):
             size += len(row["bytes"] or b"")
             if size >= FLUSH_BYTES or number == len(rows):
-                self._sink.write(pa.Table.from_pylist(rows[start:number], schema=PICTURES.schema))
+                self._sink.write(pa.Table.from_pylist(rows[start:number], schema=FETCHED))
                 start, size = number, 0
 
     async def _tick(self) -> None:

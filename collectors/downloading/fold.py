@@ -1,9 +1,10 @@
-"""Parts of the pictures table from rows of the spool: what is new, and little else.
+"""Parts of ``fetches`` and ``pictures`` from rows of the spool: what is new, and little else.
 
-A part of the published table stays as it is while each of its rows is the best of its key; small
-ones are joined when a bucket has many. Rows with a picture and rows without one go to parts of
-their own, so that a picture which comes at the second try makes no other be written again. A
-picture whose post is not kept any more stays: it is what it is, whoever asks.
+A part of a published table stays as it is while each of its rows is still wanted; small ones are
+joined when there are many. Fetches that brought a picture and those that did not go to parts of
+their own, so that a picture which comes at the second try makes no other row be written again. A
+fetch whose post is not kept any more stays when it brought a picture: it is what it is, whoever
+asks. A picture is there once, and as long as a fetch names it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,22 +22,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collectors.downloading.plan import KEY, Key, Plan
-from collectors.downloading.store import Store, rows_of
+from collectors.downloading.store import Store, ids_of, rows_of
 from likewise.errors import LikewiseError
+from likewise.pictures import GROUP_BYTES, GROUP_ROWS, pictures_writer
 from likewise.progress import Bar
-from likewise.tables import PICTURES
+from likewise.store import PartFacts
+from likewise.tables import FETCHES, PICTURES, bucket_of
 
 __all__ = ["Facts", "fold"]
 
-GROUP_ROWS = 64
-GROUP_BYTES = 16_000_000
-"""A row group is what a reader holds at once."""
-
-SMALL = 4_000_000
+SMALL_FETCHES = 4_000_000
+SMALL_PICTURES, LARGE = 32_000_000, 128_000_000
+"""Bytes: parts below are joined when there are more than ``MOST_SMALL``; none is much larger."""
 MOST_SMALL = 8
-"""Parts of a bucket below so many bytes are joined when there are more of them."""
 
-_CONTENT = ("status", "error_class", "picture_id", "format", "width", "height", "phash")
+_CONTENT = ("status", "error_class", "picture_id", "width", "height")
 _SEEN = (*KEY, *_CONTENT, "fetched_at")
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -51,31 +51,33 @@ class Facts:
     failed_reasons: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
     content: str = ""
-    kept: list[str] = field(default_factory=list)
-    """Parts of the published table that stay, by their names in it."""
+    kept: dict[str, list[str]] = field(default_factory=dict)
+    """Table -> parts of its published version that stay, by their names in it."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """The best row of a key: its place, and what the digest covers.
+    """The best row of a key: its place among the bucket's rows, and what the digest covers.
 
-    ``batch`` is a batch of the spool, from 0; or -1, -2, ... for the bucket's published parts.
+    ``source`` is -1, -2, ... for the bucket's published parts, 0 for the spool.
     """
 
     rank: tuple[bool, dt.datetime]
-    batch: int
+    source: int
     index: int
     content: tuple[object, ...]
 
 
 def fold(plan: Plan, store: Store, bar: Bar) -> Facts:
-    """Write every bucket of the plan below ``store.folded``."""
+    """Write every bucket of the plan, and the pictures, below ``store.folded``."""
     store.rows.refresh()
-    facts = Facts()
+    facts = Facts(kept={"fetches": []})
     digest = hashlib.sha256()
+    shown: set[str] = set()
+    sizes = store.sizes("fetches")
     for bucket in range(plan.n_buckets):
         wanted = sorted({item.key for item in plan.items(bucket)})
-        best = _best_rows(store, bucket)
+        rows, best = _best_rows(store, bucket)
         missing = [key for key in wanted if key not in best]
         if missing:
             first = "/".join(map(str, missing[0]))
@@ -89,34 +91,51 @@ def fold(plan: Plan, store: Store, bar: Bar) -> Facts:
             _count(facts, key, row)
         stays = {key: row for key, row in best.items() if row.rank[0]}
         stays |= {key: best[key] for key in wanted}
-        facts.kept += _write_bucket(store, bucket, stays)
+        shown.update(str(row.content[2]) for row in stays.values() if row.rank[0])
+        facts.kept["fetches"] += _write_bucket(store, bucket, rows, stays, sizes)
         bar.advance()
+    facts.kept["pictures"] = _write_pictures(store, shown)
     facts.content = digest.hexdigest()
     return facts
 
 
-def _best_rows(store: Store, bucket: int) -> dict[Key, _Row]:
-    """Best row of each key: one with a picture before one without, then the latest."""
+# -- fetches --------------------------------------------------------------------------------
+
+
+def _best_rows(store: Store, bucket: int) -> tuple[pa.Table, dict[Key, _Row]]:
+    """The bucket's rows, and the best of each key: with a picture before without, then latest."""
+    batches: list[pa.RecordBatch] = []
     best: dict[Key, _Row] = {}
-    for number, part in enumerate(store.published_parts(bucket)):
-        index = 0
-        for batch in rows_of(part, _SEEN):
-            _offer(best, batch, -1 - number, index)
-            index += batch.num_rows
-    for number, batch in enumerate(store.rows.batches(bucket)):
-        _offer(best, batch.select(list(_SEEN)), number, 0)
-    return best
+    start = 0
+    columns = FETCHES.schema.names
+    for source, batch in _sources(store, bucket):
+        _offer(best, batch, store.holds(batch), source, start)
+        batches.append(batch.select(columns))
+        start += batch.num_rows
+    return pa.Table.from_batches(batches, FETCHES.schema), best
 
 
-def _offer(best: dict[Key, _Row], batch: pa.RecordBatch, number: int, start: int) -> None:
+def _sources(store: Store, bucket: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for number, part in enumerate(store.fetch_parts(bucket)):
+        for batch in rows_of(part, FETCHES.schema.names):
+            yield -1 - number, batch
+    for batch in store.rows.batches(bucket):
+        yield 0, batch
+
+
+def _offer(
+    best: dict[Key, _Row], batch: pa.RecordBatch, holds: list[bool], source: int, start: int
+) -> None:
     columns = [batch[name].to_pylist() for name in _SEEN]
-    for index, values in enumerate(zip(*columns, strict=True), start):
+    for index, values in enumerate(zip(*columns, strict=True)):
+        if not holds[index]:
+            continue
         key: Key = values[:4]
         content = values[4:-1]
         rank = (content[0] == "ok", values[-1] or _EPOCH)
         held = best.get(key)
         if held is None or rank > held.rank:
-            best[key] = _Row(rank, number, index, content)
+            best[key] = _Row(rank, source, start + index, content)
 
 
 def _count(facts: Facts, key: Key, row: _Row) -> None:
@@ -126,92 +145,147 @@ def _count(facts: Facts, key: Key, row: _Row) -> None:
         facts.reasons[str(reason)] += 1
     if status == "failed":
         facts.failed_reasons[str(reason)] += 1
-        if row.batch >= 0:
+        if row.source >= 0:
             facts.failed.append(("/".join(map(str, key)), str(reason)))
 
 
-def _write_bucket(store: Store, bucket: int, rows: dict[Key, _Row]) -> list[str]:
+def _write_bucket(
+    store: Store,
+    bucket: int,
+    rows: pa.Table,
+    stays: dict[Key, _Row],
+    sizes: Mapping[str, PartFacts],
+) -> list[str]:
     """Write what no part that stays holds; returns the names of those parts."""
     target = store.folded / f"bucket={bucket:04d}"
     staged = target.with_name(f".{target.name}")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    stay = _parts_that_stay(store, bucket, rows)
-    new = [row for _, row in sorted(rows.items()) if row.batch not in stay]
+    held = Counter(row.source for row in stays.values())
+    names = [part.rsplit("/", 1)[-1] for part in store.fetch_parts(bucket)]
+    whole = [n for n, name in enumerate(names) if held[-1 - n] == sizes[name].rows]
+    keep = _without_small(whole, [sizes[names[n]].size for n in whole], SMALL_FETCHES)
+    new = [row for _, row in sorted(stays.items()) if -1 - row.source not in keep]
     for name, good in (("part", True), ("none", False)):
-        chosen = [row for row in new if row.rank[0] == good]
+        chosen = [row.index for row in new if row.rank[0] == good]
         if chosen:
-            _write_part(store, bucket, chosen, staged / f"{name}-0000.parquet")
+            pq.write_table(
+                rows.take(pa.array(chosen)),
+                staged / f"{name}-0000.parquet",
+                compression="zstd",
+                use_dictionary=["platform", "host", "status", "error_class"],
+                write_page_checksum=True,
+            )
     os.replace(staged, target)
-    return list(stay.values())
+    return [names[n] for n in sorted(keep)]
 
 
-def _parts_that_stay(store: Store, bucket: int, rows: dict[Key, _Row]) -> dict[int, str]:
-    """Number (-1, -2, ...) of each published part that needs no change -> its name."""
-    held = Counter(row.batch for row in rows.values())
-    stay: dict[int, str] = {}
-    small: list[int] = []
-    facts = store.published_facts()
-    for number, part in enumerate(store.published_parts(bucket)):
-        name = part.rsplit("/", 1)[-1]
-        if held[-1 - number] == facts[name].rows:
-            stay[-1 - number] = name
-            small += [-1 - number] if facts[name].size < SMALL else []
-    if len(small) > MOST_SMALL:
-        for number in small:
-            del stay[number]
-    return stay
+def _without_small(parts: Iterable[int], sizes: Iterable[int], small: int) -> set[int]:
+    """These parts, or the large ones only when there are many small ones."""
+    pairs = list(zip(parts, sizes, strict=True))
+    large = {part for part, size in pairs if size >= small}
+    return large if len(pairs) - len(large) > MOST_SMALL else {part for part, _ in pairs}
 
 
-def _write_part(store: Store, bucket: int, rows: list[_Row], path: Path) -> None:
-    plain = [name for name in PICTURES.schema.names if name != "bytes"]
-    with pq.ParquetWriter(
-        path,
-        PICTURES.schema,
-        # Pictures are compressed already; their smallest and largest bytes tell nothing.
-        compression={**dict.fromkeys(plain, "zstd"), "bytes": "none"},
-        use_dictionary=["platform", "host", "format", "status", "error_class"],
-        write_statistics=plain,
-        write_page_checksum=True,
-    ) as writer:
-        for group in _groups(store, bucket, rows):
-            writer.write_table(group)
+# -- pictures -------------------------------------------------------------------------------
 
 
-def _groups(store: Store, bucket: int, rows: list[_Row]) -> Iterator[pa.Table]:
-    """Rows in their order, some megabytes at a time."""
-    parts = [_Cursor(rows_of(part)) for part in store.published_parts(bucket)]
-    # Batches are mapped files: they are let go after each group, so that memory stays flat.
-    mapped: dict[int, pa.RecordBatch] = {}
-    slices: list[pa.RecordBatch] = []
-    size = 0
-    for row in rows:
-        if row.batch < 0:
-            source = parts[-1 - row.batch].at(row.index)
-        else:
-            if row.batch not in mapped:
-                mapped[row.batch] = store.rows.batch(bucket, row.batch)
-            source = mapped[row.batch].slice(row.index, 1)
-        slices.append(source)
-        size += source["n_bytes"][0].as_py() or 0
-        if len(slices) >= GROUP_ROWS or size >= GROUP_BYTES:
-            yield pa.Table.from_batches(slices, PICTURES.schema).combine_chunks()
-            mapped, slices, size = {}, [], 0
-    if slices:
-        yield pa.Table.from_batches(slices, PICTURES.schema).combine_chunks()
+def _write_pictures(store: Store, shown: set[str]) -> list[str]:
+    """Write the pictures that no part that stays holds; returns the names of those parts."""
+    target = store.folded / "pictures"
+    staged = target.with_name(".pictures")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    parts, sizes = store.picture_parts(), store.sizes("pictures")
+    names = [part.rsplit("/", 1)[-1] for part in parts]
+    whole = [n for n, part in enumerate(parts) if shown.issuperset(ids_of(part))]
+    keep = _without_small(whole, [sizes[names[n]].size for n in whole], SMALL_PICTURES)
+    left = shown.difference(*(ids_of(parts[n]) for n in keep))
+    with _Writer(staged) as writer:
+        for row in _stored(store, [part for n, part in enumerate(parts) if n not in keep], left):
+            writer.write(row)
+        for row in _spooled(store, left):
+            writer.write(row)
+    if left:
+        raise LikewiseError(
+            f"{len(left)} pictures have no bytes, the first is {min(left)}",
+            hint="this is a bug in the download; please report it with logs/",
+        )
+    os.replace(staged, target)
+    return [names[n] for n in sorted(keep)]
 
 
-class _Cursor:
-    """Single rows of a stream of batches; the asked indices must not fall."""
+def _stored(store: Store, parts: Iterable[str], left: set[str]) -> Iterator[pa.RecordBatch]:
+    """Single rows that are left, of published parts and of those looked at again; takes them."""
+    batches = (batch for part in parts for batch in rows_of(part))
+    for source in (batches, store.anew.all_batches()):
+        for batch in source:
+            for index, picture_id in enumerate(batch["picture_id"].to_pylist()):
+                if picture_id in left:
+                    left.discard(picture_id)
+                    yield batch.slice(index, 1)
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self._batch: pa.RecordBatch | None = None
-        self._start = 0
 
-    def at(self, index: int) -> pa.RecordBatch:
-        """Row ``index`` of the whole stream."""
-        while self._batch is None or index >= self._start + self._batch.num_rows:
-            self._start += 0 if self._batch is None else self._batch.num_rows
-            self._batch = next(self._batches)
-        return self._batch.slice(index - self._start, 1)
+def _spooled(store: Store, left: set[str]) -> Iterator[pa.RecordBatch]:
+    """Single rows of the spool that bring what is left, by their ids; takes them out."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for bucket in range(store.n_buckets):
+        for number, batch in enumerate(store.rows.batches(bucket)):
+            own = batch["bytes"].is_valid().to_pylist()
+            ids = batch["picture_id"].to_pylist()
+            for index, (picture_id, brings) in enumerate(zip(ids, own, strict=True)):
+                if brings and picture_id in left:
+                    found.setdefault(picture_id, (bucket, number, index))
+    left.difference_update(found)
+    schema = PICTURES.schema
+    for picture_id, (bucket, number, index) in sorted(found.items()):
+        # The batch is a mapped file that is let go with the row, so that memory stays flat.
+        row = store.rows.batch(bucket, number).slice(index, 1)
+        own = {"bucket": pa.array([bucket_of(picture_id, store.n_buckets)], pa.int32())}
+        columns = [own.get(name, row[name]) for name in schema.names]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class _Writer:
+    """Parts of ``pictures`` in a folder, from single rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.RecordBatch] = []
+        self._held_bytes = self._part_bytes = self._parts = 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._close()
+
+    def write(self, row: pa.RecordBatch) -> None:
+        """Take a row."""
+        self._held.append(row)
+        self._held_bytes += row["n_bytes"][0].as_py()
+        if len(self._held) >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        if self._writer is None:
+            self._writer = pictures_writer(self._folder / f"pictures-{self._parts:04d}.parquet")
+            self._parts += 1
+        # Rows are views of files or of whole batches until they are copied here.
+        self._writer.write_table(
+            pa.Table.from_batches(self._held, PICTURES.schema).combine_chunks()
+        )
+        self._part_bytes += self._held_bytes
+        self._held, self._held_bytes = [], 0
+        if self._part_bytes >= LARGE:
+            self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._part_bytes = None, 0

@@ -22,13 +22,13 @@ from collectors.downloading.spool import Parts
 from collectors.imports.places import is_imported
 from likewise.errors import UsageError
 from likewise.study import Study
-from likewise.tables import PICTURES, bucket_of, media_key
+from likewise.tables import FETCHES, PICTURE_KEY, bucket_of, media_key
 
 __all__ = ["ITEMS", "KEY", "Item", "Key", "Plan", "Todo", "make_plan", "outcomes", "wants_again"]
 
 Key = tuple[str, str, str, int]
 
-KEY = PICTURES.key
+KEY = PICTURE_KEY
 
 CHUNK, AT_ONCE = 5_000, 1_024
 """Items written, and read, at once."""
@@ -39,7 +39,7 @@ _SPOOL_COLUMNS = ("author_id", "bucket", "url")
 
 ITEMS = pa.schema(
     [
-        *(PICTURES.schema.field(name) for name in (*KEY, *_SPOOL_COLUMNS)),
+        *(FETCHES.schema.field(name) for name in (*KEY, *_SPOOL_COLUMNS)),
         pa.field("expires", pa.float64()),
     ]
 )
@@ -279,11 +279,11 @@ def wants_again(outcome: Outcome, retry: str | None) -> bool:
         outcome: What the last run wrote.
         retry: None asks again for rows with an error that may pass; ``timeouts`` for those that
             took too long; ``failed`` for all that failed; ``all`` also for those that were
-            rejected. Rows with a picture are never asked for again.
+            rejected. Rows with a picture are never asked for again; a ``damaged`` one is gone.
     """
     if outcome.status == "ok":
         return False
-    if retry is None:
+    if retry in (None, "damaged"):
         return outcome.status == "failed" and outcome.error_class in RETRYABLE
     if retry == "timeouts":
         return outcome.error_class in TIMEOUTS
@@ -291,4 +291,4 @@ def wants_again(outcome: Outcome, retry: str | None) -> bool:
         return outcome.status == "failed"
     if retry == "all":
         return True
-    raise UsageError(f"retry is {retry!r}, expected failed, timeouts or all")
+    raise UsageError(f"retry is {retry!r}, expected failed, timeouts, damaged or all")

@@ -13,8 +13,9 @@ from likewise.commands._common import json_option, manifest_result, study_argume
 @study_argument
 @click.option(
     "--retry",
-    type=click.Choice(["failed", "timeouts", "all"]),
-    help="Ask again for rows that failed, that took too long, or all without a picture.",
+    type=click.Choice(["failed", "timeouts", "damaged", "all"]),
+    help="Ask again for rows that failed, that took too long, whose stored bytes have changed, or "
+    "all without a picture.",
 )
 @click.option(
     "--engine",
@@ -25,7 +26,7 @@ from likewise.commands._common import json_option, manifest_result, study_argume
 )
 @json_option
 def command(study: str, retry: Any, engine: Any, as_json: bool) -> None:
-    """Fetch the pictures of the kept posts: kept_posts -> pictures.
+    """Fetch the pictures of the kept posts: kept_posts -> fetches, pictures.
 
     Exit code 3 tells that some pictures failed; they are listed, and everything else is published.
     """

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from fetched_rows import publish_fetched
 from PIL import Image
 
 from likewise.config import render
 from likewise.study import Study
-from likewise.tables import LABELS, PICTURES, bucket_of, media_key
+from likewise.tables import LABELS, bucket_of, media_key
 
 BUCKETS = 4
 
@@ -102,13 +102,7 @@ def make_study(tmp_path: Path) -> Callable[..., Study]:
         (root / "likewise.toml").write_text(render(settings), encoding="utf-8")
         study = Study.open(root)
         rows = [_picture_row(i, content, buckets) for i, content in enumerate(contents)]
-        stage = study.begin("pictures", n_buckets=buckets)
-        for bucket in range(buckets):
-            with stage.bucket(bucket) as folder:
-                mine = [row for row in rows if row["bucket"] == bucket]
-                table = pa.Table.from_pylist(mine, PICTURES.schema)
-                pq.write_table(table, folder / "part-0.parquet", row_group_size=row_group_size)
-        stage.publish()
+        publish_fetched(study, rows, parts=buckets, row_group_size=row_group_size)
         labels = [_label_row(row) for i, row in enumerate(rows) if i not in skip]
         study.begin("labels").write(pa.Table.from_pylist(labels, LABELS.schema))
         study.begin("labels").publish()

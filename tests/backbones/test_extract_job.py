@@ -45,7 +45,7 @@ def test_features_equal_a_plain_loop(spark, make_study, make_jpeg):
     check_schema(study.dataset("features").schema, features_schema(["pooled"]), "features")
     rows = features(study)
     plain = backbones.extract(files, backbone=LITE, flip=True, engine="torch")["pooled"]
-    for row in study.read("pictures", columns=["post_id", "picture_id"]).to_pylist():
+    for row in study.read("fetches", columns=["post_id", "picture_id"]).to_pylist():
         if row["post_id"] == "3":
             assert (row["picture_id"], False) not in rows
             continue
@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_found(make_study, make_jpeg):
         extract(study)
     part = Path(study.parts("pictures")[0])
     data = bytearray(part.read_bytes())
-    data[data.index(b"https://a.example") + 3] ^= 1
+    data[data.index(rows[0]["bytes"][300:316])] ^= 1
     part.write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
         study.read("pictures")

@@ -22,7 +22,7 @@ from likewise.errors import StudyError, UsageError
 from likewise.funnel import Funnel
 from likewise.nights import end_night
 from likewise.study import Study
-from likewise.tables import LABELS, PICTURES
+from likewise.tables import FETCHES, LABELS, PICTURES
 
 
 @pytest.fixture
@@ -69,16 +69,19 @@ def later_tables(study: Study) -> None:
     posts = study.read("posts").to_pylist()
     keys = ("platform", "host", "post_id", "author_id")
     pictures = [
-        {**{k: p[k] for k in keys}, "picture_id": f"pic-{i}", "bytes": b"x" * 10, "status": "ok"}
+        {**{k: p[k] for k in keys}, "picture_id": f"pic-{i}", "status": "ok"}
         for i, p in enumerate(posts)
     ]
-    pictures.append({**pictures[0], "author_id": pictures[-1]["author_id"], "media_index": 1,
-                     "post_id": pictures[-1]["post_id"]})  # fmt: skip
-    publish(study, "pictures", pictures, PICTURES.schema)
+    shared = {"author_id": pictures[-1]["author_id"], "post_id": pictures[-1]["post_id"]}
+    publish(
+        study, "fetches", [*pictures, {**pictures[0], **shared, "media_index": 1}], FETCHES.schema
+    )
+    files = [{"picture_id": p["picture_id"], "bytes": b"x" * 10} for p in pictures]
+    publish(study, "pictures", files, PICTURES.schema)
     publish(study, "labels", [{k: v for k, v in p.items() if k in LABELS.schema.names}
-                              for p in pictures[:-1]], LABELS.schema)  # fmt: skip
+                              for p in pictures], LABELS.schema)  # fmt: skip
     only = pa.schema([pa.field("picture_id", pa.string()), pa.field("detector", pa.string())])
-    publish(study, "faces", [{"picture_id": p["picture_id"]} for p in pictures[:-1]], only)
+    publish(study, "faces", [{"picture_id": p["picture_id"]} for p in pictures], only)
 
 
 def everything(study: Study) -> dict[str, bytes]:
@@ -107,12 +110,21 @@ def test_forget_deletes_a_person_everywhere(study: Study, sandbox: Sandbox) -> N
         assert not [where for where, text in left.items() if name.encode() in text]
     assert not gallery.exists()
     assert {n: study.manifest(n).fingerprint for n in prints} == prints
-    for table in ("posts", "pictures", "labels", "faces"):
+    for table in ("posts", "fetches", "pictures", "labels", "faces"):
         manifest = study.manifest(table)
         assert manifest.rows == study.read(table).num_rows
         Funnel.from_dict(manifest.funnel)
     # Their first picture is shown by somebody else too, so it stays for that one.
-    assert "pic-0" in study.read("faces")["picture_id"].to_pylist()
+    for table in ("fetches", "pictures", "faces"):
+        assert "pic-0" in study.read(table)["picture_id"].to_pylist()
+    # With that one it goes.
+    last = study.read("posts").to_pylist()[-1]["author_id"]
+    forget(study, last)
+    for table in ("fetches", "pictures", "faces"):
+        assert "pic-0" not in study.read(table)["picture_id"].to_pylist()
+    assert set(study.read("fetches")["picture_id"].to_pylist()) == set(
+        study.read("pictures")["picture_id"].to_pylist()
+    )
     assert gather(study).fingerprint == prints["posts"], "what is left counts as published"
 
 
@@ -182,6 +194,6 @@ def test_refresh_reads_counts_again_and_drops_what_was_deleted(
     rows = {row["post_id"]: row for row in study.read("posts").to_pylist()}
     assert set(rows) == set(ids[3:])
     assert rows[ids[5]]["likes"] == 4321
-    assert not set(ids[:3]) & set(study.read("pictures")["post_id"].to_pylist())
+    assert not set(ids[:3]) & set(study.read("fetches")["post_id"].to_pylist())
     assert not set(ids[:3]) & set(study.read("labels")["post_id"].to_pylist())
     assert gather(study).fingerprint == manifest.fingerprint

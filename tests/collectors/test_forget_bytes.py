@@ -30,7 +30,7 @@ from likewise.errors import PartialError
 from likewise.funnel import Funnel
 from likewise.logs import study_log
 from likewise.study import Study
-from likewise.tables import LABELS, PICTURES, SCORES, bucket_of
+from likewise.tables import FETCHED, FETCHES, LABELS, PICTURES, SCORES, bucket_of
 
 BUCKETS = 8
 CHECKPOINT = b"\x80\x00\xff a network of days, and by chance \x00person\x00"
@@ -115,7 +115,8 @@ def later_stages(study: Study) -> None:
             {**key, "picture_id": hashlib.sha256(raw).hexdigest(), "bytes": raw, "status": "ok",
              "bucket": place, "url": post["media"][0]["url"]}
         )  # fmt: skip
-    for name, spec in (("pictures", PICTURES), ("labels", LABELS), ("scores", SCORES)):
+    tables = {"fetches": FETCHES, "pictures": PICTURES, "labels": LABELS, "scores": SCORES}
+    for name, spec in tables.items():
         schema = spec.schema
         if "bucket" not in schema.names:
             schema = schema.append(pa.field("bucket", pa.int32()))
@@ -131,8 +132,8 @@ def later_stages(study: Study) -> None:
     (study.root / "cache" / "finetune" / "y" / "checkpoint.pt").write_bytes(CHECKPOINT)
     (study.root / "reports" / "galleries" / "top.png").write_bytes(rows[0]["bytes"])
     np.save(study.folder("cache", "canvases", "x") / "0000.npy", np.zeros(4))
-    spool = Parts(study.root / "spool" / "pictures", PICTURES.schema)
-    spool.write(pa.Table.from_pylist([blank(PICTURES.schema, **r) for r in rows], PICTURES.schema))
+    spool = Parts(study.root / "spool" / "pictures", FETCHED)
+    spool.write(pa.Table.from_pylist([blank(FETCHED, **r) for r in rows], FETCHED))
     card = {"name": "a model", "data": {"pictures": len(rows), "authors": 12}}
     (study.folder("models", "a-model") / "card.json").write_text(json.dumps(card))
     with study_log(study.root):
@@ -175,7 +176,7 @@ def test_no_byte_of_the_study_names_the_forgotten(tmp_path: Path, sandbox: Sandb
     assert erased["pictures"] == len(person.posts)
     assert found(tmp_path, person.words) == []
     assert Study.open(tmp_path).config.collect.sources[0].accounts == ["other"]
-    for table in ("pictures", "labels", "scores"):
+    for table in ("fetches", "pictures", "labels", "scores"):
         assert study.read(table).num_rows == study.require(table).rows == others
     assert json.loads((tmp_path / "models" / "a-model" / "card.json").read_text())["name"]
     kept = tmp_path / "cache" / "finetune" / "y" / "checkpoint.pt"
@@ -212,7 +213,7 @@ def test_studies_of_hardly_any_posts(tmp_path: Path, posts: int) -> None:
             forget(study, author)
             assert found(tmp_path, {"id": author.encode()}) == []
         assert found(tmp_path, {k: v for k, v in person.words.items() if k in left}) == []
-        for table in ("posts", "pictures", "labels", "scores"):
+        for table in ("posts", "fetches", "pictures", "labels", "scores"):
             assert study.read(table).num_rows == study.require(table).rows == 0
         refresh_from(study, adapters(study))
 

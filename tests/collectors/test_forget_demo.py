@@ -12,6 +12,7 @@ from every_byte import found
 
 import likewise
 from collectors.forget import forget
+from likewise.pictures import picture_bytes
 from likewise.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,8 @@ def test_the_best_pictures_author_is_forgotten_in_a_whole_study(tmp_path: Path) 
     root = tmp_path / "study"
     study = Study.open(root)
     galleries = json.loads((root / "reports" / "galleries.json").read_text(encoding="utf-8"))
-    pictures = study.read("pictures").to_pylist()
+    pictures = study.read("fetches").to_pylist()
+    files = dict(picture_bytes(study, [row["picture_id"] for row in pictures if row["picture_id"]]))
     best = galleries["top"][0]["picture_id"]
     author = next(row["author_id"] for row in pictures if row["picture_id"] == best)
     handles = {a["author_id"]: a["handle"] for a in study.read("authors").to_pylist()}
@@ -34,8 +36,9 @@ def test_the_best_pictures_author_is_forgotten_in_a_whole_study(tmp_path: Path) 
     mine = [r for r in pictures if r["author_id"] == author and r["picture_id"] not in shared]
     words = {"id": author.encode(), "handle": handles[author].encode()}
     words |= {f"post {row['post_id']}": row["post_id"].encode() for row in mine}
-    words |= {f"hash of {n}": r["picture_id"].encode() for n, r in enumerate(mine) if r["bytes"]}
-    words |= {f"bytes of {n}": r["bytes"] for n, r in enumerate(mine) if r["bytes"]}
+    here = [row["picture_id"] for row in mine if row["picture_id"] in files]
+    words |= {f"hash of {n}": one.encode() for n, one in enumerate(here)}
+    words |= {f"bytes of {n}": files[one] for n, one in enumerate(here)}
     assert {what for what, _ in found(root, words)} == set(words)
     with study.lock():
         forget(study, handles[author])

@@ -177,7 +177,7 @@ def test_five_nights_of_all_stages(
         before = len(calls)
         run(grown)
         assert len(calls) == before and len(nights(grown)) == number
-        assert {stage.state for stage in likewise.status(grown).stages[:7]} == {"done"}
+        assert {stage.state for stage in likewise.status(grown).stages[:8]} == {"done"}
         assert all(step.missing == 0 and not step.why for step in plan(grown)[:6])
     assert all(a < b for a, b in pairwise(features)), "parts only came"
     first = Study.open(grown.root, at=1)
@@ -185,7 +185,7 @@ def test_five_nights_of_all_stages(
     assert set(first.read("labels")["picture_id"].to_pylist())
     once = study(tmp_path / "once", server)
     run(once)
-    for table in ("posts", "pictures"):
+    for table in ("posts", "fetches", "pictures"):
         assert rows(grown, table) == rows(once, table)
     here, there = (
         {(r["picture_id"], r["flipped"]): r for r in one.read("features").to_pylist()}

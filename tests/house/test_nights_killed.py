@@ -34,7 +34,7 @@ from likewise.cli import run
 sys.exit(run(["run", sys.argv[1], "--until", "extract"]))
 """
 
-TABLES = ("posts", "authors", "kept_posts", "pictures", "labels", "people", "features")
+TABLES = ("posts", "authors", "kept_posts", "fetches", "pictures", "labels", "people", "features")
 WHEN = ("fetched_at", "attempts")
 """Columns that say when a server was asked, by the real clock, and how often."""
 

@@ -46,6 +46,5 @@ def outcomes(study: Study) -> dict[str, str]:
     keep_all(study)
     with contextlib.suppress(PartialError):
         download(study)
-    table = "fetches" if study.manifest("fetches") else "pictures"
-    rows = study.read(table, ["post_id", "status", "error_class"]).to_pylist()
+    rows = study.read("fetches", ["post_id", "status", "error_class"]).to_pylist()
     return {row["post_id"]: row["error_class"] or row["status"] for row in rows}

@@ -215,9 +215,10 @@ def test_forgotten_people_do_not_come_back(study: Study, source: Path, pictures:
     import_(study, path)
     outcomes(study)
     assert forget(study, "@ann")["posts"] == 1
-    for name in ("posts", "authors", "kept_posts", "pictures"):
+    for name in ("posts", "authors", "kept_posts", "fetches"):
         if "author_id" in study.dataset(name).schema.names:
             assert set(study.read(name)["author_id"].to_pylist()) == {"bob"}
+    assert study.read("pictures").num_rows == 1
     done = import_(study, path)
     assert done.dropped == {"forgotten": 1}
     assert study.read("posts")["author_id"].to_pylist() == ["bob"]

@@ -35,6 +35,6 @@ def keep(study: Study, urls: list[str], *, host: str = "a.example") -> None:
 
 
 def rows_of(study: Study) -> dict[str, dict[str, Any]]:
-    """Rows of the pictures table by post, without the bytes."""
+    """What came of each post's picture."""
     names = ["post_id", "status", "error_class", "attempts", "picture_id", "http_status", "bucket"]
-    return {row["post_id"]: row for row in study.read("pictures", names).to_pylist()}
+    return {row["post_id"]: row for row in study.read("fetches", names).to_pylist()}

@@ -134,6 +134,9 @@ class Misbehaving:
 
     # -- paths ----------------------------------------------------------------------------
 
+    async def on_square(self, target: str, writer: asyncio.StreamWriter) -> bool:
+        return await self._send(writer, picture(2, (400, 400)))
+
     async def on_ok(self, target: str, writer: asyncio.StreamWriter) -> bool:
         return await self._send(writer, picture(int(target.split("/")[2])))
 

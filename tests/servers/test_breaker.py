@@ -120,7 +120,7 @@ def test_nine_in_ten_gone_is_a_result(server: Misbehaving, make_study: Make) -> 
     with pytest.raises(PartialError) as partial:
         download(study)
     assert len(partial.value.failures) == 270
-    assert study.require("pictures").rows == 300
+    assert study.require("fetches").rows == 300
 
 
 def test_pictures_are_asked_for_in_a_random_order(server: Misbehaving, make_study: Make) -> None:

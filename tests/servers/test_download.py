@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from kept_posts import keep, rows_of
@@ -17,8 +16,9 @@ from misbehaving import Misbehaving, picture
 from collectors.download import download
 from likewise.cli import run
 from likewise.errors import CircuitOpenError, MissingTableError, PartialError
+from likewise.pictures import picture_bytes
 from likewise.study import Study
-from likewise.tables import PICTURES, bucket_of, check_schema, media_key
+from likewise.tables import FETCHES, PICTURES, bucket_of, check_schema, media_key
 
 Make = Callable[..., Study]
 
@@ -26,12 +26,17 @@ Make = Callable[..., Study]
 def test_rows_hold_what_was_served(server: Misbehaving, make_study: Make) -> None:
     study = make_study([server.url(f"/ok/{number}") for number in range(30)], buckets=4)
     manifest = download(study)
-    table = study.read("pictures")
-    check_schema(table.schema, PICTURES.schema, "pictures")
-    assert manifest.rows == len(table) == 30
-    for row in table.to_pylist():
-        assert row["bytes"] == picture(int(row["post_id"]))
-        assert (row["width"], row["height"], row["format"]) == (320, 280, "jpeg")
+    fetches, pictures = study.read("fetches"), study.read("pictures")
+    check_schema(fetches.schema, FETCHES.schema, "fetches")
+    check_schema(pictures.schema, PICTURES.schema, "pictures")
+    assert manifest.rows == len(fetches) == len(pictures) == 30
+    by_id = {row["picture_id"]: row for row in pictures.to_pylist()}
+    for row in fetches.to_pylist():
+        brought = by_id[row["picture_id"]]
+        assert brought["bytes"] == picture(int(row["post_id"]))
+        assert brought["n_bytes"] == row["n_bytes"] == len(brought["bytes"])
+        assert (brought["width"], brought["height"], brought["format"]) == (320, 280, "jpeg")
+        assert (row["width"], row["height"]) == (320, 280)
         assert row["status"] == "ok" and row["attempts"] == 1 and row["http_status"] == 200
         key = media_key(row["platform"], row["host"], row["post_id"], row["media_index"])
         assert row["bucket"] == bucket_of(key, 4)
@@ -68,16 +73,21 @@ def test_another_number_of_buckets_fetches_nothing_and_doubles_nothing(
     server: Misbehaving, make_study: Make
 ) -> None:
     urls = [server.url(f"/ok/{number}") for number in range(20)]
-    download(make_study(urls, buckets=3))
+    before = make_study(urls, buckets=3)
+    download(before)
+    parts = before.parts("pictures")
     study = make_study(urls, buckets=7)
     download(study)
-    rows = study.read("pictures", ["post_id", "media_index", "bucket", "bytes"]).to_pylist()
+    names = ["post_id", "media_index", "bucket", "picture_id"]
+    rows = study.read("fetches", names).to_pylist()
     assert len({row["post_id"] for row in rows}) == len(rows) == 20
     assert len(server.seen) == 20
+    assert study.parts("pictures") == parts, "no picture is written again for it"
+    files = dict(picture_bytes(study, [row["picture_id"] for row in rows]))
     for row in rows:
         key = media_key("mastodon", "a.example", row["post_id"], row["media_index"])
         assert row["bucket"] == bucket_of(key, 7)
-        assert row["bytes"] == picture(int(row["post_id"]))
+        assert files[row["picture_id"]] == picture(int(row["post_id"]))
 
 
 def test_other_hygiene_looks_at_the_stored_bytes(server: Misbehaving, make_study: Make) -> None:
@@ -87,16 +97,20 @@ def test_other_hygiene_looks_at_the_stored_bytes(server: Misbehaving, make_study
     download(study)
     assert {row["error_class"] for row in rows_of(study).values()} == {"too_small"}
     assert len(server.seen) == 8
+    assert study.read("pictures").num_rows == study.require("pictures").rows == 0
     looser = make_study(urls, min_side=100)
     download(looser)
     assert {row["status"] for row in rows_of(looser).values()} == {"ok"}
     assert len(server.seen) == 16  # rejected pictures keep no bytes: they are asked for again
 
 
-def test_a_part_that_is_lost_is_fetched_again(server: Misbehaving, make_study: Make) -> None:
+@pytest.mark.parametrize("table", ["fetches", "pictures"])
+def test_a_part_that_is_lost_is_fetched_again(
+    server: Misbehaving, make_study: Make, table: str
+) -> None:
     study = make_study([server.url(f"/ok/{number}") for number in range(12)], buckets=3)
     download(study)
-    before, part = rows_of(study), study.parts("pictures")[1]
+    before, part = rows_of(study), study.parts(table)[0]
     held = pq.read_table(part).num_rows
     Path(part).unlink()
     download(study)
@@ -105,6 +119,7 @@ def test_a_part_that_is_lost_is_fetched_again(server: Misbehaving, make_study: M
         k: v["picture_id"] for k, v in before.items()
     }
     assert len(server.seen) == 12 + held
+    assert study.read("pictures").num_rows == 12
 
 
 def test_failures_are_named_listed_and_asked_again_on_request(
@@ -121,7 +136,7 @@ def test_failures_are_named_listed_and_asked_again_on_request(
     assert {item.split("/")[2]: why for item, why in partial.value.failures} == {
         f"{number:05d}": why for number, why in zip(range(6, 10), wanted, strict=True)
     }
-    manifest = study.require("pictures")
+    manifest = study.require("fetches")
     assert manifest.funnel is not None
     assert manifest.funnel["dropped"] == dict.fromkeys(sorted(wanted), 1)
 
@@ -153,8 +168,8 @@ def test_retry_all_asks_for_rejected_ones_too(server: Misbehaving, make_study: M
     download(study, retry="all")
     assert len(server.times("/robots?noai")) == 2
     assert len(server.times("/ok/1")) == 1
-    names = study.read("pictures", ["error_class", "bytes"])
-    assert names.filter(pc.is_valid(names["error_class"]))["bytes"].null_count == 1
+    [good] = study.read("pictures", ["picture_id"]).to_pylist()
+    assert good["picture_id"] == rows_of(study)["00000"]["picture_id"]
 
 
 def test_passing_trouble_is_tried_again_at_once(server: Misbehaving, make_study: Make) -> None:

@@ -45,8 +45,8 @@ def test_same_rows_as_without_spark(
     study = make_study(urls, per_host=4, max_attempts=1)
     with pytest.raises(PartialError, match="1 of 41"):
         download(study)
-    on_spark, made = rows_of(study), study.require("pictures").fingerprint
-    content = study.require("pictures").extra["content"]
+    on_spark, made = rows_of(study), study.require("fetches").fingerprint
+    content = study.require("fetches").extra["content"]
     assert server.most_open <= 4
     assert len(server.seen) == 41
     assert download(study).fingerprint == made and len(server.seen) == 41
@@ -57,12 +57,13 @@ def test_same_rows_as_without_spark(
 
     import shutil
 
-    shutil.rmtree(study.root / "tables" / "pictures")
+    for table in ("fetches", "pictures"):
+        shutil.rmtree(study.root / "tables" / table)
     keep(study, urls)
     with pytest.raises(PartialError):
         download_here(study)
     # Versions have names of their own; the digest of the rows is the same.
-    assert study.require("pictures").extra["content"] == content
+    assert study.require("fetches").extra["content"] == content
     assert rows_of(study) == on_spark
 
 

@@ -21,7 +21,7 @@ from collectors.downloading.spool import Parts
 from likewise.config import render
 from likewise.errors import PartialError
 from likewise.study import Study
-from likewise.tables import PICTURES
+from likewise.tables import FETCHED
 from spark_jobs.download import download as download_on_spark
 
 EPOCH = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -66,7 +66,7 @@ async def test_an_expired_address_is_renewed_once(
 
     expires = time.time() + (-60 if says == "the clock" else 2.5)
     settings = Settings(limits=Limits(timeout_s=1.0), allow_hosts=("127.0.0.1",), workers=1)
-    sink = Parts(tmp_path, PICTURES.schema)
+    sink = Parts(tmp_path, FETCHED)
     await fetch_all([item(server.url("/status/403"), expires)], settings, sink, renew=renew)
     row = next(sink.batches(0)).to_pylist()[0]
     assert len(asked) == 1

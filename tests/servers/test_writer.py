@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from collectors.downloading import engine
-from likewise.tables import PICTURES
+from likewise.tables import FETCHED
 
 
 class Sink:
@@ -31,7 +31,7 @@ async def test_a_flush_that_has_not_begun_when_the_download_ends(
     busy = loop.run_in_executor(None, free.wait, 10)  # the only thread: a flush has to queue
     sink = Sink()
     writer = engine._Writer(sink)  # type: ignore[arg-type]
-    blank = {f.name: None if f.nullable else "" for f in PICTURES.schema}
+    blank = {f.name: None if f.nullable else "" for f in FETCHED}
     row = {**blank, "bucket": 0, "media_index": 0, "attempts": 1}
     await writer.add(row)
     for _ in range(200):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from fetched_rows import publish_fetched
 
 from likewise.study import Study
 from likewise.tables import TABLES, bucket_of, media_key
@@ -68,16 +69,8 @@ def publish(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def publish_pictures(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Publish ``rows`` as the pictures table, bucket by bucket."""
-    import pyarrow.parquet as pq
-
-    stage = Study.open(folder).begin("pictures", n_buckets=BUCKETS)
-    for number in range(BUCKETS):
-        with stage.bucket(number) as directory:
-            here = [row for row in rows if row["bucket"] == number]
-            table = pa.Table.from_pylist(here, schema=TABLES["pictures"].schema)
-            pq.write_table(table, directory / "part-0000.parquet")
-    stage.publish()
+    """Publish ``rows`` as fetches and pictures, bucket by bucket."""
+    publish_fetched(Study.open(folder), rows, parts=BUCKETS)
 
 
 def configure(folder: Path, **sections: Any) -> None:

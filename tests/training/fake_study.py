@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import skimage.data
+from fetched_rows import publish_fetched
 
 from likewise.config import render
 from likewise.funnel import Funnel
@@ -27,7 +28,6 @@ from likewise.tables import (
     FACES,
     KEPT_POSTS,
     LABELS,
-    PICTURES,
     POSTS,
     bucket_of,
     features_schema,
@@ -230,38 +230,32 @@ def _posts(study: Study, made: list[Shot]) -> None:
 
 
 def _pictures(study: Study, made: list[Shot]) -> None:
-    stage = study.begin("pictures", inputs=["kept_posts"], n_buckets=BUCKETS)
-    for bucket in range(BUCKETS):
-        rows = [
-            {
-                **KEY,
-                "post_id": shot.post_id,
-                "media_index": 0,
-                "author_id": _author(shot),
-                "bucket": bucket,
-                "url": f"https://pixelfed.example/m/{shot.post_id}.jpg",
-                "picture_id": shot.picture_id,
-                "bytes": shot.data,
-                "n_bytes": len(shot.data),
-                "format": "jpeg",
-                "width": 256,
-                "height": 256,
-                "orientation": 1,
-                "phash": _phash(shot.data),
-                "status": "ok",
-                "attempts": 1,
-                "fetched_at": NOW,
-            }
-            for shot in made
-            if shot.bucket == bucket
-        ]
-        with stage.bucket(bucket) as folder:
-            table = pa.Table.from_pylist(rows, PICTURES.schema)
-            pq.write_table(table, folder / "part-0.parquet", row_group_size=16)
-    stage.publish(
-        funnel=Funnel(
-            "download", "pictures", len(made) + 9, len(made), {"http_404": 6, "too_small": 3}
-        )
+    rows = [
+        {
+            **KEY,
+            "post_id": shot.post_id,
+            "media_index": 0,
+            "author_id": _author(shot),
+            "bucket": shot.bucket,
+            "url": f"https://pixelfed.example/m/{shot.post_id}.jpg",
+            "picture_id": shot.picture_id,
+            "bytes": shot.data,
+            "n_bytes": len(shot.data),
+            "format": "jpeg",
+            "width": 256,
+            "height": 256,
+            "orientation": 1,
+            "phash": _phash(shot.data),
+            "status": "ok",
+            "attempts": 1,
+            "fetched_at": NOW,
+        }
+        for shot in made
+    ]
+    dropped = {"http_404": 6, "too_small": 3}
+    funnel = Funnel("download", "pictures", len(made) + 9, len(made), dropped)
+    publish_fetched(
+        study, rows, parts=BUCKETS, row_group_size=16, inputs=["kept_posts"], funnel=funnel
     )
 
 

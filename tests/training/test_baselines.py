@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fetched_rows import publish_fetched
 from PIL import Image
 from planted import World, plant, publish, study
 
@@ -146,10 +147,6 @@ def test_a_sharp_picture_is_sharper_than_its_blur() -> None:
 
 
 def test_looks_come_from_the_pictures_table(opened: Study) -> None:
-    import pyarrow as pa
-
-    from likewise.tables import PICTURES
-
     labels = load_labels(opened)
     rows = []
     for i, row in enumerate(plant(World(authors=60, author_effect=3.0, strength=0.0)).labels):
@@ -158,8 +155,9 @@ def test_looks_come_from_the_pictures_table(opened: Study) -> None:
         data = file.getvalue() if i else b"not a picture"
         copied = {k: row[k] for k in ("platform", "host", "post_id", "author_id", "picture_id")}
         fixed = {"media_index": 0, "bucket": 0, "url": "u", "status": "ok", "attempts": 1}
-        rows.append({**copied, **fixed, "bytes": data, "width": 300, "height": 200})
-    publish(opened, "pictures", pa.Table.from_pylist(rows[::-1], PICTURES.schema))
+        facts = {"n_bytes": len(data), "width": 300, "height": 200}
+        rows.append({**copied, **fixed, **facts, "bytes": data})
+    publish_fetched(opened, rows[::-1])
     looks = picture_looks(opened, labels, 2)
     assert looks is not None
     number = np.array([int(name, 16) for name in labels.picture_id])

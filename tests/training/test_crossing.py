@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from fake_study import photographs
+from fetched_rows import publish_fetched
 from PIL import Image, ImageEnhance
-from planted import publish
 
 import likewise
 from filters.pictures.aligned import COPY, likeness, small
 from filters.pictures.copies import phash
 from likewise.study import Study
-from likewise.tables import PICTURES
 from training.comparison.crossing import RADIUS, SURE, crossing
 
 
@@ -65,7 +62,7 @@ def jpeg(picture: Image.Image) -> bytes:
 def made(folder: Path, files: list[tuple[bytes, int]]) -> tuple[Study, list[str]]:
     """A study of these pictures with these hashes."""
     opened = likewise.init(folder)
-    names = [hashlib.sha256(data + bytes([i])).hexdigest() for i, (data, _) in enumerate(files)]
+    names = [f"picture {i}" for i in range(len(files))]
     rows = [
         {
             "platform": "mastodon",
@@ -79,11 +76,12 @@ def made(folder: Path, files: list[tuple[bytes, int]]) -> tuple[Study, list[str]
             "attempts": 1,
             "picture_id": name,
             "bytes": data,
+            "n_bytes": len(data),
             "phash": code,
         }
         for i, (name, (data, code)) in enumerate(zip(names, files, strict=True))
     ]
-    publish(opened, "pictures", pa.Table.from_pylist(rows, PICTURES.schema))
+    publish_fetched(opened, rows)
     return opened, names
 
 

@@ -248,8 +248,8 @@ def test_addresses_that_a_browser_must_not_follow(url: str | None) -> None:
 
 
 def test_a_fine_tuned_network_ranks_from_the_pictures(tmp_path: Path) -> None:
+    from likewise.pictures import picture_bytes
     from training.models import saved as models
-    from training.pictures.thumbnails import picture_bytes
     from training.tuning.network import build
     from training.tuning.saved import FinetunedScorer
 

@@ -19,9 +19,9 @@ from sklearn.linear_model import LogisticRegression
 
 from likewise import cli
 from likewise.errors import DataError, UsageError
+from likewise.pictures import picture_bytes
 from likewise.study import Study
 from training.models.saved import LinearScorer, save
-from training.pictures.thumbnails import picture_bytes
 from training.rank import rank
 from training.score import score
 from training.scoring import intervals

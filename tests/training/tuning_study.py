@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from fetched_rows import publish_fetched
 
 from likewise.config import render
 from likewise.funnel import Funnel
 from likewise.study import Study
-from likewise.tables import LABELS, PICTURES, bucket_of, media_key
+from likewise.tables import LABELS, bucket_of, media_key
 
 BUCKETS = 2
 
@@ -55,14 +55,8 @@ def make_study(
 
 def publish(study: Study, pictures: list[Row], labels: list[Row]) -> None:
     """Publish the two tables that fine-tuning reads."""
-    stage = study.begin("pictures", n_buckets=BUCKETS)
-    for bucket in range(BUCKETS):
-        mine = [row for row in pictures if row["bucket"] == bucket]
-        with stage.bucket(bucket) as directory:
-            pq.write_table(
-                pa.Table.from_pylist(mine, PICTURES.schema), directory / "part-0.parquet"
-            )
-    stage.publish(funnel=Funnel("download", "pictures", len(pictures), len(pictures)))
+    funnel = Funnel("download", "pictures", len(pictures), len(pictures))
+    publish_fetched(study, pictures, parts=BUCKETS, funnel=funnel)
     stage = study.begin("labels")
     stage.write(pa.Table.from_pylist(labels, LABELS.schema))
     stage.publish(funnel=Funnel("label", "pictures", len(labels), len(labels)))

@@ -12,11 +12,11 @@ from backbones.inference import embed
 from backbones.planning import make_plan
 from filters.classes import ClassNames
 from likewise.errors import DataError
+from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study
 from training.categories.maps import Finding, load_map
 from training.categories.zero_shot import ZeroShot, evaluate
-from training.pictures.thumbnails import picture_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

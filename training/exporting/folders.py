@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from likewise.errors import UsageError
+from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.whole import write_json
 from training.exporting.files import neutral
-from training.pictures.thumbnails import picture_bytes
 
 __all__ = ["FOLDERS", "write_folder"]
 

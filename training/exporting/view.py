@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLES = (
-    "posts", "authors", "kept_posts", "pictures", "faces", "labels", "scores", "reviews",
+    "posts", "authors", "kept_posts", "fetches", "pictures", "faces", "labels", "scores", "reviews",
 )  # fmt: skip
 
 __all__ = ["WHAT", "Filters", "count", "described", "opened", "select"]
 
 WHAT = ("everything", "posts", "authors", "pictures", "labels", "scores", "reviews")
 
-_HEAVY = {"pictures": ("bytes",)}
-"""Columns that no table for people holds; folders take them."""
+_PICTURES = (
+    "SELECT f.*, p.format, p.orientation, p.phash FROM fetches f LEFT JOIN raw_pictures p "
+    "ON f.status = 'ok' AND p.picture_id = f.picture_id"
+)
+"""A row for each picture of each post, with what its bytes are; folders take the bytes."""
 
 _KEYS = {
     "posts": "(platform, host, post_id)",
@@ -92,9 +95,8 @@ def opened(study: Study, db: duckdb.DuckDBPyConnection) -> list[str]:
         if study.manifest(name) is not None:
             dataset = study.dataset(name)
             db.register(f"raw_{name}", dataset)
-            wanted = [n for n in dataset.schema.names if n not in _HEAVY.get(name, ())]
-            columns = ", ".join(map(_name, wanted))
-            db.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM raw_{name}")
+            rows = _PICTURES if name == "pictures" else f"SELECT * FROM raw_{name}"
+            db.execute(f"CREATE VIEW {name} AS {rows}")
             names.append(name)
     models = []
     if "scores" in names:

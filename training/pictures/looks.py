@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from filters.pictures.decode import PictureError, decode_rgb
+from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from training.pictures.properties import PROPERTIES, SIDE, properties
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from likewise.study import Study
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["picture_looks"]
 
-COLUMNS = ["picture_id", "bytes", "width", "height"]
+AT_ONCE = 64
 
 
 def picture_looks(study: Study, labels: Labels, workers: int) -> NDArray[np.float64] | None:
@@ -28,24 +29,22 @@ def picture_looks(study: Study, labels: Labels, workers: int) -> NDArray[np.floa
 
     A picture that cannot be decoded any more has NaN in its row.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if study.manifest("pictures") is None:
         return None
-    ids = pa.array(labels.picture_id, pa.string())
-    looks = np.full((len(ids), len(PROPERTIES)), np.nan)
-    scanner = study.dataset("pictures").scanner(
-        COLUMNS, filter=pc.field("status") == "ok", batch_size=64
-    )
-    with progress("compare: plain properties", len(ids)) as bar, _pool(workers) as pool:
-        for batch in scanner.to_batches():
-            place = pc.index_in(batch["picture_id"], ids)
-            wanted = batch.filter(pc.is_valid(place)).to_pylist()
-            rows = place.drop_null().to_numpy(zero_copy_only=False)
-            for row, found in zip(rows, pool.map(_one, wanted), strict=True):
-                looks[row] = found
-            bar.update(int(np.isfinite(looks[:, 0]).sum()))
+    place = {picture_id: row for row, picture_id in enumerate(labels.picture_id.tolist())}
+    columns = study.read("pictures", ["picture_id", "width", "height"]).to_pydict().values()
+    sizes = {
+        one: (width, height) for one, width, height in zip(*columns, strict=True) if one in place
+    }
+    looks = np.full((len(labels.picture_id), len(PROPERTIES)), np.nan)
+    files = picture_bytes(study, place)
+    with progress("compare: plain properties", len(place)) as bar, _pool(workers) as pool:
+        while some := list(islice(files, AT_ONCE)):
+            ids = [picture_id for picture_id, _ in some]
+            found = pool.map(_one, (data for _, data in some), (sizes[one] for one in ids))
+            for picture_id, properties_of in zip(ids, found, strict=True):
+                looks[place[picture_id]] = properties_of
+            bar.advance(len(some))
     return looks
 
 
@@ -53,10 +52,10 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="looks")
 
 
-def _one(picture: dict[str, pa.Scalar]) -> list[float]:
+def _one(data: bytes, size: tuple[int, int]) -> list[float]:
     try:
-        small = decode_rgb(picture["bytes"], min_side=SIDE)
+        small = decode_rgb(data, min_side=SIDE)
     except PictureError:
         return [float("nan")] * len(PROPERTIES)
-    found = properties(small, width=picture["width"], height=picture["height"])
+    found = properties(small, width=size[0], height=size[1])
     return [found[name] for name in PROPERTIES]

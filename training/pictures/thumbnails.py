@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from filters.pictures.decode import PictureError, decode_rgb
-from likewise.study import Study, open_part
+from likewise.pictures import picture_bytes
+from likewise.study import Study
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decoded", "encode", "picture_bytes", "shrink", "square"]
-
-
-def picture_bytes(study: Study, picture_ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """(picture_id, file) of each wanted picture that is there, one at a time, in no order.
-
-    Only the ids of the table are read, and then the bytes of the row groups that hold a wanted
-    one, so memory does not grow with the study.
-    """
-    wanted = set(picture_ids)
-    if not wanted or study.manifest("pictures") is None:
-        return
-    for path in study.parts("pictures"):
-        yield from _from_part(path, wanted)
-
-
-def _from_part(path: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Takes what it gives out of ``wanted``: exact copies stand in several rows."""
-    with pq.ParquetFile(open_part(path)) as file:
-        for group in range(file.num_row_groups):
-            if not wanted:
-                return
-            ids = file.read_row_group(group, columns=["picture_id"])["picture_id"]
-            if not pc.any(pc.is_in(ids, value_set=pa.array(wanted, pa.string()))).as_py():
-                continue
-            for batch in file.iter_batches(64, [group], ["picture_id", "bytes"]):
-                for row, picture_id in enumerate(batch["picture_id"].to_pylist()):
-                    if picture_id in wanted and batch["bytes"][row].is_valid:
-                        wanted.discard(picture_id)
-                        yield picture_id, batch["bytes"][row].as_py()
+__all__ = ["decoded", "encode", "shrink", "square"]
 
 
 def decoded(study: Study, sides: Mapping[str, int]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -72,13 +72,13 @@ def _strips(context: Context) -> list[tuple[str, list[str]]]:
 def _counts(context: Context) -> list[Count]:
     """From posts to the pictures that the answer rests on; each word means one thing."""
     found = []
-    posts, pictures, labels = (context.manifest(n) for n in ("posts", "pictures", "labels"))
+    posts, fetches, labels = (context.manifest(n) for n in ("posts", "fetches", "labels"))
     if posts is not None:
         found.append(Count(posts.rows, "posts", "collected; one may have several attachments"))
-    if pictures is not None:
-        rows = context.study.read("pictures", ["status"])
+    if fetches is not None:
+        rows = context.study.read("fetches", ["status"])
         good = int(pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0)
-        found.append(Count(good, "pictures", f"fetched, of {pictures.rows:,} attachments"))
+        found.append(Count(good, "pictures", f"fetched, of {fetches.rows:,} attachments"))
     if labels is not None and context.labels is not None:
         found.append(Count(labels.rows, "labelled", "pictures that are called good or bad"))
         n = _authors(context.labels)

@@ -13,20 +13,20 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from backbones.preprocess import to_square
 from filters.pictures.decode import decode_rgb
 from filters.pictures.headers import PictureError
 from likewise.errors import StorageError
+from likewise.pictures import bytes_of
 from likewise.progress import progress
-from likewise.study import open_part, write_json
+from likewise.store import parquet_file
+from likewise.study import write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,20 +163,15 @@ def _tried(spec: Preprocess) -> Callable[[bytes], NDArray[np.uint8] | str]:
 
 
 def _count(part: str, wanted: Set[str]) -> int:
-    ids = pq.ParquetFile(open_part(part)).read(columns=["picture_id"])["picture_id"]
-    return len(wanted & set(ids.to_pylist()))
+    with parquet_file(part) as file:
+        return len(wanted & set(file.read(columns=["picture_id"])["picture_id"].to_pylist()))
 
 
 def _read(part: str, wanted: Set[str]) -> Iterator[tuple[list[str], list[bytes]]]:
-    """(ids, files) of the wanted rows that have bytes, a few at a time."""
-    among = pa.array(sorted(wanted), pa.string())
-    with pq.ParquetFile(open_part(part)) as file:
-        for batch in file.iter_batches(READ_AT_ONCE, columns=["picture_id", "bytes"]):
-            chosen = pc.and_(
-                pc.is_in(batch["picture_id"], value_set=among), pc.is_valid(batch["bytes"])
-            )
-            found = batch.filter(chosen)
-            yield found["picture_id"].to_pylist(), found["bytes"].to_pylist()
+    """(ids, files) of the wanted pictures, a few at a time."""
+    files = bytes_of(part, wanted)
+    while some := list(islice(files, READ_AT_ONCE)):
+        yield [picture_id for picture_id, _ in some], [data for _, data in some]
 
 
 def decoded(folder: Path) -> set[str]:

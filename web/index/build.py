@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from likewise.study import Study, open_part
+from likewise.store import parquet_file
+from likewise.study import Study
 from likewise.tables import TABLES
 from likewise.whole import whole_file
 from web.index import CODE, NAMED, SORTS
@@ -43,13 +43,14 @@ CREATE TABLE parts (part INTEGER PRIMARY KEY, path TEXT NOT NULL);
 
 JOINED = """
 WITH place AS (
-    SELECT p.* EXCLUDE (bytes), row_number() OVER (
+    SELECT p.*, x.format, row_number() OVER (
         PARTITION BY p.picture_id
         ORDER BY l.picture_id IS NULL, p.platform, p.host, p.post_id, p.media_index
     ) AS turn
-    FROM pictures p LEFT JOIN labels l ON l.picture_id = p.picture_id AND l.platform = p.platform
+    FROM fetches p JOIN pictures x ON x.picture_id = p.picture_id
+    LEFT JOIN labels l ON l.picture_id = p.picture_id AND l.platform = p.platform
         AND l.host = p.host AND l.post_id = p.post_id AND l.media_index = p.media_index
-    WHERE p.status = 'ok' AND p.picture_id IS NOT NULL
+    WHERE p.status = 'ok'
 ), person AS (
     SELECT platform, host, author_id, arg_max(handle, fetched_at) AS handle,
         arg_max(followers, fetched_at) AS followers
@@ -91,6 +92,10 @@ WHERE p.turn = 1
 ORDER BY score DESC NULLS LAST, p.picture_id
 """
 
+SHOWN = (
+    "fetches", "pictures", "labels", "authors", "kept_posts", "posts", "faces", "scores",
+)  # fmt: skip
+
 CARD = """
 SELECT picture_id, to_json({
     'id': picture_id, 'platform': platform, 'author': coalesce(handle, author_id), 'post': post,
@@ -119,7 +124,7 @@ def build(study: Study, path: Path, vectors_folder: Path) -> None:
     with duckdb.connect() as db, whole_file(path) as staged:
         db.execute("SET TimeZone = 'UTC'")
         db.execute("SET preserve_insertion_order = true")
-        for name in ("pictures", "labels", "authors", "kept_posts", "posts", "faces", "scores"):
+        for name in SHOWN:
             _view(db, study, name)
         db.execute(f"CREATE TEMP TABLE joined AS {JOINED}")
         lite = sqlite3.connect(staged)
@@ -175,15 +180,10 @@ def _places(study: Study, lite: sqlite3.Connection) -> dict[str, tuple[int, int,
         return found
     for part, path in enumerate(study.parts("pictures")):
         lite.execute("INSERT INTO parts VALUES (?, ?)", (part, path))
-        with pq.ParquetFile(open_part(path)) as file:
+        with parquet_file(path) as file:
             for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=["picture_id", "status"])
-                pairs = zip(rows["picture_id"].to_pylist(), rows["status"].to_pylist(), strict=True)
-                found |= {
-                    picture: (part, group, place)
-                    for place, (picture, status) in enumerate(pairs)
-                    if status == "ok" and picture is not None
-                }
+                ids = file.read_row_group(group, columns=["picture_id"])["picture_id"].to_pylist()
+                found |= {picture: (part, group, place) for place, picture in enumerate(ids)}
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.study import open_part
+from likewise.pictures import bytes_at
 from training.data.mapped import open_rows
 from web.index import NAMED
 from web.index.filters import Filter, Order
@@ -318,9 +318,8 @@ class Index:
 
         Raises:
             OSError: the table's part is gone.
+            StudyError: the bytes are not those that were fetched.
         """
-        import pyarrow.parquet as pq
-
         row = self.db.execute(
             "SELECT path, row_group, place FROM pictures JOIN parts USING (part) "
             "WHERE picture_id = ?",
@@ -328,10 +327,7 @@ class Index:
         ).fetchone()
         if row is None:
             return None
-        with pq.ParquetFile(open_part(row[0])) as file:
-            column = file.read_row_group(row[1], columns=["bytes"])["bytes"]
-        data: bytes | None = column[row[2]].as_py()
-        return data
+        return bytes_at(picture_id, *row)
 
     def nearest(self, row: int, k: int) -> list[Near] | None:
         """The k pictures most alike by the cosine of their features, found by looking at all.

@@ -38,9 +38,10 @@ def section(context: Context) -> Section:
 
 
 def _groups(context: Context) -> list[dict[str, Any]]:
-    columns = ["picture_id", "phash", "author_id", "platform", "host", "status"]
-    rows = context.study.read("pictures", columns)
-    rows = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.is_valid(rows["phash"])))
+    good = pc.field("status") == "ok"
+    rows = context.study.read("fetches", ["picture_id", *AUTHOR_KEY], filter=good)
+    hashes = context.study.read("pictures", ["picture_id", "phash"]).drop_null()
+    rows = rows.join(hashes, "picture_id", join_type="inner")
     groups = rows.group_by("phash").aggregate(
         [("picture_id", "count"), ("picture_id", "count_distinct")]
     )
