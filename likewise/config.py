@@ -331,12 +331,17 @@ class ExtractSection(Section):
 
 
 class CompareSection(Section):
-    """`likewise compare`: which classifier tells good from bad."""
+    """`likewise compare`: which classifier tells good from bad, or classes apart."""
 
-    classifiers: list[Literal["linear-svc", "random-forest", "svm-with-sgd"]] = Field(
+    classifiers: list[
+        Literal[
+            "linear-svc", "random-forest", "svm-with-sgd", "softmax", "last-layer", "binary-tree"
+        ]
+    ] = Field(
         ["linear-svc", "random-forest", "svm-with-sgd"],
         min_length=1,
-        description="What to compare.",
+        description="What to compare. For classes also `softmax`, `last-layer` (by steps, 18 "
+        "ways) and `binary-tree`; unset it is softmax, linear-svc and random-forest there.",
     )
     layers: list[str] = Field(
         [], description="Feature layers; empty takes all that are there but the logits."

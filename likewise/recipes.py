@@ -57,9 +57,11 @@ PAPER1 = Recipe(
 
 _CLASSES: dict[str, dict[str, Any]] = {
     "faces": {"detector": "none"},
+    # Pictures of things come small; what a network sees is 224 pixels a side.
+    "download": {"min_side": 96},
     "label": {"require_faces": False},
 }
-_NEXT = "Then: likewise import STUDY FOLDER (a folder a class), label, extract, classify train."
+_NEXT = "Then: likewise import STUDY FOLDER (a folder a class), and likewise run STUDY."
 
 CATEGORIES = Recipe(
     settings={
@@ -79,11 +81,13 @@ BRANDS = Recipe(
         **_CLASSES,
         "question": {"kind": "classes", "split": "80/10/10", "neither": "neither"},
         "extract": {"layers": ["pooled"], "flip": True},
+        "compare": {"classifiers": ["softmax", "last-layer", "linear-svc", "random-forest"]},
     },
     about=(
         "Recipe brands: Kaschner (2016), Brand recognition in Instagram images.",
         "Name brands under [question] unseen to hold them out whole: the open world is measured.",
-        "The paper's 18 runs: likewise classify train STUDY --search. " + _NEXT,
+        "last-layer is the paper's 18 runs over optimisers, rates and steps.",
+        _NEXT,
     ),
 )
 
@@ -92,9 +96,11 @@ TAXONOMY = Recipe(
         **_CLASSES,
         "question": {"kind": "classes", "split": "70/10/20"},
         "extract": {"layers": ["pooled"], "flip": True},
+        "compare": {"classifiers": ["softmax", "binary-tree", "linear-svc", "random-forest"]},
     },
     about=(
         "Recipe taxonomy: tagging an asset library, and doubting its labels.",
+        "binary-tree asks yes-or-no questions; folders named like animal/cat give its taxonomy.",
         "likewise classify clean-labels STUDY lists doubtful labels; --prove says if it helps.",
         _NEXT,
     ),

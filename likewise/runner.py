@@ -30,7 +30,7 @@ STAGES = (
     "report",
 )
 
-LIKES_ONLY = {"faces", "compare", "rank", "report"}
+LIKES_ONLY = {"faces"}
 """Stages that a study about classes has no use for."""
 
 ON_SPARK = {"clean", "faces", "label", "extract", "compare", "rank"}
@@ -44,8 +44,6 @@ def run(
     master: str | None = None,
 ) -> Path | None:
     """Do the stages up to ``until``; return the report's path when it was made.
-
-    A study that asks about classes ends with its features: ``likewise classify`` goes on then.
 
     Called again it is a night: it collects from the last covered moment to now, reads the counts of
     posts that have come of age again, and goes through the stages; within an hour it asks nothing.
@@ -75,9 +73,7 @@ def _night(
     answer: Any = None
     stages = STAGES[: STAGES.index(until) + 1]
     if opened.config.question.kind != "likes":
-        # What comes after the features is another verb's, and the choice of a model a person's.
         stages = tuple(stage for stage in stages if stage not in LIKES_ONLY)
-        note(f"classes are asked: afterwards run: likewise classify train {opened.root}")
     for stage in stages:
         started = time.monotonic()
         before = _parts(stage, opened)

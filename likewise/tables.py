@@ -403,12 +403,20 @@ SCORES = TableSpec(
             _key("model", pa.string(), "Name of the saved model."),
             *_POST_KEY[:2],
             _key("author_id", pa.string(), "The platform's own id of the author."),
-            _key("score", pa.float64(), "Mean raw score of the views; larger means better liked."),
+            _key(
+                "score",
+                pa.float64(),
+                "Mean raw score of the views; larger means better liked. For classes, log-odds of "
+                "the picture's own class against the likeliest other.",
+            ),
             _field(
                 "probability",
                 pa.float64(),
-                "Calibrated probability of the label 1; null where the calibration was refused.",
+                "Calibrated probability of the label 1, or of the picture's own class; null where "
+                "the calibration was refused, and for a class that no model may learn.",
             ),
+            _field("said", pa.string(), "Likeliest class; null where likes are asked."),
+            _field("certainty", pa.float64(), "Its probability; null where likes are asked."),
             _key("rank", pa.int64(), "1 is the best of all; ties go by picture_id."),
             _key("rank_in_author", pa.int64(), "1 is the best of its author."),
         ]
@@ -426,9 +434,14 @@ COMPARISON = TableSpec(
             _key("classifier", pa.string(), "Classifier, or `baseline:NAME`."),
             _field("model", pa.string(), "Name of the saved model, where there is one."),
             _key("parameters", pa.string(), "Grid point, e.g. `C=0.001`; empty without a grid."),
-            _key("part", pa.string(), "`cv` (training authors) or `test` (held-out authors)."),
+            _key("part", pa.string(), "`cv` (training authors), `held` (validation) or `test`."),
             _field("fold", pa.int32(), "Fold of a `cv` row; null for the mean and for `test`."),
-            _key("metric", pa.string(), "`average_precision`, `roc_auc`, `accuracy` or `brier`."),
+            _key(
+                "metric",
+                pa.string(),
+                "`average_precision`, `roc_auc`, `accuracy` or `brier`; for classes `top_1`, "
+                "`top_3`, `cross_entropy`, `recall:CLASS` and `precision:CLASS`.",
+            ),
             _field("value", pa.float64(), "The score; null when the fit diverged."),
             _field("low", pa.float64(), "Lower end of the 95 % interval (leaving authors out)."),
             _field("high", pa.float64(), "Upper end of the 95 % interval."),

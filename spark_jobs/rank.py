@@ -29,8 +29,11 @@ def score_parts(
 ) -> pa.Table:
     """Scores of all views in ``parts``, in the parts' order.
 
-    ``score_part`` is pickled; it gives picture_id, status and score of one part, as ``schema``.
+    ``score_part`` is pickled; it gives picture_id, status and the score, or the scores of k
+    classes, of one part, as ``schema``.
     """
+    from pyspark.sql.pandas.types import from_arrow_schema
+
     spark = spark_session(config, master=master)
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -41,7 +44,7 @@ def score_parts(
     rows = [(str(path),) for path in parts]
     addresses = spark.createDataFrame(rows, "path string").repartition(max(len(rows), 1))
     with spark_progress(spark, "rank"):
-        answer = addresses.mapInArrow(score, "picture_id string, status string, score double")
+        answer = addresses.mapInArrow(score, from_arrow_schema(schema))
         return answer.toArrow().cast(schema)
 
 

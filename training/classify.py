@@ -6,35 +6,36 @@ The same tables, features and parts serve every verb; papers 2 to 4 differ in la
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from likewise.errors import UsageError
 from likewise.progress import progress
-from likewise.study import Study
+from likewise.study import Study, fingerprint
 from likewise.whole import write_json
 from likewise.working import changes_study
 from training.classification.cleaning import Doubts, clean_labels
 from training.classification.evaluation import Evaluation, evaluate
-from training.classification.fit import PENALTIES, SEARCH, candidates
-from training.classification.model import ClassModel, save_model
 from training.classification.prediction import Prediction, predict
-from training.classification.problem import load_problem
-from training.classification.reviewed import gain_of_reviews, with_reviews
 from training.classification.zero_shot import zero_shot
+from training.classifiers import softmax
+from training.comparison.class_judge import finite
+from training.comparison.class_reviews import gain_of_reviews, with_reviews
+from training.comparison.class_run import ClassFits, Row, best_row, class_card
+from training.comparison.crossing import apart
+from training.comparison.looks import look
+from training.comparison.tabulate import grid
+from training.data.matrix import borrowed_matrix, load_labels
+from training.data.question import must_ask_classes
 from training.maps.projection import lay_out, principal_components, quality
 from training.maps.writer import write_map
+from training.models import saved as models
 from training.pictures.thumbnails import decoded
-from training.statistics.classes import rate
-from training.statistics.temperature import temperature
-
-if TYPE_CHECKING:
-    from training.classification.fit import Candidate
 
 __all__ = [
     "Doubts",
@@ -52,7 +53,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What ``train`` did: validation figures of each classifier, and the model that was saved."""
+    """What ``train`` did: figures of each classifier on the held pictures, and what was saved."""
 
     model: str
     chosen: str
@@ -63,12 +64,10 @@ class Trained:
 
     def text(self) -> str:
         """The table as people read it."""
-        lines = [f"{'classifier':<16}{'parameters':<34}right on validation"]
-        lines += [
-            f"{row['classifier']:<16}{row['parameters']:<34}{row['accuracy']}"
-            for row in self.validation
-        ]
-        return "\n".join([*lines, "", f"saved as {self.model}: {self.chosen}", *self.notes])
+        head = ["classifier", "parameters", "right where it was chosen"]
+        names = ("classifier", "parameters", "accuracy")
+        table = grid([head, *([str(row[name]) for name in names] for row in self.validation)])
+        return "\n".join([table, "", f"saved as {self.model}: {self.chosen}", *self.notes])
 
 
 @changes_study("classify")
@@ -80,7 +79,9 @@ def train(
     search: bool = False,
     reviews: bool = False,
 ) -> Trained:
-    """Fit every classifier on the training part, choose on validation, save the model.
+    """Fit every classifier on the training part, choose on the held pictures, save the model.
+
+    Nothing is asked of the test part; see ``evaluate`` and ``compare``.
 
     Args:
         study: a study whose labels are classes and whose features are extracted.
@@ -91,72 +92,72 @@ def train(
             the test part's pictures that nobody reviewed, which counts as a look at it.
 
     Raises:
-        UsageError: the labels hold the reviews already.
+        UsageError: the labels hold the reviews already, or there is no such layer.
         MissingTableError, DataError: labels or features are missing or unfit.
     """
     opened = Study.open(study)
-    problem = before = load_problem(opened, layer)
+    must_ask_classes(opened)
+    labels = before = apart(opened, load_labels(opened))
     said = None
     if reviews:
-        problem, said = with_reviews(opened, problem)
-    seed = opened.config.study.seed
-    held = problem.rows("validation")
-    notes = []
-    if not len(held):
-        # Without a validation part the training pictures choose, which favours the largest C.
-        held = problem.rows("train")
-        notes.append("there is no validation part: the choice was made on training pictures")
-    columns = problem.columns(held)
-    n = 2 * len(PENALTIES) + 1 + (len(SEARCH) if search else 0)
-    best: tuple[float, Candidate] | None = None
-    softmax: tuple[float, float] | None = None
-    table = []
-    with progress("train", n) as bar:
-        for one in candidates(problem, seed=seed, search=search, bar=bar):
-            loss = one.cross_entropy(held, columns) if one.weight is not None else float("inf")
-            right = rate(one.right(held, columns), problem.group[held])
-            table.append(
-                {
-                    "classifier": one.name,
-                    "parameters": one.parameters,
-                    "accuracy": str(right),
-                    "value": right.value,
-                    "cross_entropy": loss if np.isfinite(loss) else None,
-                    "curve": [point._asdict() for point in one.curve],
-                }
-            )
-            if one.weight is not None and (best is None or loss < best[0]):
-                best = loss, one
-            if one.name == "softmax" and (softmax is None or loss < softmax[0]):
-                softmax = loss, float(one.parameters.removeprefix("C="))
-    assert best is not None and softmax is not None, "the softmax layer is always tried"
-    chosen = best[1]
-    assert chosen.weight is not None and chosen.bias is not None
-    gain = None if said is None else gain_of_reviews(problem, before, said, softmax[1], seed)
-    if gain is not None:
-        notes.append(gain.sentence)
-    elif said is not None:
-        notes.append("every held-out picture was reviewed: what the reviews changed is unknown")
-    warm = temperature(chosen.scores[held], columns)
-    classes = [problem.names[c] for c in problem.known]
-    card: dict[str, Any] = {
-        "classes": classes,
-        "unseen": sorted(problem.names[c] for c in problem.unseen),
-        "backbone": problem.backbone,
-        "layer": problem.layer,
-        "maker": problem.maker,
-        "classifier": f"{chosen.name}, {chosen.parameters}",
-        "temperature": warm,
-        "made_from": problem.fingerprint,
-        "trained_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "validation": [{k: v for k, v in row.items() if k != "curve"} for row in table],
-        "reviews": None if gain is None else asdict(gain),
-        "test_opened": int(gain is not None and gain.part == "test"),
-    }
-    save_model(opened, ClassModel(name, card, chosen.weight, chosen.bias))
+        labels, said = with_reviews(opened, labels)
+    parts = [opened.require(table).fingerprint for table in ("labels", "features")]
+    parts += [opened.require("reviews").fingerprint] if reviews else []
+    place = (
+        f"train-{fingerprint({'parts': parts, 'config': opened.config.model_dump(mode='json')})}"
+    )
+    fits = ClassFits(opened, labels, opened.root / ".unfinished" / place)
+    fits.classifiers = list(dict.fromkeys([softmax.NAME, *fits.classifiers]))
+    if search and softmax.BY_STEPS not in fits.classifiers and labels.n_validation:
+        fits.classifiers.append(softmax.BY_STEPS)
+    known = fits.layers()
+    if layer is not None and layer not in known:
+        raise UsageError(f"features holds no layer {layer!r}, but {', '.join(known)}")
+    rows = fits.rows([layer or known[-1]])
+    best = best_row(rows)
+    card = class_card(fits, best, None, name=name)
+    notes = list(fits.notes)
+    if not labels.n_validation:
+        notes.append("there is no validation part: the choice was made in cross-validation")
+    if said is not None:
+        penalty = softmax.penalty_of(row.fitted for row in rows)
+        gain = gain_of_reviews(opened, labels, before, said, best.layer, penalty)
+        card["reviews"] = None if gain is None else asdict(gain)
+        if gain is not None and gain.part == "test":
+            look(opened, "classify train --reviews", place, 1)
+        notes.append(
+            "every held-out picture was reviewed: what the reviews changed is unknown"
+            if gain is None
+            else gain.sentence
+        )
+    models.save(opened, best.fitted.build(card))
+    table = [_told(row) for row in rows]
     write_json(opened.folder("reports") / f"classify-{name}-curves.json", table)
-    sizes = {part: len(problem.rows(part)) for part in ("train", "validation", "test")}
-    return Trained(name, str(card["classifier"]), tuple(table), tuple(classes), sizes, tuple(notes))
+    fits.store.discard()
+    sizes = {
+        "train": labels.n_train,
+        "validation": labels.n_validation,
+        "test": len(labels.label[labels.test]),
+    }
+    chosen = f"{card['classifier']}, {_told(best)['parameters']}"
+    return Trained(name, chosen, tuple(table), labels.known, sizes, tuple(notes))
+
+
+def _told(row: Row) -> dict[str, Any]:
+    """A line of the table of classifiers, with its course."""
+    parameters = ", ".join(f"{key}={value}" for key, value in row.fitted.parameters.items())
+    return {
+        "classifier": row.fitted.classifier,
+        "parameters": parameters,
+        "accuracy": str(row.held),
+        "value": row.held.value,
+        "cross_entropy": row.fitted.chosen.cross_entropy,
+        "grid": [
+            {**p.parameters, "accuracy": finite(p.accuracy), "loss": finite(p.cross_entropy)}
+            for p in row.fitted.curve
+        ],
+        "curve": [point._asdict() for point in row.fitted.steps],
+    }
 
 
 @changes_study("classify")
@@ -169,10 +170,12 @@ def draw_map(
         MissingTableError, DataError: labels or features are missing or unfit.
     """
     opened = Study.open(study)
-    problem = load_problem(opened, layer)
+    must_ask_classes(opened)
+    labels = load_labels(opened)
     seed = opened.config.study.seed
     path = output or opened.folder("reports") / "map.html"
-    features = problem.features[0]
+    with borrowed_matrix(opened, labels, layer) as matrix:
+        features = matrix.upright
     with progress("map", 4) as bar:
         components = principal_components(lambda: iter(np.array_split(features, 16)))
         points = components.transform(features)
@@ -181,13 +184,13 @@ def draw_map(
         bar.advance()
         trust = quality(points, places, seed=seed)
         bar.advance()
-        number = {str(picture): at for at, picture in enumerate(problem.picture_id)}
+        number = {str(picture): at for at, picture in enumerate(labels.picture_id)}
         pictures = (
             (number[picture], rgb) for picture, rgb in decoded(opened, dict.fromkeys(number, 64))
         )
-        labels = [problem.names[c] for c in problem.label]
+        names = [labels.classes[c] for c in labels.label]
         title = f"{opened.config.study.name}: a map of {len(number)} pictures"
-        write_map(path, title, list(number), places, labels, pictures, trust)
+        write_map(path, title, list(number), places, names, pictures, trust)
         bar.advance()
     said = (
         f"{components.axes.shape[1]} components hold {components.held:.0%} of the variance, the "

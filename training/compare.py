@@ -1,5 +1,7 @@
 """``likewise compare``: which classifier tells good pictures from bad, and how sure that is.
 
+A study that asks which class a picture is of is compared by ``comparison.class_run``.
+
 features, labels -> comparison, ``models/``, ``reports/comparison.json`` and figures. Folds and
 held-out authors come from the labels table; every classifier sees the same ones.
 """
@@ -7,9 +9,9 @@ held-out authors come from the labels table; every classifier sees the same ones
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +19,15 @@ import pyarrow as pa
 from backbones.registry import NOT_THE_PAPERS
 from likewise.errors import DataError
 from likewise.funnel import Funnel
-from likewise.progress import progress
 from likewise.study import Manifest, Stage, Study
 from likewise.working import changes_study
-from training.classifiers import forest, linear, sgd
-from training.comparison import results, sentences, verdict
+from training.classifiers import binary_tree, linear, softmax
+from training.comparison import class_results, results, sentences, verdict
 from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
+from training.comparison.class_run import check_classifiers, compare_classes
+from training.comparison.class_words import class_text
 from training.comparison.crossing import REASON, apart
+from training.comparison.fits import Fits
 from training.comparison.judge import Judge
 from training.comparison.learning import learning_curve
 from training.comparison.looks import look
@@ -40,21 +44,19 @@ from training.comparison.results import (
 from training.comparison.splits import Later, by_picture, by_time, later, without_reviews
 from training.comparison.tabulate import comparison_rows, text
 from training.comparison.verdict import Judged
-from training.data.matrix import Labels, Matrix, feature_layers, load_labels, load_matrix
-from training.data.question import must_ask_likes
+from training.data.matrix import Labels, load_labels, load_matrix
+from training.data.question import asks_classes
 from training.data.reviews import REJECTED, Reviewed, reviewed_likes
-from training.fitting.fitted import Fitted, Problem
+from training.fitting.fitted import Problem
 from training.fitting.grid import GridStore
-from training.fitting.workers import Workers
 from training.models import saved as models
 from training.pictures.looks import picture_looks
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 __all__ = ["compare", "comparison_text"]
 
 CODE = 3
+
+CLASSES_ONLY = (softmax.NAME, softmax.BY_STEPS, binary_tree.NAME)
 
 FEW_AUTHORS = 20
 """The least for which the coverage of the intervals has been shown (``benchmarks/claims.py``)."""
@@ -76,8 +78,10 @@ def compare(
         DataError: the data cannot carry a comparison (one class, too few authors, NaN, ...).
     """
     opened = Study.open(study)
-    must_ask_likes(opened, "compare")
+    if asks_classes(opened):
+        return compare_classes(opened, redo=redo, master=master)
     settings = opened.config.compare
+    check_classifiers(settings.classifiers, CLASSES_ONLY, "about classes")
     reviews = settings.reviews and opened.manifest("reviews") is not None
     stage = opened.begin(
         "comparison",
@@ -102,17 +106,21 @@ def compare(
 def comparison_text(study: Study | str | os.PathLike[str]) -> str:
     """The printed tables of the published comparison."""
     opened = Study.open(study)
-    opened.require("comparison")
-    found = results.load(opened)
-    if found is None:
-        raise DataError(
-            f"{opened.root / 'reports' / results.FILE} is gone",
-            hint="make it anew with: likewise compare --redo",
-        )
-    return text(found)
+    asked = opened.require("comparison").extra.get("question", "likes")
+    classes = None if asked == "likes" else class_results.load(opened)
+    found = results.load(opened) if asked == "likes" else None
+    if found is not None:
+        return text(found)
+    if classes is not None:
+        return class_text(classes)
+    file = results.FILE if asked == "likes" else class_results.FILE
+    raise DataError(
+        f"{opened.root / 'reports' / file} is gone",
+        hint="make it anew with: likewise compare --redo",
+    )
 
 
-class _Comparison:
+class _Comparison(Fits):
     """One run: fits what is not finished yet, judges, saves, publishes."""
 
     def __init__(
@@ -124,16 +132,10 @@ class _Comparison:
         before: Labels,
         said: Reviewed | None,
     ) -> None:
-        self.study, self.stage, self.labels, self.master = study, stage, labels, master
-        self.before, self.said = before, said
-        self.settings = study.config.compare
-        self.jobs = self.settings.jobs if self.settings.jobs > 0 else os.cpu_count() or 1
-        self.seed = study.config.study.seed
-        on_spark = self.settings.backend == "spark"
-        self.workers = Workers(self.jobs, self._spark if on_spark else None)
-        self.workers.check()
-        forest.check_engine(self.settings.forest_engine)
-        self.store = GridStore(study.root / ".unfinished" / f"compare-{stage.fingerprint}")
+        self.stage, self.before, self.said = stage, before, said
+        super().__init__(
+            study, labels, study.root / ".unfinished" / f"compare-{stage.fingerprint}", master
+        )
         held_out = slice(labels.n_train, None)
         self.judge = Judge(
             labels.label[held_out],
@@ -150,7 +152,7 @@ class _Comparison:
         self.by_picture: list[ByPicture] = []
 
     def run(self) -> Manifest:
-        layers = self._layers()
+        layers = self.layers()
         plain = self._baselines()
         rows = self._fit(layers)
         found = self._found(rows, plain)
@@ -161,17 +163,6 @@ class _Comparison:
         for folder in self.store.folder.parent.glob("compare-*"):
             GridStore(folder).discard()
         return manifest
-
-    def _layers(self) -> list[str]:
-        found = feature_layers(self.study)
-        wanted = self.settings.layers or [x for x in found if x != "logits"] or found
-        missing = [layer for layer in wanted if layer not in found]
-        if missing:
-            raise DataError(
-                f"[compare] layers names {', '.join(missing)}, features holds {', '.join(found)}",
-                hint="extract those layers, or leave [compare] layers empty",
-            )
-        return wanted
 
     def _baselines(self) -> list[Baseline]:
         def compute() -> dict[str, Any]:
@@ -185,19 +176,14 @@ class _Comparison:
 
     def _fit(self, layers: Sequence[str]) -> list[Judged]:
         rows: list[Judged] = []
-        with progress("compare", self._points(len(layers))) as bar:
-            self.store.bar = bar
-            for layer in layers:
-                path = self.store.path(f"{layer}.npy")
-                matrix = load_matrix(self.study, layer, self.labels, path)
-                for problem in self._problems(matrix):
+        with self.bar(self._points(len(layers))):
+            for matrix in self.matrices(layers):
+                for problem in self.problems(matrix):
                     rows += [self._judged(problem, name) for name in self.settings.classifiers]
-                path.unlink()
-            self.store.bar = None
         return rows
 
     def _judged(self, problem: Problem, name: str) -> Judged:
-        judged = Judged.of(self.judge, problem, self._classify(problem, name))
+        judged = Judged.of(self.judge, problem, self.fit(problem, name))
         if name == linear.NAME:
             self._beside(problem, judged)
         return judged
@@ -216,60 +202,13 @@ class _Comparison:
             self.by_picture.append(found)
 
     def _points(self, layers: int) -> int:
-        folds = len(self.labels.folds)
-        per_set = {
-            linear.NAME: linear.grid_points(self.settings.c_values, folds, self.settings.reference),
-            forest.NAME: forest.grid_points(folds, self.settings.trees),
-            sgd.NAME: sgd.grid_points(self.settings.step_sizes, self.settings.sgd_scaling),
-        }
-        each = sum(per_set[name] for name in self.settings.classifiers)
+        each = sum(self.points(name) for name in self.settings.classifiers)
         if linear.NAME not in self.settings.classifiers:
             return layers * len(self.settings.sets) * each
         each += isinstance(self.later, Later) + self.settings.by_picture * len(
             self.settings.c_values
         )
         return layers * (len(self.settings.sets) * each + 1)
-
-    def _problems(self, matrix: Matrix) -> list[Problem]:
-        views = {"normal": 1, "flipped": 2}
-        wanted = [name for name in self.settings.sets if views[name] <= matrix.views]
-        if len(wanted) < len(self.settings.sets):
-            self._note("features holds no mirror images: the set `flipped` is left out")
-        if not wanted:
-            raise DataError(
-                "[compare] sets asks for `flipped` only, and features holds no mirror images",
-                hint="set [extract] flip = true and run: likewise extract STUDY --redo",
-            )
-        return [Problem(matrix, self.labels, views[name], self.seed, self.jobs) for name in wanted]
-
-    def _note(self, words: str) -> None:
-        if words not in self.notes:
-            self.notes.append(words)
-
-    def _classify(self, problem: Problem, name: str) -> Fitted:
-        own = self.store.below(f"{problem.matrix.layer}-{problem.set_name}-{name}")
-        settings = self.settings
-        if name == linear.NAME:
-            return linear.fit(problem, own, settings.c_values, settings.reference, self.workers)
-        if name == forest.NAME:
-            return forest.fit(problem, own, settings.trees, self.workers, settings.forest_engine)
-        return sgd.fit(
-            problem,
-            own,
-            settings.reg_params,
-            settings.step_sizes,
-            settings.sgd_scaling,
-            settings.sgd_iterations,
-            self._spark,
-        )
-
-    def _spark(self) -> SparkSession:
-        """A session; if none is there yet, with a heap no larger than a layer's features."""
-        from spark_jobs.session import spark_session
-
-        sizes = [path.stat().st_size for path in self.store.folder.glob("*.npy")]
-        heap = None if self.settings.backend == "spark" else max(sizes)
-        return spark_session(self.study.config, master=self.master, heap=heap)
 
     def _found(self, rows: Sequence[Judged], plain: Sequence[Baseline]) -> Comparison:
         held = {b.name: self.judge.held(b.evaluation) for b in plain}
@@ -312,7 +251,7 @@ class _Comparison:
     def _worth(self, best: Judged) -> Worth | None:
         """What the best classifier's score adds to what is known without the picture."""
         if not self.known.designs:
-            self._note("nothing is known of the pictures without them: no gain can be told")
+            self.note("nothing is known of the pictures without them: no gain can be told")
             return None
         known, both = (
             self.judge.held(evaluation)
@@ -334,7 +273,7 @@ class _Comparison:
     def _by_time(self, found: Sequence[Result]) -> ByTime | None:
         """That of the linear model that was best in cross-validation."""
         if isinstance(self.later, str):
-            self._note(f"no test on later posts: {self.later}")
+            self.note(f"no test on later posts: {self.later}")
         linear_rows = [row for row in found if row.model in self.by_time]
         if not linear_rows:
             return None
@@ -346,7 +285,7 @@ class _Comparison:
         if self.said is None:
             return None
         if not linear_rows:
-            self._note("what the reviews changed is told by LinearSVC, which was not compared")
+            self.note("what the reviews changed is told by LinearSVC, which was not compared")
             return None
         best = max(linear_rows, key=_rank)
         views, c = 1 + (best.set == "flipped"), float(best.parameters["C"])
@@ -359,11 +298,11 @@ class _Comparison:
         for side in sides:
             side.matrix.path.unlink()
         if change is None:
-            self._note("too few held-out pictures are unreviewed to tell what the reviews changed")
+            self.note("too few held-out pictures are unreviewed to tell what the reviews changed")
         return change
 
     def _save_models(self, rows: Sequence[Judged], found: Comparison) -> None:
-        about = {"folds": list(self.labels.folds), "weights": self._weights()}
+        about = {"folds": list(self.labels.folds), "weights": self.weights()}
         for row, result in zip(rows, found.results, strict=True):
             models.save(self.study, row.fitted.build(verdict.card(row, result, found, about)))
         # Models of an older comparison would be ranked beside these, on scores of other data.
@@ -384,32 +323,27 @@ class _Comparison:
             features_fingerprint=self.study.require("features").fingerprint,
         )
 
-    def _weights(self) -> dict[str, Any]:
-        """What the features table says about the network's weights (name, licence, sha256)."""
-        weights = self.study.require("features").extra.get("weights", {})
-        return dict(weights) if isinstance(weights, Mapping) else {"weights": weights}
-
     def _note_data(self) -> None:
         many = self.labels.unit.many
         if self.labels.unit.warning:
-            self._note(self.labels.unit.warning)
+            self.note(self.labels.unit.warning)
         if self.judge.permuted is None:
-            self._note(
+            self.note(
                 f"no p-values, so nothing is claimed: no permutations asked, or no two {many} of "
                 "equal size"
             )
         held_out = self._data().held_out_authors
         if held_out < FEW_AUTHORS:
-            self._note(
+            self.note(
                 f"only {held_out} held-out {many}: it is not known how often intervals over so "
                 "few hold the truth"
             )
         if copies := self.labels.dropped.get(REASON):
-            self._note(f"{copies} training pictures are left out: near copies of held-out ones")
+            self.note(f"{copies} training pictures are left out: near copies of held-out ones")
         if rejected := self.labels.dropped.get(REJECTED):
-            self._note(f"{rejected} training pictures are left out: {REJECTED}")
+            self.note(f"{rejected} training pictures are left out: {REJECTED}")
         if len(self.labels.folds) < self.study.config.label.folds:
-            self._note(f"only {len(self.labels.folds)} folds hold training {many}")
+            self.note(f"only {len(self.labels.folds)} folds hold training {many}")
 
     def _figures(self, found: Comparison) -> list[results.FigureFile]:
         from training.comparison import curves

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
-from likewise.errors import DataError
+from likewise.errors import DataError, UsageError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint, write_json
 from likewise.tables import AUTHOR_KEY
@@ -29,7 +29,7 @@ from likewise.working import changes_study
 from training.comparison import sentences
 from training.comparison.judge import Judge
 from training.comparison.results import Difference as Gain
-from training.data.question import must_ask_likes
+from training.data.question import asks_classes
 from training.data.unit import AUTHORS, Unit, unit_codes, unit_of
 from training.explanation.differences import LEAST, Difference, differences, effects, holm
 from training.explanation.scenes import scenes
@@ -134,7 +134,11 @@ def explain(study: Study | str | os.PathLike[str], *, redo: bool = False) -> Exp
         DataError: too few pictures are ranked, or none of them can be read.
     """
     opened = Study.open(study)
-    must_ask_likes(opened, "explain")
+    if asks_classes(opened):
+        raise UsageError(
+            f"{opened.root} asks which class a picture is of: name the class to explain",
+            hint=f"for example: likewise explain {opened.root} --class NAME",
+        )
     path = opened.folder("reports") / FILE
     made_from = _made_from(opened)
     if not redo and (known := _read(path, made_from)) is not None:

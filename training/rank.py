@@ -7,7 +7,6 @@ itself, so that one machine and a Spark cluster do the same arithmetic and give 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -27,19 +26,30 @@ from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
 from likewise.working import changes_study
-from training.data.question import must_ask_likes
-from training.galleries import gallery
-from training.models.scoring import PART_SCHEMA, reads_pictures, saved_model, score_part
+from training.data.question import asks_classes
+from training.galleries import class_gallery, gallery
+from training.models.scoring import (
+    CLASS_SCHEMA,
+    PART_SCHEMA,
+    class_model,
+    reads_pictures,
+    saved_model,
+    score_part,
+)
+from training.pictures.thumbnails import picture_bytes
 from training.scoring.reference import reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
+    from training.models.classes import ClassScorer
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
-__all__ = ["rank", "ranked"]
+    AnyScorer = Scorer | ClassScorer | FinetunedScorer
+
+__all__ = ["rank", "ranked", "ranked_classes"]
 
 CODE = 1
 MOST_THREADS = 4
@@ -70,8 +80,8 @@ def rank(
         DataError: the model reads another backbone or layer, or a score is not finite.
     """
     opened = Study.open(study)
-    must_ask_likes(opened, "rank")
-    scorer = saved_model(opened, model)
+    classes = asks_classes(opened)
+    scorer = class_model(opened, model) if classes else saved_model(opened, model)
     stage = opened.begin(
         "scores",
         inputs=["pictures" if reads_pictures(scorer) else "features", "labels"],
@@ -82,9 +92,13 @@ def rank(
     if not stage.done:
         labels = _labels(opened)
         views = _score(opened, scorer, labels, master)
-        table, funnel = ranked(views, labels, scorer)
+        table, funnel = (ranked_classes if classes else ranked)(views, labels, scorer)
         stage.write(table)
-        stage.publish(funnel=funnel, **_about(scorer))
+        asked = {"question": "classes"} if classes else {}
+        stage.publish(funnel=funnel, **_about(scorer), **asked)
+    if classes:
+        class_gallery.make(opened)
+        return stage.manifest
     if not reads_pictures(scorer):
         reference(opened, scorer)  # so that the first `score` is as fast as others
     gallery.make(opened, n=n)
@@ -105,7 +119,7 @@ def _model_print(study: Study, name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _about(scorer: Scorer | FinetunedScorer) -> dict[str, Any]:
+def _about(scorer: AnyScorer) -> dict[str, Any]:
     return {
         "model": scorer.name,
         "classifier": scorer.card.get("classifier", scorer.card.get("kind")),
@@ -115,12 +129,11 @@ def _about(scorer: Scorer | FinetunedScorer) -> dict[str, Any]:
 
 
 def _labels(study: Study) -> pa.Table:
-    return study.read("labels", ["picture_id", *AUTHOR_KEY])
+    own = ["class"] if asks_classes(study) else []
+    return study.read("labels", ["picture_id", *AUTHOR_KEY, *own])
 
 
-def _score(
-    study: Study, scorer: Scorer | FinetunedScorer, labels: pa.Table, master: str | None
-) -> pa.Table:
+def _score(study: Study, scorer: AnyScorer, labels: pa.Table, master: str | None) -> pa.Table:
     if reads_pictures(scorer):
         return _score_pictures(study, scorer, labels)
     _check_features(study, scorer)
@@ -129,14 +142,14 @@ def _score(
         from spark_jobs.rank import score_parts
 
         score = partial(score_part, scorer=scorer)
-        views = score_parts(study.config, parts, score, PART_SCHEMA, master=master)
+        views = score_parts(study.config, parts, score, _schema(scorer), master=master)
     else:
         views = _score_here(parts, scorer)
     _check_finite(views, scorer)
     return views
 
 
-def _score_here(parts: Sequence[str], scorer: Scorer) -> pa.Table:
+def _score_here(parts: Sequence[str], scorer: Scorer | ClassScorer) -> pa.Table:
     answers: list[pa.RecordBatch] = []
 
     def whole(part: str) -> list[pa.RecordBatch]:
@@ -147,7 +160,11 @@ def _score_here(parts: Sequence[str], scorer: Scorer) -> pa.Table:
         for answer in pool.map(whole, parts):
             answers += answer
             bar.advance()
-    return pa.Table.from_batches(answers, PART_SCHEMA)
+    return pa.Table.from_batches(answers, _schema(scorer))
+
+
+def _schema(scorer: AnyScorer) -> pa.Schema:
+    return CLASS_SCHEMA if getattr(scorer, "classes", ()) else PART_SCHEMA
 
 
 def _score_pictures(study: Study, scorer: FinetunedScorer, labels: pa.Table) -> pa.Table:
@@ -156,21 +173,22 @@ def _score_pictures(study: Study, scorer: FinetunedScorer, labels: pa.Table) -> 
     files = picture_bytes(study, labels["picture_id"].to_pylist())
     with progress("rank", total=labels.num_rows) as bar:
         while group := list(islice(files, PICTURES_AT_ONCE)):
-            scores = scorer.score_pictures(data for _, data in group)
+            data = (data for _, data in group)
+            scores = scorer.class_scores(data) if scorer.classes else scorer.score_pictures(data)
             for (picture_id, _), score in zip(group, scores.tolist(), strict=True):
-                good = math.isfinite(score)
+                good = bool(np.isfinite(score).all())
                 answers.append(
                     {
                         "picture_id": picture_id,
                         "status": "ok" if good else "failed",
-                        "score": score if good else None,
+                        _schema(scorer).names[2]: score if good else None,
                     }
                 )
             bar.advance(len(group))
-    return pa.Table.from_pylist(answers, PART_SCHEMA)
+    return pa.Table.from_pylist(answers, _schema(scorer))
 
 
-def _check_features(study: Study, scorer: Scorer) -> None:
+def _check_features(study: Study, scorer: AnyScorer) -> None:
     features = study.dataset("features")
     layers = [field.name for field in features.schema if pa.types.is_list(field.type)]
     backbones = pc.unique(features.to_table(columns=["backbone"])["backbone"]).to_pylist()
@@ -183,12 +201,18 @@ def _check_features(study: Study, scorer: Scorer) -> None:
     )
 
 
-def _check_finite(views: pa.Table, scorer: Scorer) -> None:
-    bad = views.filter(pc.invert(pc.is_finite(views["score"])))
+def _check_finite(views: pa.Table, scorer: AnyScorer) -> None:
+    column = views.column(2)
+    if pa.types.is_list(column.type):
+        held = column.filter(column.is_valid())
+        finite = np.isfinite(pc.list_flatten(held).to_numpy()).reshape(len(held), -1).all(axis=1)
+        bad = views.filter(column.is_valid()).filter(pa.array(~finite))
+    else:
+        bad = views.filter(pc.invert(pc.is_finite(column)))
     if bad.num_rows:
         raise DataError(
             f"model {scorer.name}: the score of picture {bad['picture_id'][0]} is "
-            f"{bad['score'][0]} ({bad.num_rows} such views)",
+            f"{bad.column(2)[0]} ({bad.num_rows} such views)",
             hint="its features hold NaN or infinity: make them anew with extract --redo",
         )
 
@@ -242,10 +266,68 @@ def ranked(
         "author_id": joined["author_id"],
         "score": scores,
         "probability": pa.array(scorer.probability(scores), from_pandas=True),
+        "said": pa.nulls(joined.num_rows, pa.string()),
+        "certainty": pa.nulls(joined.num_rows, pa.float64()),
         "rank": np.arange(1, joined.num_rows + 1),
         "rank_in_author": _rank_within(joined),
     }
     return pa.table(rows, schema=SCORES.schema), funnel
+
+
+def ranked_classes(
+    views: pa.Table, labels: pa.Table, scorer: ClassScorer | FinetunedScorer
+) -> tuple[pa.Table, Funnel]:
+    """The rows of ``scores`` for k classes: the surer of its own class a picture is, the higher.
+
+    The score is the log-odds of the label's class against the likeliest other one; a picture of a
+    class that the model does not know scores as its likeliest class against all it might have said.
+    """
+    met = pc.is_in(labels["picture_id"], value_set=pc.unique(views["picture_id"]))
+    good = views.filter(pc.equal(views["status"], "ok")).combine_chunks()
+    if not good.num_rows:
+        raise DataError(
+            "not one labelled picture has features to score",
+            hint="run: likewise extract, after label",
+        )
+    ids, place = np.unique(good["picture_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+    each = pc.list_flatten(good["scores"]).to_numpy().reshape(good.num_rows, -1)
+    total = np.zeros((len(ids), each.shape[1]))
+    np.add.at(total, place, each)
+    share = scorer.probabilities(total / np.bincount(place)[:, None])
+    at = {picture: row for row, picture in enumerate(ids.tolist())}
+    kept = labels.filter(pc.is_in(labels["picture_id"], pa.array(ids, pa.string())))
+    share = share[[at[picture] for picture in kept["picture_id"].to_pylist()]]
+    number = {name: column for column, name in enumerate(scorer.classes)}
+    own = np.array([number.get(name, -1) for name in kept["class"].to_pylist()])
+    rows = np.arange(len(own))
+    likely = share.argmax(axis=1)
+    others = share.copy()
+    known = own >= 0
+    others[rows[known], own[known]] = 0
+    probability = np.where(known, share[rows, own], np.nan)
+    log = np.log(np.maximum(share, np.finfo(float).tiny))
+    rival = np.log(np.maximum(others.max(axis=1), np.finfo(float).tiny))
+    score = np.where(known, log[rows, own] - rival, -log[rows, likely] + log.min(axis=1))
+    order = np.lexsort([kept["picture_id"].to_numpy(zero_copy_only=False), -score])
+    kept = kept.take(order).combine_chunks()
+    n, met_n = labels.num_rows, int(pc.sum(met).as_py() or 0)
+    dropped = {"features_failed": met_n - kept.num_rows, "no_features": n - met_n}
+    said = np.array(scorer.classes, dtype=object)[likely[order]]
+    columns = {
+        "picture_id": kept["picture_id"],
+        "model": pa.array([scorer.name] * kept.num_rows, pa.string()),
+        "platform": kept["platform"],
+        "host": kept["host"],
+        "author_id": kept["author_id"],
+        "score": score[order],
+        "probability": pa.array(probability[order], from_pandas=True),
+        "said": pa.array(said, pa.string()),
+        "certainty": share.max(axis=1)[order],
+        "rank": np.arange(1, kept.num_rows + 1),
+        "rank_in_author": _rank_within(kept),
+    }
+    table = pa.table(columns, schema=SCORES.schema)
+    return table, Funnel("rank", "pictures", n, kept.num_rows, dropped)
 
 
 def _rank_within(joined: pa.Table) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 
 model_option = click.option(
-    "--model", metavar="NAME", help="Saved model; default is the one trained last."
+    "--model", metavar="NAME", help="Saved model; default is the best on the pictures that chose."
 )
 
 

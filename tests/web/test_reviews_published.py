@@ -17,13 +17,13 @@ from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from likewise.tables import LABELS, features_schema
 from training.classification.cleaning import REVIEWER
-from training.classification.model import load_model
-from training.classification.problem import load_problem
 from training.classify import train
 from training.compare import compare
 from training.comparison import results
-from training.data.matrix import load_labels, load_matrix
+from training.comparison.looks import looks
+from training.data.matrix import borrowed_matrix, load_labels, load_matrix
 from training.data.reviews import reviewed_likes, reviews_table
+from training.models.saved import load_classes
 from training.tuning.samples import read_samples
 from web.reviews.book import Book, Said, open_book
 from web.reviews.publishing import publish
@@ -139,26 +139,25 @@ def test_classify_learns_what_people_said_and_tells_the_gain(tmp_path: Path, boo
     book.bulk("ann", corrected(study, wrong, NAMES), as_of=0)
     publish(study, book)
     done = train(study, name="after", reviews=True)
-    gain = load_model(study, "after").card["reviews"]
+    gain = load_classes(study, "after").card["reviews"]
     assert (gain["changed"], gain["rejected"], gain["part"]) == (len(wrong), 0, "test")
     assert "they help" in done.notes[-1], done.notes
-    assert not plain.notes and load_model(study, "before").card["test_opened"] == 0
-    assert load_model(study, "after").card["test_opened"] == 1  # a look is a look
+    assert not plain.notes and "reviews" not in load_classes(study, "before").card
+    assert looks(study).runs == 1  # a look is a look
     # The same two fits by hand.
-    problem = load_problem(study)
-    test = problem.rows("test")
-    [c] = [float(row["parameters"][2:]) for row in done.validation if row["classifier"] == "softmax"
-           and row["cross_entropy"] == min(r["cross_entropy"] for r in done.validation
-                                           if r["classifier"] == "softmax")]  # fmt: skip
-    rows = problem.rows("train")
-    truth = np.where(np.isin(problem.picture_id, wrong), 1 - problem.label, problem.label)
-    x = problem.features[0]
+    labels = load_labels(study)
+    rows, test = np.arange(labels.n_train), np.arange(len(labels.label))[labels.test]
+    with borrowed_matrix(study, labels) as matrix:
+        x = matrix.upright
+    [layer] = [row for row in done.validation if row["classifier"] == "softmax"]
+    c = float(layer["parameters"].partition("C=")[2].partition(",")[0])
+    truth = np.where(np.isin(labels.picture_id, wrong), 1 - labels.label, labels.label)
     scale = 1 / np.sqrt((x[rows].astype(np.float64) ** 2).sum(1).mean())
     right = [
         LogisticRegression(C=c, max_iter=2000)
         .fit(x[rows] * scale, label[rows])
         .score(x[test] * scale, truth[test])
-        for label in (truth, problem.label)
+        for label in (truth, labels.label)
     ]
     assert gain["difference"] == pytest.approx(right[0] - right[1], abs=0.02)
     assert gain["low"] < gain["difference"] < gain["high"]
@@ -166,15 +165,15 @@ def test_classify_learns_what_people_said_and_tells_the_gain(tmp_path: Path, boo
 
 def test_a_reviewed_test_picture_says_nothing_of_the_gain(tmp_path: Path, book: Book) -> None:
     study, wrong = study_of(tmp_path / "s", "classes")
-    problem = load_problem(study)
-    test = problem.picture_id[problem.rows("test")].tolist()
+    labels = load_labels(study)
+    test, first = labels.picture_id[labels.test].tolist(), labels.picture_id[0]
     book.bulk("ann", corrected(study, [*wrong, *test[:30]], NAMES), as_of=0)
-    book.review("ann", Said(problem.picture_id[problem.rows("train")][0], "reject", seen=0)
-                if problem.picture_id[problem.rows("train")][0] not in wrong
+    book.review("ann", Said(first, "reject", seen=0)
+                if first not in wrong
                 else Said(test[31], "reject"))  # fmt: skip
     publish(study, book)
     train(study, reviews=True)
-    gain = load_model(study, "classes").card["reviews"]
+    gain = load_classes(study, "classes").card["reviews"]
     assert gain["changed"] == len(wrong)  # the corrections of test labels change nothing
     assert gain["reviewed"]["of"] <= len(test) - 30
 

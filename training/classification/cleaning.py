@@ -20,9 +20,10 @@ from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import REVIEWS
 from likewise.whole import write_bytes
-from training.classification.fit import scale_of
-from training.classification.problem import load_problem
+from training.data.matrix import borrowed_matrix, load_labels
+from training.data.question import must_ask_classes
 from training.data.reviews import reviews_table
+from training.fitting.classes import mean_square
 from training.noise.cleaning import FOLDS, Gain, does_it_help, out_of_fold
 from training.noise.rankings import RANKINGS, neighbour_agreement, self_confidence
 
@@ -96,11 +97,13 @@ def clean_labels(
         MissingTableError, DataError: labels or features are missing or unfit.
     """
     opened = Study.open(study)
-    problem = load_problem(opened, layer)
-    rows = problem.rows("train", "validation")
-    features = problem.features[0, rows]
-    features = features * np.float32(scale_of(features))
-    label, group = problem.columns(rows), problem.group[rows]
+    must_ask_classes(opened)
+    labels = load_labels(opened)
+    n = labels.test.start
+    with borrowed_matrix(opened, labels, layer) as matrix:
+        features = matrix.upright[:n]
+    features *= np.float32(1 / np.sqrt(mean_square(features)))
+    label, group = labels.label[:n], labels.group[:n]
     if len(np.unique(group)) < FOLDS:
         raise DataError(
             f"{len(np.unique(group))} groups are too few for {FOLDS} folds",
@@ -116,9 +119,9 @@ def clean_labels(
     scores = {name: rule(share, label) for name, rule in RANKINGS.items()}
     scores["neighbours"] = neighbour_agreement(features, label)
     order = np.argsort(self_confidence(share, label), kind="stable")
-    names = np.array([problem.names[k] for k in problem.known], object)
+    names = np.array(labels.known, object)
     found = Doubts(
-        problem.picture_id[rows][order],
+        labels.picture_id[:n][order],
         names[label][order],
         names[share.argmax(axis=1)][order],
         {name: values[order] for name, values in scores.items()},

@@ -16,11 +16,11 @@ from backbones.planning import make_plan
 from likewise.errors import UsageError
 from likewise.progress import progress
 from likewise.study import Study
-from training.classification.evaluation import check_maker, check_promise
-from training.classification.model import ClassModel, load_model
-from training.classification.problem import load_problem
-from training.statistics.abstention import Promise, promised_threshold
-from training.statistics.classes import in_top
+from training.classification.evaluation import check_promise, rest_shares
+from training.comparison.class_judge import ClassJudge
+from training.comparison.class_words import promised
+from training.data.matrix import load_labels
+from training.models.saved import load_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def predict(
     Args:
         study: the study that holds the model.
         files: picture files and folders.
-        model: its name; the default is the one trained last.
+        model: its name; the default is the best on the held pictures.
         threshold: least probability; a number by itself promises nothing, which a note says.
         accuracy: promise this accuracy instead, by the study's validation pictures.
         confidence: of the promise.
@@ -69,14 +69,16 @@ def predict(
     opened = Study.open(study)
     if threshold is not None and accuracy is not None:
         raise UsageError("give a threshold or an accuracy to promise, not both")
-    found = load_model(opened, model)
+    found = load_classes(opened, model)
     notes: list[str] = []
     least = 0.0
     if accuracy is not None:
         check_promise(accuracy, confidence)
-        promise = _promise_of(opened, found, accuracy, confidence)
-        least = promise.threshold
-        notes.append(_promised_note(promise))
+        labels = load_labels(opened)
+        share = rest_shares(opened, found, labels)
+        promise = ClassJudge(labels).abstention(share, accuracy, confidence)
+        least = np.inf if promise.threshold is None else promise.threshold
+        notes.append(promised(promise))
     elif threshold is not None:
         least = threshold
         notes.append(
@@ -84,11 +86,12 @@ def predict(
             "classes it has never seen. --accuracy .99 chooses a threshold that promises something."
         )
     paths = [path for file in files for path in find_pictures(Path(file))]
-    plan = make_plan(str(found.card["backbone"]), [str(found.card["layer"])], flip=False)
+    plan = make_plan(found.backbone, [found.layer], flip=False)
     answer: list[Prediction] = []
     with progress("predict", len(paths)) as bar:
         for batch in embed(((str(path), path.read_bytes()) for path in paths), plan):
-            shares = iter(found.probabilities(batch.features[str(found.card["layer"])]))
+            scores = found.scores(batch.features[found.layer].reshape(-1, found.card["dim"]))
+            shares = iter(found.probabilities(scores))
             for name, error in zip(batch.ids, batch.errors, strict=True):
                 answer.append(_prediction(name, error, shares, found.classes, least))
             bar.advance(len(batch.ids))
@@ -115,25 +118,4 @@ def _prediction(
         answered,
         None,
         dict(zip(classes, share.tolist(), strict=True)),
-    )
-
-
-def _promise_of(study: Study, model: ClassModel, accuracy: float, confidence: float) -> Promise:
-    problem = load_problem(study, str(model.card["layer"]))
-    check_maker(model, problem)
-    held = problem.rows("validation")
-    share = model.probabilities(problem.features[:, held])
-    right = in_top(share, problem.columns(held))
-    return promised_threshold(share.max(axis=1), right, accuracy, confidence)
-
-
-def _promised_note(promise: Promise) -> str:
-    if not np.isfinite(promise.threshold):
-        return (
-            f"no threshold can promise {promise.accuracy:.1%}: at least {promise.needed} "
-            f"validation pictures are needed, there are {promise.of}; nothing is answered"
-        )
-    return (
-        f"answers above {promise.threshold:.4f} are right at least {promise.accuracy:.1%} of the "
-        f"time ({promise.confidence:.0%} confidence), on pictures like those of validation"
     )

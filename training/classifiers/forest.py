@@ -12,7 +12,7 @@ its bundles grow, and a killed run loses one of them.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,29 @@ from sklearn.ensemble import RandomForestClassifier
 
 from likewise.errors import UsageError
 from training.data.mapped import let_go, open_rows
+from training.fitting.classes import ClassFitted, judged
 from training.fitting.fitted import CurvePoint, Fitted, fold_scores
-from training.models.saved import TRUSTED, ForestScorer
+from training.models.classes import TRUSTED, ForestClasses, log_votes
+from training.models.saved import ForestScorer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from training.fitting.classes import ClassProblem
     from training.fitting.fitted import Problem
     from training.fitting.grid import GridStore, Point
     from training.fitting.workers import Workers
 
-__all__ = ["NAME", "Bundle", "check_engine", "fit", "grid_points", "grow", "grow_bundle"]
+__all__ = [
+    "NAME",
+    "Bundle",
+    "check_engine",
+    "fit",
+    "fit_classes",
+    "grid_points",
+    "grow",
+    "grow_bundle",
+]
 
 NAME = "random-forest"
 BUNDLE = 50
@@ -56,52 +68,110 @@ def check_engine(engine: str) -> None:
 
 def fit(problem: Problem, store: GridStore, trees: int, workers: Workers, engine: str) -> Fitted:
     """Cross-validate with small forests, then fit the whole one on all training pictures."""
-    folds = problem.labels.folds
-    each = _each(len(folds), trees)
-    if engine == "intelex" and (problem.labels.weight != problem.labels.weight[0]).any():
-        raise UsageError(
-            '[compare] forest_engine = "intelex" knows no weights, and the labels have some',
-            hint='set forest_engine = "scikit-learn"',
-        )
-    bundles = [(f, number, size) for f in folds for number, size in enumerate(_sizes(each))]
-    bundles += [(WHOLE, number, size) for number, size in enumerate(_sizes(trees))]
-    calls = {
-        _title(f, number): _call(problem, f, number, size, engine) for f, number, size in bundles
-    }
-    let_go(problem.matrix.rows)  # bundles map the file by themselves
-    points = store.points(calls, lambda missing: workers.threaded(grow_bundle, missing))
-    votes_of = {title: point["votes"] for title, point in points.items()}
-    del points  # of many trees: read again when the model is saved
+    grown = _Grown(problem, store, trees, workers, engine)
     out_of_fold = np.zeros(problem.labels.n_train)
-    for fold in folds:
-        votes = _mean_votes(votes_of, fold, _sizes(each))
-        out_of_fold[problem.train_fold == fold] = problem.matrix.mean_views(votes)
-    curve = [CurvePoint({"trees": each}, fold_scores(problem, out_of_fold))]
-    test = problem.matrix.mean_views(_mean_votes(votes_of, WHOLE, _sizes(trees)))
-
-    def build(card: Mapping[str, Any]) -> ForestScorer:
-        titles = [_title(WHOLE, number) for number in range(len(_sizes(trees)))]
-        return ForestScorer(card, _joined(store.finished(title)["forest"] for title in titles))
-
-    program = {"scikit-learn": "scikit-learn", "intelex": "scikit-learn-intelex"}[engine]
+    for fold in problem.folds:
+        out_of_fold[problem.train_fold == fold] = problem.matrix.mean_views(grown.votes(fold))
+    curve = [CurvePoint({"trees": grown.each}, fold_scores(problem, out_of_fold))]
     return Fitted(
         classifier=NAME,
-        parameters={"trees": trees, "trees_of_each_fold": each, "max_features": "sqrt"},
+        parameters={"trees": trees, "trees_of_each_fold": grown.each, "max_features": "sqrt"},
         curve=curve,
         cv_ap=curve[0].mean,
         out_of_fold=out_of_fold,
-        test=test,
-        build=build,
+        test=problem.matrix.mean_views(grown.votes(WHOLE)),
+        build=lambda card: ForestScorer(card, grown.forest()),
         kind="forest",
-        made_by={
-            "curve": f"{program} RandomForestClassifier, {each} trees a fold",
-            "model": f"{program} RandomForestClassifier",
-        },
+        made_by=grown.made_by,
     )
 
 
+def fit_classes(
+    problem: ClassProblem, store: GridStore, trees: int, workers: Workers, engine: str
+) -> ClassFitted:
+    """The same forests on the numbers of k classes; scores are logarithms of votes."""
+    grown = _Grown(problem, store, trees, workers, engine, classes=problem.n_classes)
+    # Logarithms first, then the mean of the views: as the saved model is asked, view by view.
+    rest = problem.matrix.mean_views(log_votes(grown.votes(WHOLE), trees))
+    if problem.folds:
+        held = np.zeros((problem.labels.n_train, problem.n_classes))
+        for fold in problem.folds:
+            votes = log_votes(grown.votes(fold), grown.each)
+            held[problem.train_fold == fold] = problem.matrix.mean_views(votes)
+    else:
+        held = rest[: problem.labels.n_validation]
+    point = judged({"trees": float(trees)}, held, problem.held_label)
+    return ClassFitted(
+        classifier=NAME,
+        parameters={"trees": trees, "max_features": "sqrt"},
+        curve=[point],
+        chosen=point,
+        held=held,
+        rest=rest,
+        build=lambda card: ForestClasses(card, grown.forest()),
+        kind="forest-classes",
+        made_by=grown.made_by,
+    )
+
+
+class _Grown:
+    """Every forest of a problem: those of the folds, and the whole one.
+
+    ``classes`` is 0 where votes are those for the label 1.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        store: GridStore,
+        trees: int,
+        workers: Workers,
+        engine: str,
+        *,
+        classes: int = 0,
+    ) -> None:
+        folds = problem.folds
+        self.trees, self.store = trees, store
+        self.each = _each(len(folds), trees)
+        if engine == "intelex" and (problem.labels.weight != problem.labels.weight[0]).any():
+            raise UsageError(
+                '[compare] forest_engine = "intelex" knows no weights, and the labels have some',
+                hint='set forest_engine = "scikit-learn"',
+            )
+        bundles = [
+            (f, number, size) for f in folds for number, size in enumerate(_sizes(self.each))
+        ]
+        bundles += [(WHOLE, number, size) for number, size in enumerate(_sizes(trees))]
+        calls = {
+            _title(f, number): _call(problem, f, number, size, engine, classes)
+            for f, number, size in bundles
+        }
+        let_go(problem.matrix.rows)  # bundles map the file by themselves
+        points = store.points(calls, lambda missing: workers.threaded(grow_bundle, missing))
+        # Without the trees, which are many: they are read again when the model is saved.
+        self._votes = {title: point["votes"] for title, point in points.items()}
+        program = {"scikit-learn": "scikit-learn", "intelex": "scikit-learn-intelex"}[engine]
+        self.made_by = {
+            "curve": f"{program} RandomForestClassifier, {self.each} trees a fold"
+            if folds
+            else f"{program} RandomForestClassifier",
+            "model": f"{program} RandomForestClassifier",
+        }
+
+    def votes(self, fold: int) -> NDArray[np.float64]:
+        """Mean votes of a fold's forest for the pictures of that fold, or of ``WHOLE``'s."""
+        sizes = _sizes(self.trees if fold == WHOLE else self.each)
+        votes = np.stack([self._votes[_title(fold, number)] for number in range(len(sizes))])
+        return np.average(votes, axis=0, weights=sizes)
+
+    def forest(self) -> RandomForestClassifier:
+        """The whole forest."""
+        titles = [_title(WHOLE, number) for number in range(len(_sizes(self.trees)))]
+        return _joined(self.store.finished(title)["forest"] for title in titles)
+
+
 def _each(folds: int, trees: int) -> int:
-    return max(10, trees // folds)
+    return max(10, trees // max(1, folds))
 
 
 def _sizes(trees: int) -> list[int]:
@@ -113,14 +183,9 @@ def _title(fold: int, number: int) -> str:
     return f"{'whole' if fold == WHOLE else f'fold={fold}'} trees={number * BUNDLE}"
 
 
-def _mean_votes(
-    votes_of: Mapping[str, NDArray[np.float64]], fold: int, sizes: list[int]
-) -> NDArray[np.float64]:
-    votes = np.stack([votes_of[_title(fold, number)] for number in range(len(sizes))])
-    return np.average(votes, axis=0, weights=sizes)
-
-
-def _call(problem: Problem, fold: int, number: int, trees: int, engine: str) -> dict[str, Any]:
+def _call(
+    problem: Problem, fold: int, number: int, trees: int, engine: str, classes: int
+) -> dict[str, Any]:
     """Arguments of ``grow_bundle``: which rows to grow on and which to score."""
     matrix = problem.matrix
     held_out = np.arange(len(matrix.all_train), len(matrix.rows))
@@ -139,6 +204,7 @@ def _call(problem: Problem, fold: int, number: int, trees: int, engine: str) -> 
             seed=int(state[0]),
             engine=engine,
             kept=fold == WHOLE,
+            classes=classes,
         )
     }
 
@@ -147,7 +213,7 @@ def _call(problem: Problem, fold: int, number: int, trees: int, engine: str) -> 
 class Bundle:
     """Trees to grow on the rows ``grown`` of a mapped file, and rows to vote on with them.
 
-    ``label`` and ``weight`` are those of the rows to grow on.
+    ``label`` and ``weight`` are those of the rows to grow on; ``classes`` as in ``_Grown``.
     """
 
     path: Path
@@ -159,6 +225,7 @@ class Bundle:
     seed: int
     engine: str
     kept: bool
+    classes: int = 0
 
 
 def grow_bundle(bundle: Bundle, *, jobs: int) -> Point:
@@ -181,8 +248,14 @@ def grow_bundle(bundle: Bundle, *, jobs: int) -> Point:
         engine=bundle.engine,
     )
     parts = [scored[at : at + CHUNK] for at in range(0, len(scored), CHUNK)]
-    votes = [forest.predict_proba(rows[part])[:, 1] for part in parts]
-    point: Point = {"votes": np.concatenate(votes)}
+    shares = np.concatenate([forest.predict_proba(rows[part]) for part in parts])
+    if bundle.classes:
+        # A fold may lack a class; then nobody votes for it.
+        votes = np.zeros((len(scored), bundle.classes))
+        votes[:, forest.classes_] = shares
+    else:
+        votes = shares[:, 1]
+    point: Point = {"votes": votes}
     if bundle.kept:
         point["forest"] = np.frombuffer(skops.io.dumps(forest), np.uint8)
     return point

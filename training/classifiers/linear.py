@@ -1,4 +1,7 @@
-"""LinearSVC: its C-curve by the batched solver, its last fit by scikit-learn."""
+"""LinearSVC: its C-curve by the batched solver, its last fit by scikit-learn.
+
+Of k classes each is told from the rest, at one C for all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ import numpy as np
 
 from training.classifiers import liblinear, solver
 from training.data.mapped import let_go, open_rows
+from training.fitting.classes import ClassFitted, ClassProblem, choose_class, judged
 from training.fitting.fitted import CurvePoint, Fitted, choose, fold_scores
+from training.models.classes import LinearClasses
 from training.models.saved import LinearScorer
 from training.statistics.metrics import average_precision
 
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from training.fitting.grid import GridStore, Point
     from training.fitting.workers import Workers
 
-__all__ = ["NAME", "cross_validated", "fit", "fit_fold", "grid_points"]
+__all__ = ["NAME", "cross_validated", "fit", "fit_classes", "fit_fold", "grid_points"]
 
 NAME = "linear-svc"
 
@@ -101,14 +106,69 @@ def _scored(
     ]
 
 
-def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> list[Point]:
+def fit_classes(problem: ClassProblem, store: GridStore, c_values: Sequence[float]) -> ClassFitted:
+    """Choose one C for all classes on the held pictures, then refit each class with scikit-learn.
+
+    A C of its own for each class would make scores that cannot be compared with each other.
+    """
+    ordered = sorted(c_values)
+    own = [problem.one_against_rest(number) for number in range(problem.n_classes)]
+    stores = [store.below(f"class={number}") for number in range(problem.n_classes)]
+    like: list[solver.Path] = []
+    grid = [_curve(*pair, ordered, like) for pair in zip(own, stores, strict=True)]
+    held = [
+        np.stack([points[at]["out_of_fold"] for points in grid], axis=1)
+        for at in range(len(ordered))
+    ]
+    curve = [
+        judged({"C": c}, scores, problem.held_label)
+        for c, scores in zip(ordered, held, strict=True)
+    ]
+    best = choose_class(curve)
+    final = [
+        place.point("refit", lambda o=one, p=points[best]: _refit(o, ordered[best], p))  # type: ignore[misc]
+        for one, place, points in zip(own, stores, grid, strict=True)
+    ]
+    weight = np.stack([point["weight"] for point in final], axis=1).astype(np.float32)
+    bias = np.array([float(point["bias"]) for point in final], np.float32)
+    notes = sorted({str(note) for point in final for note in point["notes"]})
+    by_sklearn = all(bool(point["by_sklearn"]) for point in final)
+    return ClassFitted(
+        classifier=NAME,
+        parameters={"C": ordered[best], "loss": "squared_hinge", "penalty": "l2"},
+        curve=curve,
+        chosen=curve[best],
+        held=held[best],
+        rest=problem.matrix.mean_views(problem.matrix.test @ weight) + bias,
+        build=lambda card: LinearClasses(card, weight, bias),
+        kind="linear-classes",
+        made_by={
+            "curve": "batched Newton solver, one against the rest",
+            "model": "scikit-learn LinearSVC" if by_sklearn else "batched Newton solver",
+        },
+        checks={"objective_gap": float(max(float(point["gap"]) for point in final))},
+        notes=notes,
+    )
+
+
+def _curve(
+    problem: Problem,
+    store: GridStore,
+    c_values: Sequence[float],
+    like: list[solver.Path] | None = None,
+) -> list[Point]:
+    """Points of each C; ``like`` keeps the first path of several problems over the same rows."""
     path: solver.Path | None = None
     points: list[Point] = []
+    held = problem.held_scores if isinstance(problem, ClassProblem) else problem.out_of_fold
+    judges = max(1, len(problem.folds))  # the models that score held pictures, before the last
 
     def compute(c: float) -> Point:
         nonlocal path
         if path is None:
-            path = _path(problem)
+            path = _path(problem, like[0] if like else None)
+            if like is not None and not like:
+                like.append(path)
             if points:
                 path.start(points[-1]["weight"], points[-1]["bias"])
         found = path.step(c)
@@ -116,7 +176,7 @@ def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> lis
             "weight": found.weight,
             "bias": found.bias,
             "objective": found.objective,
-            "out_of_fold": problem.out_of_fold(found.weight[:-1], found.bias[:-1]),
+            "out_of_fold": held(found.weight[:judges], found.bias[:judges]),
         }
 
     for c in c_values:
@@ -124,9 +184,9 @@ def _curve(problem: Problem, store: GridStore, c_values: Sequence[float]) -> lis
     return points
 
 
-def _path(problem: Problem) -> solver.Path:
+def _path(problem: Problem, like: solver.Path | None) -> solver.Path:
     sign = problem.tiled(problem.labels.sign)
-    return solver.Path(problem.matrix.train(problem.views), sign, problem.share())
+    return solver.Path(problem.matrix.train(problem.views), sign, problem.share(), like=like)
 
 
 def _checked_grid(

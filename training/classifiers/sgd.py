@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.data.mapped import let_go
+from training.fitting.classes import ClassFitted, ClassPoint, ClassProblem, choose_class, judged
 from training.fitting.fitted import CurvePoint, Fitted, choose, fold_scores
+from training.models.classes import LinearClasses
 from training.models.saved import LinearScorer
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from training.fitting.fitted import Problem
     from training.fitting.grid import GridStore, Point
 
-__all__ = ["NAME", "Scaling", "batched_sgd", "fit", "grid_points"]
+__all__ = ["NAME", "Scaling", "batched_sgd", "fit", "fit_classes", "grid_points"]
 
 NAME = "svm-with-sgd"
 STANDARD = "standardised"
@@ -139,6 +141,67 @@ def fit(
     )
 
 
+def fit_classes(
+    problem: ClassProblem,
+    store: GridStore,
+    reg_params: Sequence[float],
+    step_sizes: Sequence[float],
+    scalings: Sequence[str],
+    iterations: int,
+    spark: Callable[[], SparkSession],
+) -> ClassFitted:
+    """One against the rest: one grid point for all classes, each fitted by MLlib on ``spark()``."""
+    rows = problem.matrix.all_train
+    made = {
+        n: Scaling.standard(rows) if n == STANDARD else Scaling.none(rows.shape[1])
+        for n in scalings
+    }
+    own = [problem.one_against_rest(number) for number in range(problem.n_classes)]
+    stores = [store.below(f"class={number}") for number in range(problem.n_classes)]
+    curve: list[ClassPoint] = []
+    scores: list[NDArray[np.float64]] = []
+    for name, step in product(scalings, step_sizes):
+        points = [
+            place.point(
+                f"stepSize={step:g} {name}",
+                lambda o=one, n=name, s=step: _batch(o, made[n], reg_params, s, iterations),  # type: ignore[misc]
+            )["out_of_fold"]
+            for one, place in zip(own, stores, strict=True)
+        ]
+        for reg, held in zip(reg_params, np.stack(points, axis=2), strict=True):
+            place_of: dict[str, float | str]
+            place_of = {"regParam": reg, "stepSize": step, "scaling": name}
+            curve.append(judged(place_of, held, problem.held_label))
+            scores.append(held)
+    best = choose_class(curve, simplest_first=False)
+    scaling = made[str(curve[best].parameters["scaling"])]
+    chosen = {name: float(curve[best].parameters[name]) for name in ("regParam", "stepSize")}
+    final = [
+        place.point(
+            "mllib",
+            lambda o=one, p=place: _mllib(o, scaling, chosen, iterations, spark, p),  # type: ignore[misc]
+        )
+        for one, place in zip(own, stores, strict=True)
+    ]
+    plain, offset = scaling.fold_in(np.stack([point["weight"] for point in final]))
+    weight, bias = np.ascontiguousarray(plain.T), offset.astype(np.float32)
+    return ClassFitted(
+        classifier=NAME,
+        parameters={**curve[best].parameters, "iterations": iterations},
+        curve=curve,
+        chosen=curve[best],
+        held=scores[best],
+        rest=problem.matrix.mean_views(problem.matrix.test @ weight) + bias,
+        build=lambda card: LinearClasses(card, weight, bias),
+        kind="linear-classes",
+        made_by={
+            "curve": "the same iteration in batches, one against the rest",
+            "model": "Spark MLlib SVMWithSGD",
+        },
+        checks={"weight_gap": max(float(point["gap"]) for point in final)},
+    )
+
+
 def _batch(
     problem: Problem,
     scaling: Scaling,
@@ -146,8 +209,8 @@ def _batch(
     step: float,
     iterations: int,
 ) -> Point:
-    """Out-of-fold scores, (regParams, n_train), of one step size."""
-    share = (problem.share(whole=False) > 0).astype(np.float32)
+    """Scores of pictures that the models have not seen, (regParams, n), of one step size."""
+    share = (problem.share(whole=not problem.folds) > 0).astype(np.float32)
     folds = len(share)
     weight = batched_sgd(
         problem.matrix.train(problem.views),
@@ -159,9 +222,9 @@ def _batch(
         iterations,
     )
     plain, bias = scaling.fold_in(weight)
+    held = problem.held_scores if isinstance(problem, ClassProblem) else problem.out_of_fold
     scores = [
-        problem.out_of_fold(plain[at : at + folds], bias[at : at + folds])
-        for at in range(0, len(plain), folds)
+        held(plain[at : at + folds], bias[at : at + folds]) for at in range(0, len(plain), folds)
     ]
     return {"out_of_fold": np.stack(scores)}
 

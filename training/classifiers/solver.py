@@ -65,6 +65,7 @@ class Path:
         rows: (n, d) float32 features; not copied.
         sign: (n,) labels as -1 and +1.
         share: (k, n) weight of each row in each problem; 0 leaves it out.
+        like: a path over the same rows with other labels, whose X'X is taken over.
         tolerance: stop when a Newton step promises less than this share of the objective.
         device: torch device; ``"cuda"`` where one is.
     """
@@ -75,6 +76,7 @@ class Path:
         sign: NDArray[np.float32],
         share: NDArray[np.float32],
         *,
+        like: Path | None = None,
         tolerance: float = 2e-5,
         device: str = "cpu",
     ) -> None:
@@ -85,10 +87,11 @@ class Path:
         self.sign = torch.from_numpy(sign).to(device)
         self.share = torch.from_numpy(share).to(device)
         self.gram: GramNewton | None = None
+        self.second: torch.Tensor
         if len(rows) <= FEW_ROWS:
             self.gram = GramNewton(self.rows, self.sign, self.share, tolerance)
         else:
-            self.second = self._second_moments()
+            self.second = self._second_moments() if like is None else like.second
         self.passes = 0
         self.at = torch.zeros(len(share), self.rows.shape[1] + 1, device=device)
 

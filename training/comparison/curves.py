@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from training.comparison.results import Comparison, Confusion, FigureFile, GridPoint, Result
 from training.drawing.figures import BAD, GOOD, INK, LINE, QUIET, THIRD, draw, legend
 
-__all__ = ["Plot", "plots", "save"]
+__all__ = ["Plot", "logarithmic", "plots", "save", "write"]
 
 COLOURS = {"linear-svc": GOOD, "random-forest": BAD, "svm-with-sgd": THIRD}
 MARKS = {"normal": "-", "flipped": "--"}
@@ -48,11 +48,15 @@ def plots(comparison: Comparison) -> list[Plot]:
 
 def save(comparison: Comparison, folder: Path) -> list[FigureFile]:
     """Write every figure as PNG and SVG into ``folder``; returns names, titles and words."""
+    return write([(plot, 2.8) for plot in plots(comparison)], folder)
+
+
+def write(found: Sequence[tuple[Plot, float]], folder: Path) -> list[FigureFile]:
+    """Write figures of their heights in inches; see ``save``."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = plots(comparison)
-    for plot in found:
-        draw(folder, plot.name, plot.title, plot.words, plot.paint)
-    return [FigureFile(p.name, p.title, p.words) for p in found]
+    for plot, height in found:
+        draw(folder, plot.name, plot.title, plot.words, plot.paint, height=height)
+    return [FigureFile(plot.name, plot.title, plot.words) for plot, _ in found]
 
 
 def _with_curve(results: Sequence[Result], classifier: str) -> list[Result]:
@@ -71,7 +75,7 @@ def _c_curves(layer: str, results: Sequence[Result]) -> list[Plot]:
             _band(axes, result.curve, "C", colour, SETS[result.set])
             chosen = result.parameters["C"]
             axes.axvline(chosen, color=colour, linewidth=0.8, linestyle=":")
-        _logarithmic(axes, "C of LinearSVC")
+        logarithmic(axes, "C of LinearSVC")
         axes.set_ylabel("average precision")
         legend(axes, wide)
 
@@ -95,7 +99,7 @@ def _band(axes: Axes, curve: Sequence[GridPoint], key: str, colour: str, label: 
         axes.plot([at] * len(folds), folds, ".", color=colour, markersize=3)
 
 
-def _logarithmic(axes: Axes, label: str) -> None:
+def logarithmic(axes: Axes, label: str) -> None:
     """A logarithmic axis whose ticks are plain text: powers of ten need no formula there."""
     axes.set_xscale("log")
     low, high = np.log10(axes.get_xlim())
@@ -122,7 +126,7 @@ def _sgd_grids(layer: str, results: Sequence[Result]) -> list[Plot]:
             curve = [p for p in scaled if p.parameters["stepSize"] == step]
             curve = [p for p in curve if float(p.parameters["regParam"]) > 0]
             _band(axes, curve, "regParam", colour, f"step {step:g}")
-        _logarithmic(axes, "regParam of SVMWithSGD")
+        logarithmic(axes, "regParam of SVMWithSGD")
         axes.set_ylabel("average precision")
         legend(axes, wide)
 

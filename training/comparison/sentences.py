@@ -22,7 +22,7 @@ from training.comparison.results import (
 )
 from training.data.unit import Unit
 
-__all__ = ["answer", "listed", "of_result", "score", "signed"]
+__all__ = ["answer", "listed", "looked", "of_result", "score", "signed"]
 
 MINUS = "\u2212"
 
@@ -53,7 +53,7 @@ def answer(found: Comparison) -> list[str]:
         f"{best.classifier} on {best.layer} of {found.backbone}."
     )
     if found.looks is not None:
-        words.append(_looked(found.looks, many))
+        words.append(looked(found.looks, f"held-out {many}"))
     words += [_leaks(one, found.unit.one) for one in found.by_picture]
     return words
 
@@ -87,10 +87,11 @@ def _later(found: ByTime, unit: Unit, sure: bool) -> str:
     return f"{start}; that this is above chance, {chance}, is not shown."
 
 
-def _looked(looks: Looks, many: str) -> str:
+def looked(looks: Looks, what: str) -> str:
+    """How often the held-out part has been looked at."""
     times = "once" if looks.runs == 1 else f"{looks.runs} times"
     return (
-        f"The held-out {many} have been looked at {times}, by {looks.models} "
+        f"The {what} have been looked at {times}, by {looks.models} "
         f"model{'' if looks.models == 1 else 's'} in all; the best of many looks is a little too "
         "good."
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.comparison.results import BaselineResult, Comparison, Result, Score
 
-__all__ = ["comparison_rows", "text"]
+__all__ = ["comparison_rows", "grid", "text"]
 
 
 def comparison_rows(found: Comparison) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def _layer_table(layer: str, results: Sequence[Result]) -> str:
         [name, *(cells.get((name, column), "-") for column in sets)]
         for name in dict.fromkeys(result.classifier for result in own)
     ]
-    return _grid([head, *body])
+    return grid([head, *body])
 
 
 _SETS = {"flipped": "flipped + normal", "normal": "normal"}
@@ -92,7 +92,7 @@ _SETS = {"flipped": "flipped + normal", "normal": "normal"}
 
 def _baseline_table(baselines: Sequence[BaselineResult], many: str) -> str:
     body = [[b.name, _cell(b.metrics["average_precision"])] for b in baselines]
-    return _grid([["baselines: average precision", f"held-out {many}"], *body])
+    return grid([["baselines: average precision", f"held-out {many}"], *body])
 
 
 def _cell(score: Score) -> str:
@@ -101,7 +101,8 @@ def _cell(score: Score) -> str:
     return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns, a line below the first."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

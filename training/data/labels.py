@@ -25,6 +25,10 @@ class Labels:
     is -1 for what is held out; ``created`` is the time of the post in days since 1970 (UTC), NaN
     where it is unknown. ``method`` is what the labels were made by. ``dropped`` counts labelled
     pictures that are not compared, by reason.
+
+    Where classes are asked, ``classes`` names them and ``label`` is their number. Classes that no
+    model may learn (``n_unseen``) have the last numbers. After the training pictures come
+    ``n_validation`` of validation, then those of test, pictures of unseen classes last.
     """
 
     picture_id: NDArray[np.object_]
@@ -39,6 +43,35 @@ class Labels:
     method: str = "pooled"
     unit: Unit = AUTHORS
     dropped: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    n_unseen: int = 0
+    n_validation: int = 0
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the classes that models learn: their columns."""
+        return self.classes[: len(self.classes) - self.n_unseen]
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the classes that were held out whole."""
+        return self.classes[len(self.known) :]
+
+    @property
+    def validation(self) -> slice:
+        """Where the pictures of validation stand."""
+        return slice(self.n_train, self.n_train + self.n_validation)
+
+    @property
+    def test(self) -> slice:
+        """Where the test pictures of known classes stand."""
+        hidden = int((self.label >= len(self.known)).sum()) if self.classes else 0
+        return slice(self.n_train + self.n_validation, len(self.label) - hidden)
+
+    @property
+    def hidden(self) -> slice:
+        """Where the pictures of unseen classes stand."""
+        return slice(self.test.stop, len(self.label))
 
     @property
     def hour(self) -> NDArray[np.float64]:
@@ -64,8 +97,13 @@ class Labels:
                 "created",
             )
         }
-        n_train = int(keep[: self.n_train].sum())
-        return replace(self, **arrays, n_train=n_train, dropped={**self.dropped, **dropped})
+        return replace(
+            self,
+            **arrays,
+            n_train=int(keep[: self.n_train].sum()),
+            n_validation=int(keep[self.validation].sum()),
+            dropped={**self.dropped, **dropped},
+        )
 
     @property
     def sign(self) -> NDArray[np.float32]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,14 +19,19 @@ from training.data.mapped import create
 from training.data.unit import unit_codes, unit_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from likewise.study import Study
+    from likewise.study import Manifest, Study
 
-__all__ = ["Labels", "Matrix", "feature_layers", "load_labels", "load_matrix"]
+__all__ = [
+    "Labels",
+    "Matrix",
+    "borrowed_matrix",
+    "feature_layers",
+    "load_labels",
+    "load_matrix",
+]
 
 LABEL_COLUMNS = (
     "picture_id platform host author_id group_key audience created_at label weight fold split"
@@ -34,13 +42,16 @@ LABEL_COLUMNS = (
 class Matrix:
     """Features of one layer: float32 rows [train | train mirrored | test | test mirrored].
 
-    ``views`` is 2 when mirror images were extracted, else 1. ``rows`` is the one copy that all
+    "Test" are all pictures that train nothing, those of a validation part among them. ``maker``
+    names the network with its weights and preprocessing. ``views`` is 2 when mirror images were
+    extracted, else 1. ``rows`` is the one copy that all
     classifiers share; every part below is a view of it. It is mapped from the file ``path``, which
     processes on other machines open by themselves.
     """
 
     layer: str
     backbone: str
+    maker: str
     rows: NDArray[np.float32]
     n_train: int
     n_test: int
@@ -66,6 +77,11 @@ class Matrix:
         """Every view of the held-out authors' pictures."""
         return self.rows[self.views * self.n_train :]
 
+    @property
+    def upright(self) -> NDArray[np.float32]:
+        """(n, d) features of the originals, in the order of the labels; a copy."""
+        return np.concatenate([self.train(1), self.test[: self.n_test]])
+
     def mean_views(self, scores: NDArray[Any]) -> NDArray[np.float64]:
         """(views * n, ...) scores of ``all_train`` or ``test`` to (n, ...) means over the views."""
         shape = (self.views, len(scores) // self.views, *scores.shape[1:])
@@ -88,12 +104,17 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
         study: the study.
         split: ``time`` keeps training authors' earlier and held-out authors' later posts.
 
+    Where the labels are classes, groups are held out; ``split`` does not matter there.
+
     Raises:
         DataError: no rows, one class only, an author in both splits, or fewer than two folds or
-            held-out authors.
+            held-out authors; a class without a training picture.
     """
     import pyarrow.compute as pc
 
+    manifest = study.require("labels")
+    if manifest.extra.get("question", "likes") != "likes":
+        return _class_labels(study, manifest)
     table = study.read("labels", LABEL_COLUMNS.split())
     if table.num_rows == 0:
         raise DataError("the labels table is empty", hint="see why with: likewise status")
@@ -101,13 +122,66 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
     table = table.filter(good)
     train = pc.equal(table["split"], "train")
     order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
-    method = str(study.require("labels").extra.get("method", "pooled"))
+    method = str(manifest.extra.get("method", "pooled"))
     labels = _labels(table.take(order), int(pc.sum(train).as_py() or 0), dropped)
     labels = replace(labels, method=method, unit=unit_of(study))
     if split == "time":
         labels = split_by_time(labels, study.config.label.test_fraction)
     _check(labels)
     return labels
+
+
+def _class_labels(study: Study, manifest: Manifest) -> Labels:
+    table = study.read("labels", LABEL_COLUMNS.split())
+    if table.num_rows == 0:
+        raise DataError("the labels table is empty", hint="see why with: likewise status")
+    good, dropped = _usable(study, table)
+    table = table.filter(good)
+    names = list(manifest.extra["classes"])
+    unseen = [name for name in names if name in manifest.extra.get("unseen", ())]
+    ordered = [*(name for name in names if name not in unseen), *unseen]
+    number = np.array([ordered.index(name) for name in names], np.int64)
+    label = number[table["label"].to_numpy()]
+    known = len(ordered) - len(unseen)
+    split = _objects(table["split"])
+    part = np.select([label >= known, split == "train", split == "validation"], [3, 0, 1], 2)
+    order = np.lexsort([_objects(table["picture_id"]), part])
+    labels = _labels(table.take(order), int((part == 0).sum()), dropped)
+    labels = replace(
+        labels,
+        label=label[order],
+        method="classes",
+        unit=unit_of(study),
+        classes=tuple(ordered),
+        n_unseen=len(unseen),
+        n_validation=int((part == 1).sum()),
+    )
+    _check_known(labels)
+    return labels
+
+
+def _check_known(labels: Labels) -> None:
+    if len(labels.label) == 0:
+        raise DataError("no labelled picture has features", hint="run: likewise extract STUDY")
+    if len(labels.known) < 2:
+        raise DataError(
+            f"models would learn {len(labels.known)} class, expected at least 2",
+            hint="take a class out of [question] unseen, or gather another",
+        )
+    counts = np.bincount(labels.label[: labels.n_train], minlength=len(labels.classes))
+    missing = [name for name, n in zip(labels.known, counts, strict=False) if n == 0]
+    if missing:
+        raise DataError(
+            f"no training picture with features is of class {', '.join(missing)}",
+            hint="extract anew, or gather more pictures of it",
+        )
+    n_train = labels.n_train
+    both = np.intersect1d(labels.group[:n_train], labels.group[n_train : labels.hidden.start])
+    if both.size:
+        raise DataError(
+            f"{both.size} groups stand in the training and in another part",
+            hint="make the labels anew with: likewise label STUDY --redo",
+        )
 
 
 def _usable(study: Study, table: pa.Table) -> tuple[NDArray[np.bool_], dict[str, int]]:
@@ -130,13 +204,8 @@ def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
 
 
 def _labels(table: pa.Table, n_train: int, dropped: Mapping[str, int]) -> Labels:
-    names = np.array(
-        [
-            "\x1f".join(parts)
-            for parts in zip(*(table[c].to_pylist() for c in AUTHOR_KEY), strict=True)
-        ],
-        dtype=object,
-    )
+    keys = (table[c].to_pylist() for c in AUTHOR_KEY)
+    names = np.array(["\x1f".join(parts) for parts in zip(*keys, strict=True)], dtype=object)
     fold = table["fold"].to_numpy().astype(np.int64)
     fold[n_train:] = -1
     return Labels(
@@ -209,14 +278,26 @@ def load_matrix(study: Study, layer: str, labels: Labels, path: Path) -> Matrix:
     """
     import pyarrow.compute as pc
 
-    columns = ["picture_id", "backbone", "flipped", layer]
-    scanner = study.dataset("features").scanner(
-        columns=columns, filter=pc.field("status") == "ok", batch_size=1024
-    )
+    dataset = study.dataset("features")
+    maker = ["maker"] if "maker" in dataset.schema.names else []  # older tables have none
+    columns = ["picture_id", "backbone", *maker, "flipped", layer]
+    scanner = dataset.scanner(columns=columns, filter=pc.field("status") == "ok", batch_size=1024)
     fill = _Filling(study, layer, labels, path)
     for batch in scanner.to_batches():
         fill.add(batch)
     return fill.finish()
+
+
+@contextmanager
+def borrowed_matrix(study: Study, labels: Labels, layer: str | None = None) -> Iterator[Matrix]:
+    """``load_matrix`` for a while: its file is gone afterwards.
+
+    The default layer is the table's last but the logits.
+    """
+    layers = [name for name in feature_layers(study) if name != "logits"]
+    chosen = layer or (layers[-1] if layers else "logits")
+    with TemporaryDirectory(dir=study.folder("cache"), prefix="matrix-") as folder:
+        yield load_matrix(study, chosen, labels, Path(folder) / "rows.npy")
 
 
 class _Filling:
@@ -235,6 +316,7 @@ class _Filling:
         self.rows: NDArray[np.float32] | None = None
         self.seen = np.zeros(self.views * len(labels.label), dtype=bool)
         self.backbones: set[str] = set()
+        self.makers: set[str] = set()
 
     def add(self, batch: pa.RecordBatch) -> None:
         import pyarrow.compute as pc
@@ -244,6 +326,8 @@ class _Filling:
         if batch.num_rows == 0:
             return
         self.backbones.update(pc.unique(batch["backbone"]).to_pylist())
+        if "maker" in batch.schema.names:
+            self.makers.update(str(maker) for maker in pc.unique(batch["maker"]).to_pylist())
         values = self._values(batch[self.layer])
         index = place.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
         target = self._target(index, batch["flipped"].to_numpy(zero_copy_only=False).astype(bool))
@@ -286,6 +370,11 @@ class _Filling:
                 f"features mixes rows of {self._backbones()}",
                 hint="make the features anew with one backbone: likewise extract STUDY --redo",
             )
+        if len(self.makers) > 1:
+            raise DataError(
+                f"features were made by {len(self.makers)} networks or weights",
+                hint="keep one: likewise prune, or set [extract] to the one that is meant",
+            )
         if self.rows is None or not self.seen.all():
             raise DataError(
                 f"{int((~self.seen).sum())} views of labelled pictures have no features",
@@ -295,4 +384,13 @@ class _Filling:
             raise DataError(f"features.{self.layer}: all pictures have the same values")
         n, n_train = len(self.labels.label), self.labels.n_train
         backbone = self.backbones.pop()
-        return Matrix(self.layer, backbone, self.rows, n_train, n - n_train, self.views, self.path)
+        return Matrix(
+            self.layer,
+            backbone,
+            next(iter(self.makers), ""),
+            self.rows,
+            n_train,
+            n - n_train,
+            self.views,
+            self.path,
+        )

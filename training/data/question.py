@@ -5,7 +5,26 @@ from __future__ import annotations
 from likewise.errors import DataError
 from likewise.study import Study
 
-__all__ = ["must_ask_likes"]
+__all__ = ["asks_classes", "must_ask_classes", "must_ask_likes"]
+
+
+def asks_classes(study: Study) -> bool:
+    """Whether the study asks which class a picture is of."""
+    return study.config.question.kind != "likes"
+
+
+def must_ask_classes(study: Study) -> None:
+    """Refuse a study whose labels say what is liked.
+
+    Raises:
+        MissingTableError: there are no labels yet.
+        DataError: the labels are not classes.
+    """
+    if study.require("labels").extra.get("question", "likes") == "likes":
+        raise DataError(
+            f"{study.root} asks what is liked, not which class a picture is of",
+            hint='set kind = "classes" under [question] of likewise.toml, then: likewise label',
+        )
 
 
 def must_ask_likes(study: Study, verb: str) -> None:
@@ -14,8 +33,8 @@ def must_ask_likes(study: Study, verb: str) -> None:
     Raises:
         DataError: the study asks which class a picture is of.
     """
-    if study.config.question.kind != "likes":
+    if asks_classes(study):
         raise DataError(
             f"{study.root} asks which class a picture is of: {verb} answers what is liked",
-            hint=f"run: likewise classify train {study.root}, then classify evaluate",
+            hint=f"run: likewise compare {study.root}",
         )

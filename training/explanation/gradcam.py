@@ -22,6 +22,7 @@ from likewise.errors import DataError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from training.models.classes import ClassScorer
     from training.models.saved import Scorer
 
 __all__ = ["Backbone", "Target", "explain_scorer", "heatmap", "overlay"]
@@ -62,12 +63,13 @@ def heatmap(model: nn.Module, batch: Tensor, target: Target = None) -> NDArray[n
 
 
 def explain_scorer(
-    model: nn.Module, batch: Tensor, scorer: Scorer, *, towards: int = 1
+    model: nn.Module, batch: Tensor, scorer: Scorer | ClassScorer, *, towards: int = 1
 ) -> NDArray[np.float32]:
     """Grad-CAM of a linear classifier on one of the network's layers: gradient of w.f(x).
 
-    ``towards`` is 1 for what speaks for the label 1, and 0 for what speaks against it. Shapes are
-    those of ``heatmap``.
+    ``towards`` is 1 for what speaks for the label 1, and 0 for what speaks against it; of k classes
+    it is the number of the one that is asked about, and what speaks for it beyond the mean of all
+    classes is shown. Shapes are those of ``heatmap``.
 
     Raises:
         UsageError: the scorer has no weights to differentiate (a random forest), or the network
@@ -80,7 +82,11 @@ def explain_scorer(
             f"model {scorer.name} has no gradient, so Grad-CAM cannot explain it",
             hint="choose a linear model, or a fine-tuned network",
         )
-    direction = torch.as_tensor(np.asarray(weight), dtype=batch.dtype, device=batch.device)
+    weight = np.asarray(weight)
+    of_classes = weight.ndim == 2
+    if of_classes:
+        weight = weight[:, towards] - weight.mean(axis=1)
+    direction = torch.as_tensor(weight, dtype=batch.dtype, device=batch.device)
 
     def run(x: Tensor) -> Tensor:
         layers = cast(Backbone, model).features(x)
@@ -97,7 +103,7 @@ def explain_scorer(
             )
         return features @ direction
 
-    sign = 1.0 if towards else -1.0
+    sign = 1.0 if towards or of_classes else -1.0
     return _explain(model, batch, run, lambda margins: sign * margins)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backbones.registry import Preprocess
+    from training.models.classes import ClassScorer
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
@@ -36,12 +37,16 @@ Explainer = Callable[["Tensor", int], "NDArray[np.float32]"]
 
 
 def overlays(
-    study: Study, scorer: Scorer | FinetunedScorer, towards: Mapping[str, int], *, side: int
+    study: Study,
+    scorer: Scorer | ClassScorer | FinetunedScorer,
+    towards: Mapping[str, int],
+    *,
+    side: int,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """(picture_id, (h, w, 3) picture under its heat) for each picture that is there.
 
-    ``towards`` maps a picture_id to 1 for what speaks for it and 0 for what speaks against it;
-    ``side`` is the short side of the answer in pixels.
+    ``towards`` maps a picture_id to 1 for what speaks for it and 0 for what speaks against it, or
+    to the number of the class that is asked about; ``side`` is the short side of the answer.
 
     Raises:
         UsageError: the model has no gradient (a random forest).
@@ -73,7 +78,7 @@ def _painted(
     from training.explanation import gradcam
 
     while group := list(islice(pictures, BATCH)):
-        for sign in (1, 0):
+        for sign in sorted({towards[key] for key, _ in group}, reverse=True):
             part = [(key, rgb) for key, rgb in group if towards[key] == sign]
             if not part:
                 continue
@@ -84,14 +89,16 @@ def _painted(
                 yield key, gradcam.overlay(small, on_picture(heat, small.shape[:2], spec))
 
 
-def _explainer(study: Study, scorer: Scorer | FinetunedScorer) -> Explainer:
-    """(n, 3, H, W) inputs and a sign to (n, H, W) heat, by the network that the model rests on."""
+def _explainer(study: Study, scorer: Scorer | ClassScorer | FinetunedScorer) -> Explainer:
+    """(n, 3, H, W) inputs and a sign, or a class, to (n, H, W) heat by the model's network."""
     from training.explanation import gradcam
 
     if reads_pictures(scorer):
         network, last = scorer.network, int(scorer.card["classes"]) - 1
+        if scorer.classes:
+            return lambda inputs, number: gradcam.heatmap(network, inputs, number)
         return lambda inputs, sign: gradcam.heatmap(network, inputs, last if sign else 0)
-    if getattr(scorer, "weight", None) is None:
+    if getattr(scorer, "weight", None) is None or hasattr(scorer, "path"):
         raise UsageError(f"model {scorer.name} has no gradient, so no heat map can be made")
     features = study.manifest("features")
     random = bool(features and features.made_from["params"].get("random_weights"))

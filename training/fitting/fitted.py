@@ -40,6 +40,11 @@ class Problem:
         return np.tile(values[: self.labels.n_train], self.views)
 
     @property
+    def folds(self) -> list[int]:
+        """Folds that are left out in turn; none where validation pictures choose instead."""
+        return [] if self.labels.n_validation else self.labels.folds
+
+    @property
     def train_label(self) -> NDArray[np.int64]:
         """(n_train,) labels of the training authors' pictures."""
         return self.labels.label[: self.labels.n_train]
@@ -57,7 +62,7 @@ class Problem:
     def share(self, *, whole: bool = True) -> NDArray[np.float32]:
         """(k, rows) training weights: each fold left out once, and all rows when ``whole``."""
         fold, weight = self.tiled(self.labels.fold), self.tiled(self.labels.weight)
-        shares = [np.where(fold == left_out, 0.0, weight) for left_out in self.labels.folds]
+        shares = [np.where(fold == left_out, 0.0, weight) for left_out in self.folds]
         return np.stack([*shares, weight] if whole else shares).astype(np.float32)
 
     def out_of_fold(self, weight: NDArray[np.float32], bias: NDArray[Any]) -> NDArray[np.float64]:
@@ -66,7 +71,7 @@ class Problem:
         (k, d) weights and (k,) biases, one for each fold in order, to (n_train,) scores.
         """
         all_scores = self.matrix.mean_views(self.matrix.all_train @ weight.T) + bias
-        column = np.searchsorted(self.labels.folds, self.train_fold)
+        column = np.searchsorted(self.folds, self.train_fold)
         own: NDArray[np.float64] = all_scores[np.arange(len(column)), column]
         return own
 

@@ -24,7 +24,7 @@ from training.pictures.thumbnails import decoded, square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["choose", "load", "make", "pick", "safe_url"]
+__all__ = ["choose", "hashes_of", "load", "lookup", "make", "pick", "safe_url"]
 
 FILE = "galleries.json"
 
@@ -80,7 +80,7 @@ def choose(study: Study, *, n: int | None = None) -> Galleries:
     frame = held_out if split == "test" else frame
     wanted = min(n or rules.n, max(int(frame.num_rows * END), min(1, frame.num_rows)))
     units = unit_codes(frame).tolist()
-    hashes = _hashes(study, frame["picture_id"].to_pylist())
+    hashes = hashes_of(study, frame["picture_id"].to_pylist())
     rule = {"n": wanted, "per_author": rules.per_author, "radius": rules.near_duplicate_radius}
     top, passed_top = pick(units, hashes, **rule)
     back, passed_bottom = pick(units[::-1], hashes[::-1], **rule)
@@ -110,7 +110,7 @@ def _ranking(study: Study) -> pa.Table:
     return joined.sort_by("rank").combine_chunks()
 
 
-def _hashes(study: Study, picture_ids: list[str]) -> NDArray[np.int64]:
+def hashes_of(study: Study, picture_ids: list[str]) -> NDArray[np.int64]:
     """Perceptual hash of each picture; where there is none, one that nothing is near to."""
     known: dict[str, int] = {}
     if study.manifest("pictures") is not None:
@@ -125,8 +125,8 @@ def _hashes(study: Study, picture_ids: list[str]) -> NDArray[np.int64]:
 
 def _picks(study: Study, rows: pa.Table) -> list[Pick]:
     records = rows.to_pylist()
-    posts = _lookup(study, "posts", POST_KEY, ("url", "media"), records)
-    authors = _lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
+    posts = lookup(study, "posts", POST_KEY, ("url", "media"), records)
+    authors = lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
     return [_pick(row, posts, authors) for row in records]
 
 
@@ -150,7 +150,7 @@ def _pick(
 _COPIED = ("picture_id", "rank", "score", "probability", "ratio", "likes", "audience", "label")
 
 
-def _lookup(
+def lookup(
     study: Study,
     table: str,
     key: tuple[str, ...],

@@ -2,7 +2,8 @@
 
 A model is a folder ``STUDY/models/NAME/`` that holds ``card.json`` (what made it and how good it
 is), ``card.md`` (the same for people) and its parameters: ``linear.safetensors`` for linear models
-or ``forest.skops`` for random forests. The folder appears whole or not at all.
+or ``forest.skops`` for random forests; models of k classes see ``training.models.classes``. The
+folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,22 +23,35 @@ from likewise.errors import DataError, MissingTableError
 from likewise.study import Study, write_json
 from likewise.whole import sha256_of, whole_folder
 from training.models import cards
+from training.models.carded import Carded
+from training.models.classes import CLASS_READERS, TRUSTED
 from training.statistics.sigmoid import probability
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import RandomForestClassifier
 
-__all__ = ["ForestScorer", "LinearScorer", "Scorer", "best", "load", "names", "remove", "save"]
+    from training.models.classes import ClassScorer
+
+__all__ = [
+    "ForestScorer",
+    "LinearScorer",
+    "Saved",
+    "Scorer",
+    "best",
+    "class_names",
+    "load",
+    "load_classes",
+    "names",
+    "remove",
+    "save",
+]
 
 CARD = "card.json"
 
-# The only class outside NumPy's and scikit-learn's plain estimators that a forest is made of.
-TRUSTED = ["sklearn.tree._tree.Tree"]
 
-
-class Model(Protocol):
-    """A model of any kind, as it is saved and as its scores are told."""
+class Saved(Protocol):
+    """A model of any kind, as it is saved."""
 
     @property
     def name(self) -> str:
@@ -55,52 +69,31 @@ class Model(Protocol):
     def backbone(self) -> str:
         """Network that made those features."""
 
-    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) scores to (n,) calibrated probabilities of the label 1; NaN where there are none."""
-
-    def _write(self, folder: Path) -> str:
+    def write(self, folder: Path) -> str:
         """Write the parameters into ``folder``; returns the file's name."""
 
 
-class Scorer(Model, Protocol):
+class Scorer(Saved, Protocol):
     """A saved classifier: features in, scores and calibrated probabilities out."""
+
+    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) scores to (n,) calibrated probabilities of the label 1; NaN where there are none."""
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, d) features to (n,) scores; larger means better liked."""
 
 
 @dataclass(frozen=True)
-class _Carded:
-    card: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        return str(self.card["name"])
-
-    @property
-    def layer(self) -> str:
-        return str(self.card["layer"])
-
-    @property
-    def backbone(self) -> str:
-        return str(self.card["backbone"])
+class _Liked(Carded):
+    """A model of one score, with Platt's sigmoid in its card."""
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Platt's sigmoid with the slope and intercept fitted on cross-validation scores."""
         return probability(self.card["calibration"], scores)
 
-    def _checked(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        expected = int(self.card["dim"])
-        if features.ndim != 2 or features.shape[1] != expected:
-            raise DataError(
-                f"model {self.name} reads {self.layer} of {self.backbone}: (n, {expected}) "
-                f"features, got {features.shape}"
-            )
-        return features
-
 
 @dataclass(frozen=True)
-class LinearScorer(_Carded):
+class LinearScorer(_Liked):
     """``features @ weight + bias``; any scaling of the features is folded into both."""
 
     weight: NDArray[np.float32]
@@ -108,10 +101,10 @@ class LinearScorer(_Carded):
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, d) features to (n,) signed distances. Raises DataError on another width."""
-        margin: NDArray[np.float32] = self._checked(features) @ self.weight
+        margin: NDArray[np.float32] = self.checked(features) @ self.weight
         return margin.astype(np.float64) + self.bias
 
-    def _write(self, folder: Path) -> str:
+    def write(self, folder: Path) -> str:
         from safetensors.numpy import save_file
 
         weight = np.ascontiguousarray(self.weight, dtype=np.float32)
@@ -119,7 +112,7 @@ class LinearScorer(_Carded):
         return _LINEAR
 
     @classmethod
-    def _read(cls, folder: Path, card: Mapping[str, Any]) -> LinearScorer:
+    def read(cls, folder: Path, card: Mapping[str, Any]) -> LinearScorer:
         from safetensors.numpy import load_file
 
         tensors = load_file(folder / _LINEAR)
@@ -127,24 +120,24 @@ class LinearScorer(_Carded):
 
 
 @dataclass(frozen=True)
-class ForestScorer(_Carded):
+class ForestScorer(_Liked):
     """Share of trees that vote for the label 1, as scikit-learn averages them."""
 
     forest: RandomForestClassifier
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, d) features to (n,) scores in 0 ... 1. Raises DataError on another width."""
-        votes: NDArray[np.float64] = self.forest.predict_proba(self._checked(features))[:, 1]
+        votes: NDArray[np.float64] = self.forest.predict_proba(self.checked(features))[:, 1]
         return votes
 
-    def _write(self, folder: Path) -> str:
+    def write(self, folder: Path) -> str:
         import skops.io
 
         skops.io.dump(self.forest, folder / _FOREST)
         return _FOREST
 
     @classmethod
-    def _read(cls, folder: Path, card: Mapping[str, Any]) -> ForestScorer:
+    def read(cls, folder: Path, card: Mapping[str, Any]) -> ForestScorer:
         import skops.io
 
         return cls(card, skops.io.load(folder / _FOREST, trusted=TRUSTED))
@@ -153,17 +146,17 @@ class ForestScorer(_Carded):
 _LINEAR = "linear.safetensors"
 _FOREST = "forest.skops"
 _READERS: dict[str, Callable[[Path, Mapping[str, Any]], LinearScorer | ForestScorer]] = {
-    "linear": LinearScorer._read,
-    "forest": ForestScorer._read,
+    "linear": LinearScorer.read,
+    "forest": ForestScorer.read,
 }
 
 
-def save(study: Study | str | os.PathLike[str], scorer: Model) -> Path:
+def save(study: Study | str | os.PathLike[str], scorer: Saved) -> Path:
     """Write the model's folder whole; an older model of the same name is replaced."""
     models = Study.open(study).folder("models")
     name = _checked_name(scorer.name)
     with whole_folder(models / name, replace=True) as staged:
-        parameters = scorer._write(staged)
+        parameters = scorer.write(staged)
         card = {**scorer.card, "file": parameters, "sha256": sha256_of(staged / parameters)}
         write_json(staged / CARD, card)
         (staged / "card.md").write_text(cards.markdown(card), encoding="utf-8")
@@ -171,20 +164,39 @@ def save(study: Study | str | os.PathLike[str], scorer: Model) -> Path:
 
 
 def load(study: Study | str | os.PathLike[str], name: str) -> Scorer:
-    """Read a saved model back.
+    """Read a saved model of likes back.
 
     Raises:
         MissingTableError: there is no such model.
         DataError: its folder is damaged: the card cannot be read, or the parameters are not
             those that the card names (sha256).
     """
-    folder = Study.open(study).root / "models" / _checked_name(name)
-    card = _card(folder)
+    folder, card = _whole(study, name, names(study), _READERS)
+    return _READERS[card["kind"]](folder, card)
+
+
+def load_classes(study: Study | str | os.PathLike[str], name: str | None = None) -> ClassScorer:
+    """Read a saved model of k classes back; without a name the best of them.
+
+    Raises as ``load`` does.
+    """
+    known = class_names(study)
+    folder, card = _whole(study, name or (known[0] if known else ""), known, CLASS_READERS)
+    return CLASS_READERS[card["kind"]](folder, card)
+
+
+def _whole(
+    study: Study | str | os.PathLike[str], name: str, known: list[str], kinds: Collection[str]
+) -> tuple[Path, dict[str, Any]]:
+    """A model's folder and card, once its parameters have been found to be those of the card."""
+    root = Study.open(study).root
+    folder = root / "models" / (_checked_name(name) if name else "")
+    card = _card(folder, kinds) if name else None
     if card is None:
-        known = ", ".join(names(study)) or "none"
+        what = f"there is no model {name!r} in" if name else "there is no saved model yet in"
         raise MissingTableError(
-            f"there is no model {name!r} in {folder.parent}; known: {known}",
-            hint="run: likewise compare",
+            f"{what} {root / 'models'}; known: {', '.join(known) or 'none'}",
+            hint=f"run: likewise compare {root}",
         )
     parameters = folder / str(card.get("file"))
     if not parameters.is_file() or sha256_of(parameters) != card.get("sha256"):
@@ -192,14 +204,21 @@ def load(study: Study | str | os.PathLike[str], name: str) -> Scorer:
             f"{parameters} is not the file that {folder / CARD} describes",
             hint="make the models anew with: likewise compare --redo",
         )
-    return _READERS[card["kind"]](folder, card)
+    return folder, card
 
 
 def names(study: Study | str | os.PathLike[str]) -> list[str]:
-    """Names of the saved models that score features, best first; see ``best``."""
-    cards_found = [card for card in map(_card, _folders(study)) if card is not None]
-    cards_found.sort(key=lambda card: (-_cv_score(card), str(card["name"])))
-    return [str(card["name"]) for card in cards_found]
+    """Names of the saved models of likes that score features, best first; see ``best``."""
+    found = _cards(study, _READERS)
+    found.sort(key=lambda card: (-float(card["scores"]["cv_average_precision"]), card["name"]))
+    return [str(card["name"]) for card in found]
+
+
+def class_names(study: Study | str | os.PathLike[str]) -> list[str]:
+    """Names of the saved models of k classes, the least cross-entropy on held pictures first."""
+    found = _cards(study, CLASS_READERS)
+    found.sort(key=lambda card: (float(card["scores"]["held_cross_entropy"]), card["name"]))
+    return [str(card["name"]) for card in found]
 
 
 def best(study: Study | str | os.PathLike[str]) -> str:
@@ -231,8 +250,13 @@ def _folders(study: Study | str | os.PathLike[str]) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _card(folder: Path) -> dict[str, Any] | None:
-    """The folder's card; None where there is none or it is of a kind that reads no features."""
+def _cards(study: Study | str | os.PathLike[str], kinds: Collection[str]) -> list[dict[str, Any]]:
+    found = (_card(folder, kinds) for folder in _folders(study))
+    return [card for card in found if card is not None]
+
+
+def _card(folder: Path, kinds: Collection[str]) -> dict[str, Any] | None:
+    """The folder's card; None where there is none or it is of another kind."""
     path = folder / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -240,11 +264,7 @@ def _card(folder: Path) -> dict[str, Any] | None:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged: {error}", hint="delete its folder") from error
-    return card if isinstance(card, dict) and card.get("kind") in _READERS else None
-
-
-def _cv_score(card: Mapping[str, Any]) -> float:
-    return float(card["scores"]["cv_average_precision"])
+    return card if isinstance(card, dict) and card.get("kind") in kinds else None
 
 
 def _checked_name(name: str) -> str:

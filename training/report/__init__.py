@@ -16,11 +16,11 @@ from likewise.progress import progress
 from likewise.study import MADE_BY, Study, fingerprint, write_json
 from likewise.working import changes_study
 from training.changes import NIGHT
-from training.data.question import must_ask_likes
+from training.data.question import asks_classes
 from training.report import summary
 from training.report.context import Context
 from training.report.pages import render, write
-from training.report.sections import SECTIONS
+from training.report.sections import CLASS_SECTIONS, SECTIONS
 from training.report.sharing import Sharing
 
 __all__ = ["report"]
@@ -47,7 +47,6 @@ def report(
         StudyError: the study or the place of the report cannot be used.
     """
     opened = Study.open(study)
-    must_ask_likes(opened, "report")
     shared = sharing is not None and sharing.anything
     usual = opened.folder("reports") / ("shared.html" if shared else "report.html")
     path = Path(output) if output is not None else usual
@@ -71,10 +70,11 @@ def report(
 
 def _page(context: Context, print_now: str) -> str:
     sections = []
-    with progress("report", total=len(SECTIONS) + 2) as bar:
+    makers = CLASS_SECTIONS if asks_classes(context.study) else SECTIONS
+    with progress("report", total=len(makers) + 2) as bar:
         head = summary.head(context)
         bar.advance()
-        for make in SECTIONS:
+        for make in makers:
             sections.append(make(context))
             bar.advance()
         missing = context.thumbs.load(context.study)

@@ -17,12 +17,13 @@ import pyarrow as pa
 from likewise.errors import MissingTableError, UsageError
 from likewise.study import Study
 from training.changes import Diff, since_last_night
-from training.comparison import results
+from training.comparison import class_results, results
+from training.data.question import asks_classes
 from training.data.unit import Unit, unit_of
 from training.drawing.figures import Figure, Painter, draw
 from training.explain import Explanation, explain
-from training.galleries import gallery
-from training.models.scoring import saved_model
+from training.galleries import class_gallery, gallery
+from training.models.scoring import class_model, saved_model
 from training.pictures import thumbnails
 from training.report.sharing import FaceVeil, Sharing
 
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Manifest
+    from training.comparison.class_results import ClassComparison
     from training.comparison.results import Comparison
+    from training.galleries.class_gallery import ClassGalleries
     from training.galleries.picks import Galleries
+    from training.models.classes import ClassScorer
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
@@ -185,6 +189,32 @@ class Context:
             return explain(self.study), None
         except UsageError as error:
             return None, f"The ranking cannot be explained: {error}."
+
+    @property
+    def asks_classes(self) -> bool:
+        """Whether the study asks which class a picture is of."""
+        return asks_classes(self.study)
+
+    @cached_property
+    def classes(self) -> ClassComparison | None:
+        """What ``compare`` found about classes; None before it."""
+        return class_results.load(self.study) if self.asks_classes else None
+
+    @cached_property
+    def class_galleries(self) -> ClassGalleries | None:
+        """Pictures of each class; None before ``rank``."""
+        if not self.asks_classes or self.manifest("scores") is None:
+            return None
+        return self.sharing.of_classes(class_gallery.load(self.study))
+
+    @cached_property
+    def class_scorer(self) -> ClassScorer | FinetunedScorer | None:
+        """The model of the ranking; None before ``rank`` or when it was deleted since."""
+        name = self.said("scores").get("model")
+        try:
+            return class_model(self.study, name) if name and self.asks_classes else None
+        except MissingTableError:
+            return None
 
     @cached_property
     def moved(self) -> Diff | None:

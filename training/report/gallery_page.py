@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
-from likewise import __version__
 from likewise.study import Study
 from training.report import summary
 from training.report.answer import Answer
@@ -23,14 +21,8 @@ def gallery_page(study: Study) -> Path:
     section = galleries.section(context, heat_maps=False)
     missing = context.thumbs.load(study)
     scores = study.require("scores")
-    head = summary.Head(
-        title=study.config.report.title or study.config.study.name,
-        made_at=dt.datetime.now(dt.UTC),
-        version=__version__,
-        synthetic=summary.synthetic(study),
-        answer=Answer(f"{scores.rows:,} pictures ranked by {scores.extra['model']}."),
-        figure=None,
-    )
+    words = f"{scores.rows:,} pictures ranked by {scores.extra['model']}."
+    head = summary.start_of(context, Answer(words))
     page = render(head, [section], context.thumbs, missing=missing, fingerprint=scores.fingerprint)
     write(folder / "index.html", page)
     return folder / "index.html"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from likewise.errors import UsageError
 from training.explanation import heatmaps
-from training.galleries.picks import Galleries
 from training.pictures import thumbnails
 from training.report.context import Context
+
+if TYPE_CHECKING:
+    from training.models.classes import ClassScorer
+    from training.models.saved import Scorer
+    from training.tuning.saved import FinetunedScorer
 
 __all__ = ["key", "paint"]
 
@@ -16,13 +23,10 @@ def key(picture_id: str) -> str:
     return f"heat:{picture_id}"
 
 
-def paint(context: Context, galleries: Galleries) -> str | None:
-    """Make all heat maps; return why there are none, or None."""
-    scorer = context.scorer
-    if scorer is None:
-        return f"the model {galleries.model} is no longer among the saved models"
-    towards = {one.picture_id: 0 for one in galleries.bottom}
-    towards |= {one.picture_id: 1 for one in galleries.top}
+def paint(
+    context: Context, scorer: Scorer | ClassScorer | FinetunedScorer, towards: Mapping[str, int]
+) -> str | None:
+    """Make the heat maps of these pictures; return why there are none, or None."""
     side = context.thumbs.side
     try:
         for picture_id, rgb in heatmaps.overlays(context.study, scorer, towards, side=side):

@@ -11,6 +11,7 @@ import numpy as np
 
 from likewise.errors import MissingTableError
 from likewise.study import Study
+from training.galleries.class_gallery import ClassGalleries, ClassPick
 from training.galleries.picks import Galleries, Pick
 
 if TYPE_CHECKING:
@@ -43,6 +44,25 @@ class Sharing:
             names = {handle: f"author {n}" for n, handle in enumerate(sorted(people), 1)}
             top, bottom = (_nameless(picks, names) for picks in (top, bottom))
         return replace(galleries, n=max(len(top), len(bottom)), top=top, bottom=bottom)
+
+    def of_classes(self, galleries: ClassGalleries) -> ClassGalleries:
+        """The galleries of classes as the page may show them."""
+
+        def shown(picks: Sequence[ClassPick]) -> list[ClassPick]:
+            kept = list(picks)[: self.top]
+            if not self.no_handles:
+                return kept
+            return [replace(one, handle="", url=None, alt="") for one in kept]
+
+        return replace(
+            galleries,
+            classes=[
+                replace(one, best=shown(one.best), worst=shown(one.worst))
+                for one in galleries.classes
+            ],
+            confused=[replace(one, picks=shown(one.picks)) for one in galleries.confused],
+            unseen=shown(galleries.unseen),
+        )
 
 
 def _nameless(picks: Sequence[Pick], names: dict[str, str]) -> list[Pick]:

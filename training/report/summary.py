@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,10 +15,13 @@ from likewise.tables import AUTHOR_KEY
 from training.drawing.figures import Figure
 from training.report.answer import Answer, answer, figure
 from training.report.context import Context
+from training.report.sections.classes import drawn
 
-__all__ = ["Count", "Head", "head", "synthetic"]
+__all__ = ["Count", "Head", "head", "start_of", "synthetic"]
 
 STRIP = 5
+CLASSES, OF_CLASS = 6, 5
+"""Classes on the first screen of a study about them, and pictures of each."""
 SYNTHETIC = "synthetic world"
 
 
@@ -42,20 +45,62 @@ class Head:
     figure: Figure | None
     strips: list[tuple[str, list[str]]] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
+    question: str = "What makes a picture liked here?"
 
 
 def head(context: Context) -> Head:
     """The heading of the study's report."""
+    start = start_of(context, Answer(""))
+    if context.asks_classes:
+        return _about_classes(context, start)
+    return replace(
+        start,
+        answer=answer(context),
+        figure=figure(context),
+        strips=_strips(context),
+        counts=_counts(context),
+    )
+
+
+def start_of(context: Context, answer: Answer) -> Head:
+    """A heading with the study's name, and the answer alone."""
     config = context.study.config
     return Head(
         title=config.report.title or config.study.name,
         made_at=dt.datetime.now(dt.UTC),
         version=__version__,
         synthetic=synthetic(context.study),
-        answer=answer(context),
-        figure=figure(context),
-        strips=_strips(context),
-        counts=_counts(context),
+        answer=answer,
+        figure=None,
+    )
+
+
+def _about_classes(context: Context, start: Head) -> Head:
+    """The first screen of a study about classes."""
+    found, chosen = context.classes, context.class_galleries
+    if found is None:
+        said = Answer("Nothing has been compared yet: likewise compare tells classes apart.")
+        return replace(start, question="Which class is a picture of?", answer=said)
+    first, *rest = found.answer
+    strips = []
+    for one in [] if chosen is None else chosen.classes[:CLASSES]:
+        keys = [context.thumbs.square(pick.picture_id) for pick in one.best[:OF_CLASS]]
+        strips.append((one.name, keys))
+    parts = {part.name: part for part in found.data.parts}
+    groups = f"of {parts['test'].groups:,} groups that no model has seen"
+    figures = drawn(context, "confusion") or drawn(context, "classes")
+    return replace(
+        start,
+        question="How well are classes told apart?",
+        answer=Answer(first, sure=rest),
+        figure=figures[0],
+        strips=strips,
+        counts=[
+            Count(len(found.classes), "classes", "that models learn"),
+            Count(parts["train"].pictures, "training", "pictures that models learn from"),
+            Count(parts["validation"].pictures, "validation", "pictures that choose"),
+            Count(parts["test"].pictures, "test", f"pictures {groups}"),
+        ],
     )
 
 

@@ -13,7 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["author_weights", "interval"]
+__all__ = ["author_weights", "interval", "mean_interval"]
+
+AT_ONCE = 20_000_000
+"""Counts that are in memory at the same time (160 MB)."""
 
 
 def author_weights(author: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:
@@ -46,3 +49,20 @@ def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, f
     tail = 50 * (1 - level)
     low, high = np.percentile(kept, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def mean_interval(
+    values: NDArray[np.float64], group: NDArray[np.int64], resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of the mean of (n,) values whose groups are drawn with replacement."""
+    _, number = np.unique(group, return_inverse=True)
+    total, size = np.bincount(number, values), np.bincount(number)
+    rng = np.random.default_rng(seed)
+    block = max(1, AT_ONCE // len(size))
+    means = []
+    for at in range(0, resamples, block):
+        drawn = rng.multinomial(
+            len(size), np.full(len(size), 1 / len(size)), size=min(block, resamples - at)
+        )
+        means.append((drawn @ total) / (drawn @ size))
+    return interval(np.concatenate(means))

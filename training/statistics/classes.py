@@ -7,13 +7,13 @@ crops) the bootstrap draws groups, since pictures of one group are no independen
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from training.statistics.bootstrap import author_weights, interval
+from training.statistics.bootstrap import mean_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,15 +68,13 @@ def rate(
     """
     n, good = len(right), int(right.sum())
     if n == 0:
-        return Rate(0, 0, float("nan"), float("nan"))
+        return Rate(0, 0, 0.0, 1.0)
     n_groups = n if group is None else len(np.unique(group))
     if group is None or n_groups == n or good in (0, n):
         test = binomtest(round(good / n * n_groups), n_groups)
         found = test.proportion_ci(0.95, method="wilson")
         return Rate(good, n, float(found.low), float(found.high))
-    weight = author_weights(group, resamples, seed)
-    low, high = interval(weight @ right / weight.sum(axis=1))
-    return Rate(good, n, low, high)
+    return Rate(good, n, *mean_interval(right.astype(np.float64), group, resamples, seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,45 +88,86 @@ class ClassRow:
 
 
 def per_class(
-    said: NDArray[np.int64], label: NDArray[np.int64], names: tuple[str, ...]
+    said: NDArray[np.int64],
+    label: NDArray[np.int64],
+    names: tuple[str, ...],
+    group: NDArray[np.int64] | None = None,
 ) -> tuple[list[ClassRow], NDArray[np.int64]]:
-    """Rows of the table of classes, and the (c, c) confusion counts, true classes along rows."""
+    """Rows of the table of classes, and the (c, c) confusion counts, true classes along rows.
+
+    Intervals are those of ``rate``; ``group`` is (n,) as there.
+    """
+
+    def share(rows: NDArray[np.bool_], right: NDArray[np.bool_]) -> Rate:
+        return rate(right[rows], None if group is None else group[rows])
+
     counts: NDArray[np.int64] = confusion_matrix(label, said, labels=np.arange(len(names)))
     rows = []
     for at, name in enumerate(names):
         wrong = counts[at].copy()
         wrong[at] = 0
         taken = names[int(wrong.argmax())] if wrong.any() else None
-        recall, precision = said[label == at] == at, label[said == at] == at
-        rows.append(ClassRow(name, rate(recall), rate(precision), taken))
+        right = (said == at) & (label == at)
+        rows.append(ClassRow(name, share(label == at, right), share(said == at, right), taken))
     return rows, counts
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two models on the same pictures: who alone was right, and McNemar's exact p."""
+    """Two models on the same pictures: who alone was right, and McNemar's exact p.
+
+    ``low`` to ``high`` is the 95 % interval of the first's accuracy minus the second's.
+    """
 
     first_only: int
     second_only: int
     p: float
+    difference: float
+    low: float
+    high: float
 
-    @property
-    def sentence(self) -> str:
+    def better(self, alpha: float = 0.05) -> Literal["first", "second", "open"]:
+        """Which may be called better: the test and the interval must agree."""
+        if self.p >= alpha or self.low <= 0 <= self.high:
+            return "open"
+        return "first" if self.low > 0 else "second"
+
+    def sentence(self, first: str = "the first", second: str = "the second") -> str:
         """What may be said; no difference is never claimed, only left open."""
-        counts = f"{self.first_only} only by the first, {self.second_only} only by the second"
-        if self.p >= 0.05:
-            return f"which of the two is better stays open (right {counts}; p = {self.p:.2g})"
-        better = "first" if self.first_only > self.second_only else "second"
-        return f"the {better} is better (right {counts}; p = {self.p:.2g})"
+        counts = (
+            f"right {self.first_only} only by {first}, {self.second_only} only by {second}; "
+            f"p = {self.p:.2g}"
+        )
+        found = self.better()
+        if found == "open":
+            return f"which of the two is better stays open ({counts})"
+        return f"{first if found == 'first' else second} is better ({counts})"
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
+def mcnemar(
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    group: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Paired:
     """Exact McNemar test on (n,) right answers of two models to the same pictures.
+
+    Pictures of one group are no independent witnesses, which the test does not know; the interval
+    draws groups. Where no picture divides the two it is the rule of three.
 
     Source: McNemar (1947), with the binomial distribution in the place of chi-squared.
     """
     a, b = int((first & ~second).sum()), int((second & ~first).sum())
-    return Paired(a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0)
+    units = np.arange(len(first)) if group is None else group
+    change = first.astype(np.float64) - second
+    if a + b:
+        p = float(binomtest(a, a + b).pvalue)
+        low, high = mean_interval(change, units, resamples, seed)
+        return Paired(a, b, p, float(change.mean()), low, high)
+    reach = min(1.0, 3 / max(1, len(np.unique(units))))
+    return Paired(0, 0, 1.0, 0.0, -reach, reach)
 
 
 def open_world(known: NDArray[np.float64], unseen: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from backbones import registry
@@ -60,20 +61,34 @@ class FinetunedScorer:
         """The preprocessing that the backbone was trained with."""
         return registry.get(self.backbone).preprocess
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs; none where likes were asked."""
+        return tuple(self.card.get("class_names", ()))
+
     def score_pictures(self, files: Iterable[bytes]) -> NDArray[np.float64]:
         """Log-odds of the last class, averaged over the picture and its mirror image.
 
         Takes n whole picture files, a few at a time, and gives (n,) scores; larger means better
         liked, NaN stands for a file that cannot be decoded.
         """
+        return score_of(self.class_scores(files))
+
+    def class_scores(self, files: Iterable[bytes]) -> NDArray[np.float64]:
+        """(n, k) logits of n whole picture files, means of both views; NaN where undecodable."""
         readable: list[bool] = []
         logits = logits_of(
             self.network, self._canvases(files, readable), self.spec, both_views=True
         )
-        scores = np.full(len(readable), np.nan)
+        scores = np.full((len(readable), int(self.card["classes"])), np.nan)
         if logits.size:
-            scores[readable] = score_of(logits)
+            scores[readable] = logits
         return scores
+
+    def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, k) logits to (n, k) probabilities of the classes."""
+        share: NDArray[np.float64] = softmax(scores / float(self.card["temperature"]), axis=1)
+        return share
 
     def _canvases(
         self, files: Iterable[bytes], readable: list[bool]
@@ -100,7 +115,8 @@ class FinetunedScorer:
         """(n,) scores to (n,) calibrated probabilities of the last class; NaN where refused."""
         return calibration.probability(self.card["calibration"], scores)
 
-    def _write(self, folder: Path) -> str:
+    def write(self, folder: Path) -> str:
+        """Write the network's weights."""
         from safetensors.torch import save_file
 
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}

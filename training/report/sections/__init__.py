@@ -8,6 +8,8 @@ from training.report.context import Context, Section
 from training.report.sections import (
     audience,
     changes,
+    class_pictures,
+    classes,
     comparison,
     duplicates,
     explanation,
@@ -21,7 +23,7 @@ from training.report.sections import (
     privacy,
 )
 
-__all__ = ["SECTIONS"]
+__all__ = ["CLASS_SECTIONS", "SECTIONS"]
 
 SECTIONS: tuple[Callable[[Context], Section], ...] = (
     galleries.section,
@@ -38,3 +40,19 @@ SECTIONS: tuple[Callable[[Context], Section], ...] = (
     privacy.section,
     lineage.section,
 )
+
+CLASS_SECTIONS: tuple[Callable[[Context], Section], ...] = (
+    classes.table,
+    classes.confusion,
+    class_pictures.difficult,
+    class_pictures.section,
+    classes.abstention,
+    finetuning.section,
+    classes.parts,
+    funnel.section,
+    changes.section,
+    duplicates.section,
+    privacy.section,
+    lineage.section,
+)
+"""Those of a study that asks which class a picture is of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from training.galleries.picks import Pick
+from training.galleries.picks import Galleries, Pick
 from training.report import heat
 from training.report.context import Context, Section
 
@@ -18,7 +18,7 @@ def section(context: Context, *, heat_maps: bool = True) -> Section:
     data: dict[str, Any] = {"galleries": chosen, "ends": [], "why_no_heat": None}
     if chosen is not None:
         data["heat_maps"] = heat_maps
-        data["why_no_heat"] = heat.paint(context, chosen) if heat_maps else None
+        data["why_no_heat"] = _heat(context, chosen) if heat_maps else None
         data["ends"] = [
             {
                 "id": "best",
@@ -32,6 +32,15 @@ def section(context: Context, *, heat_maps: bool = True) -> Section:
             },
         ]
     return Section("galleries", "Best and worst pictures", "galleries.html", data)
+
+
+def _heat(context: Context, chosen: Galleries) -> str | None:
+    """Heat maps of both ends; why there are none, or None."""
+    if context.scorer is None:
+        return f"the model {chosen.model} is no longer among the saved models"
+    towards = {one.picture_id: 0 for one in chosen.bottom}
+    towards |= {one.picture_id: 1 for one in chosen.top}
+    return heat.paint(context, context.scorer, towards)
 
 
 def _cards(context: Context, picks: Sequence[Pick]) -> list[dict[str, Any]]:

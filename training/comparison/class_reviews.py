@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from likewise.errors import UsageError
-from training.classification.fit import scale_of, softmax
+from training.classifiers import softmax
+from training.data.matrix import borrowed_matrix
 from training.data.reviews import REJECTED, Reviewed, reviewed_labels
-from training.statistics.bootstrap import author_weights, interval
 from training.statistics.classes import Rate, mcnemar, rate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from likewise.study import Study
-    from training.classification.fit import Candidate
-    from training.classification.problem import ClassProblem
+    from training.data.labels import Labels
 
 __all__ = ["ReviewGain", "gain_of_reviews", "with_reviews"]
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +58,8 @@ class ReviewGain:
         return f"{start}: whether they help is open ({span})"
 
 
-def with_reviews(study: Study, problem: ClassProblem) -> tuple[ClassProblem, Reviewed]:
-    """The problem with training and validation labels as people left them.
-
-    Rejected pictures are in no part that anything is learned or judged from.
+def with_reviews(study: Study, labels: Labels) -> tuple[Labels, Reviewed]:
+    """Labels with those of training and validation as people left them; rejected pictures go.
 
     Raises:
         UsageError: the study's labels hold the reviews already.
@@ -74,32 +71,32 @@ def with_reviews(study: Study, problem: ClassProblem) -> tuple[ClassProblem, Rev
             'the labels of this study hold the reviews already ([question] kind = "reviewed")',
             hint='leave --reviews away, or set kind = "classes" to see what reviews change',
         )
-    training = np.isin(problem.part, ["train", "validation"])
-    names = {name: number for number, name in enumerate(problem.names)}
-    said = reviewed_labels(study, problem.picture_id, problem.label, training, names)
-    part = problem.part.copy()
-    part[~said.keep] = REJECTED
-    return replace(problem, label=said.label, part=part), said
+    training = np.arange(len(labels.label)) < labels.test.start
+    names = {name: number for number, name in enumerate(labels.classes)}
+    said = reviewed_labels(study, labels.picture_id, labels.label, training, names)
+    # What a review calls by a class that no model may learn is learned by none.
+    hidden = training & (said.label >= len(labels.known))
+    dropped = {REJECTED: said.rejected, "of an unseen class in review": int(hidden.sum())}
+    return replace(labels, label=said.label).only(
+        said.keep & ~hidden, {reason: n for reason, n in dropped.items() if n}
+    ), said
 
 
 def gain_of_reviews(
-    reviewed: ClassProblem, before: ClassProblem, said: Reviewed, c: float, seed: int
+    study: Study, reviewed: Labels, before: Labels, said: Reviewed, layer: str, c: float
 ) -> ReviewGain | None:
     """A softmax layer of penalty ``c`` with and without reviews, on the test part (else validation)
     as far as nobody reviewed it; None where nothing is left of it.
     """
-    for part in ("test", "validation"):
-        rows = before.rows(part)
-        rows = rows[~said.touched[rows]]
-        if len(rows):
-            break
-    else:
+    parts = {"test": before.test, "validation": before.validation}
+    left = [name for name, at in parts.items() if not said.touched[at].all()]
+    if not left:
         return None
-    columns, group = before.columns(rows), before.group[rows]
-    with_, without = (_fit(problem, c).right(rows, columns) for problem in (reviewed, before))
-    difference = with_.astype(np.float64) - without
-    weight = author_weights(group, RESAMPLES, seed)
-    low, high = interval(weight @ difference / weight.sum(axis=1))
+    part = left[0]
+    fresh = ~said.touched[parts[part]]
+    group = before.group[parts[part]][fresh]
+    with_, without = (_right(study, labels, layer, c, part)[fresh] for labels in (reviewed, before))
+    paired = mcnemar(with_, without, group, seed=study.config.study.seed)
     return ReviewGain(
         said.changed,
         said.rejected,
@@ -107,14 +104,20 @@ def gain_of_reviews(
         part,
         rate(with_, group),
         rate(without, group),
-        float(difference.mean()),
-        low,
-        high,
-        mcnemar(with_, without).p,
+        paired.difference,
+        paired.low,
+        paired.high,
+        paired.p,
     )
 
 
-def _fit(problem: ClassProblem, c: float) -> Candidate:
-    features, columns = problem.training(problem.rows("train"))
-    scale = scale_of(features)
-    return softmax(problem, c, features * np.float32(scale), columns, scale)
+def _right(study: Study, labels: Labels, layer: str, c: float, part: str) -> NDArray[np.bool_]:
+    """Whether each picture of the part is told right by a layer fitted on these labels."""
+    at = labels.test if part == "test" else labels.validation
+    with borrowed_matrix(study, labels, layer) as matrix:
+        rows, label = matrix.all_train, np.tile(labels.label[: labels.n_train], matrix.views)
+        model = softmax.fit_one(rows, label, c, len(labels.known))
+        scores = matrix.mean_views(matrix.test @ model["weight"]) + model["bias"]
+    own = scores[at.start - labels.n_train : at.stop - labels.n_train]
+    right: NDArray[np.bool_] = own.argmax(axis=1) == labels.label[at]
+    return right

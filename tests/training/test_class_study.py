@@ -1,0 +1,222 @@
+"""A study about classes from labels to its report: planted classes, and numbers by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fake_study import BUCKETS, make
+from scipy.special import softmax
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
+
+from likewise.cli import run
+from likewise.errors import DataError, UsageError
+from likewise.study import Study
+from likewise.tables import LABELS
+from training.classifiers.binary_tree import ways
+from training.compare import compare, comparison_text
+from training.comparison import class_results
+from training.comparison.class_words import confused
+from training.data.matrix import borrowed_matrix, load_labels
+from training.explain import explain
+from training.galleries import class_gallery
+from training.models.classes import tree_scores
+from training.models.saved import class_names, load_classes
+from training.rank import rank
+from training.report import report
+from training.report.class_page import explain_class
+
+NAMES = ["dark", "grey", "<b>light</b>"]
+COMPARE = {
+    "classifiers": ["softmax", "linear-svc", "random-forest", "binary-tree"],
+    "trees": 20,
+    "c_values": [0.01, 1.0],
+    "jobs": 1,
+}
+
+
+def study_of(folder: Path, **question: Any) -> Study:
+    """Pictures of three classes by their brightness, which is feature 0."""
+    config = {
+        "question": {"kind": "classes", "split": "3:1", **question},
+        "compare": COMPARE,
+        "study": {"name": "Three lights"},
+        "download": {"buckets": BUCKETS},
+    }
+    study = make(folder, n_authors=40, per_author=3, config=config, faces=False)
+    light = dict(
+        zip(*(study.read("features", ["picture_id", "pooled"])[c].to_pylist() for c in
+              ("picture_id", "pooled")), strict=True)
+    )  # fmt: skip
+    rows = study.read("labels").to_pylist()
+    edges = np.quantile([v[0] for v in light.values()], [1 / 3, 2 / 3])
+    authors = sorted({row["author_id"] for row in rows})
+    for row in rows:
+        number = authors.index(row["author_id"])
+        row["label"] = int(np.searchsorted(edges, light[row["picture_id"]][0]))
+        row |= {"class": NAMES[row["label"]], "group_key": row["author_id"], "fold": number % 5}
+        row["split"] = "test" if number % 4 == 0 else "train"
+        if question.get("split", "").count("/") == 2 and number % 4 == 1:
+            row["split"] = "validation"
+    stage = study.begin("labels", params={"classes": True, **question}, redo=True)
+    stage.write(pa.Table.from_pylist(rows, LABELS.schema))
+    stage.publish(question="classes", classes=NAMES, unseen=[], group="author")
+    return study
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    study = study_of(tmp_path_factory.mktemp("classes") / "study", split="80/10/10")
+    compare(study)
+    rank(study)
+    return study
+
+
+def test_every_number_of_the_comparison_by_hand(compared: Study) -> None:
+    found = class_results.load(compared)
+    assert found is not None
+    labels = load_labels(compared)
+    truth = labels.label[labels.test]
+    assert [len(part.per_class) for part in found.data.parts] == [3, 3, 3]
+    assert sum(found.data.parts[2].per_class) == len(truth)
+    largest = np.bincount(labels.label[: labels.n_train]).argmax()
+    assert (found.majority.right, found.majority.of) == ((truth == largest).sum(), len(truth))
+    assert found.chance == pytest.approx(1 / 3)
+    models = {row.classifier: row for row in found.results}
+    assert set(models) == set(COMPARE["classifiers"])  # type: ignore[call-overload]
+    for row in found.results:
+        model = load_classes(compared, row.model)
+        with borrowed_matrix(compared, labels) as matrix:
+            views = model.scores(matrix.test).reshape(matrix.views, -1, 3).mean(axis=0)
+        own = views[labels.test.start - labels.n_train : labels.test.stop - labels.n_train]
+        said = own.argmax(axis=1)
+        assert row.top_1.right == (said == truth).sum()
+        np.testing.assert_array_equal(row.confusion, confusion_matrix(truth, said, labels=range(3)))
+        share = softmax(own / row.temperature, axis=1)
+        loss = -np.log(share[np.arange(len(truth)), truth]).mean()
+        assert row.cross_entropy == pytest.approx(loss, rel=1e-4)
+        assert row.top_1.low < row.top_1.value <= row.top_1.high
+    assert models["softmax"].top_1.value > 0.7  # brightness decides, with noise
+    best = min(found.results, key=lambda row: row.held_cross_entropy)
+    assert found.best == best.model == class_names(compared)[0]
+
+
+def test_claims_stand_where_their_tests_do(compared: Study) -> None:
+    found = class_results.load(compared)
+    assert found is not None
+    majority = next(one for one in found.against if one.other == "majority").paired
+    a, b = majority.first_only, majority.second_only
+    assert majority.p == pytest.approx(binomtest(a, a + b).pvalue)
+    assert majority.better() == "first"
+    assert "more than always saying" in found.answer[0]
+    text = comparison_text(compared)
+    assert text.index("guessing") < text.index("pooled-flipped-softmax")
+    assert "stays open" in text  # of these few pictures nobody can tell four classifiers apart
+    assert "No threshold can promise 99.0%" in text
+
+
+def test_pictures_are_ranked_by_their_own_class(compared: Study) -> None:
+    rows = compared.read("scores").to_pylist()
+    classes = {r["picture_id"]: r["class"] for r in compared.read("labels").to_pylist()}
+    assert len(rows) == len(classes)
+    for row in rows:
+        right = row["said"] == classes[row["picture_id"]]
+        assert right == (row["score"] > 0)
+        if right:
+            assert row["certainty"] == pytest.approx(row["probability"])
+        else:
+            assert row["certainty"] > row["probability"]
+    assert [r["rank"] for r in rows] == list(range(1, len(rows) + 1))
+    found = class_gallery.load(compared)
+    assert found.split == "test"
+    wrong = [r for r in rows if r["said"] != classes[r["picture_id"]]]
+    for pair in found.confused:
+        assert pair.picks and all(one.true == pair.true for one in pair.picks)
+        assert pair.count <= len(wrong)
+    for one in found.classes:
+        surest = [pick.probability for pick in one.best]
+        assert surest == sorted(surest, reverse=True)  # type: ignore[type-var]
+        assert not {p.picture_id for p in one.best} & {p.picture_id for p in one.worst}
+
+
+def test_the_report_shows_the_answer_and_escapes_names(compared: Study) -> None:
+    page = report(compared).read_text(encoding="utf-8")
+    found = class_results.load(compared)
+    assert found is not None
+    assert "How well are classes told apart?" in page
+    assert "&lt;b&gt;light&lt;/b&gt;" in page and "<b>light</b>" not in page
+    assert 'href="javascript' not in page and "<img src=x" not in page
+    assert f"{found.best_result.top_1.right} of {found.best_result.top_1.of}" in page
+    for anchor in ("comparison", "confusion", "difficult", "galleries", "abstention", "labels"):
+        assert f'<section id="{anchor}"' in page
+    if confused(found.best_result, found.classes):
+        assert "taken for" in page
+
+
+def test_one_class_is_explained_on_a_page(compared: Study) -> None:
+    path = explain_class(compared, "grey")
+    assert path.name == "class-grey.html"
+    assert "What speaks for grey" in path.read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="no class 'gray'") as caught:
+        explain_class(compared, "gray")
+    assert "grey" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="name the class"):
+        explain(compared)
+
+
+def test_without_a_validation_part_folds_choose(tmp_path: Path) -> None:
+    study = study_of(tmp_path / "study")
+    compare(study)
+    found = class_results.load(study)
+    assert found is not None
+    assert found.data.held_by == "cross-validation"
+    held = {row.held.of for row in found.results}
+    assert held == {found.data.parts[0].pictures}  # every training picture, out of its fold
+    assert all(row.held.value < 1 for row in found.results)
+    assert not list((study.root / ".unfinished").glob("compare-*"))
+
+
+def test_a_classifier_of_another_question_is_refused(tmp_path: Path) -> None:
+    study = make(tmp_path / "s", config={"compare": {"classifiers": ["softmax"]}})
+    with pytest.raises(UsageError, match="softmax, for studies about classes"):
+        compare(study)
+
+
+def test_a_class_without_training_pictures_is_named(tmp_path: Path) -> None:
+    study = study_of(tmp_path / "s")
+    rows = study.read("labels").to_pylist()
+    for row in rows:
+        row["split"] = "test" if row["class"] == "grey" else row["split"]
+    stage = study.begin("labels", params={"none": True}, redo=True)
+    stage.write(pa.Table.from_pylist(rows, LABELS.schema))
+    stage.publish(question="classes", classes=NAMES, unseen=[])
+    with pytest.raises(DataError, match="no training picture with features is of class grey"):
+        compare(study)
+    assert run(["compare", str(study.root), "--json"]) == 2
+
+
+def test_a_tree_is_the_product_of_its_answers() -> None:
+    # Two animals lie close, two things lie close: the root divides animals from things.
+    means = np.array([[0.0, 0.0], [0.1, 0.0], [5.0, 5.0], [5.2, 5.0]])
+    path = ways(["cat", "dog", "cup", "car"], means)
+    assert path.shape == (3, 4)
+    [root] = [turn for turn in path if (turn != 0).all()]
+    assert root[0] == root[1] != root[2] == root[3]
+    margin = np.array([[0.3, -1.2, 2.0]])
+    by_hand = []
+    for leaf in range(4):
+        chance = 1.0
+        for node, turn in enumerate(path[:, leaf]):
+            if turn:
+                chance *= 1 / (1 + np.exp(-turn * margin[0, node]))
+        by_hand.append(chance)
+    np.testing.assert_allclose(np.exp(tree_scores(margin, path))[0], by_hand)
+    assert sum(by_hand) == pytest.approx(1)
+    # A taxonomy in the names comes before likeness.
+    named = ways(["a/cat", "b/dog", "a/cup", "b/car"], means)
+    [root] = [turn for turn in named if (turn != 0).all()]
+    assert root[0] == root[2] != root[1] == root[3]
