@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
-    AnyScorer = Scorer | ClassScorer | FinetunedScorer
+    AnyScorer: TypeAlias = Scorer | ClassScorer | FinetunedScorer
 
 __all__ = ["rank", "ranked", "ranked_classes"]
 
@@ -80,31 +80,43 @@ def rank(
         DataError: the model reads another backbone or layer, or a score is not finite.
     """
     opened = Study.open(study)
-    classes = asks_classes(opened)
-    scorer = class_model(opened, model) if classes else saved_model(opened, model)
-    stage = opened.begin(
-        "scores",
-        inputs=["pictures" if reads_pictures(scorer) else "features", "labels"],
-        params={"model": scorer.name, "parameters": _model_print(opened, scorer.name)},
-        code=CODE,
-        redo=redo,
-    )
-    if not stage.done:
-        labels = _labels(opened)
-        views = _score(opened, scorer, labels, master)
-        table, funnel = (ranked_classes if classes else ranked)(views, labels, scorer)
-        stage.write(table)
-        asked = {"question": "classes"} if classes else {}
-        stage.publish(funnel=funnel, **_about(scorer), **asked)
-    if classes:
+    if asks_classes(opened):
+        classes = class_model(opened, model)
+        ranker = partial(ranked_classes, scorer=classes)
+        manifest = _published(opened, classes, ranker, redo=redo, master=master)
         class_gallery.make(opened)
-        return stage.manifest
+        return manifest
+    scorer = saved_model(opened, model)
+    manifest = _published(opened, scorer, partial(ranked, scorer=scorer), redo=redo, master=master)
     if not reads_pictures(scorer):
         reference(opened, scorer)  # so that the first `score` is as fast as others
     gallery.make(opened, n=n)
     from training.report.gallery_page import gallery_page  # Matplotlib comes with it
 
     gallery_page(opened)
+    return manifest
+
+
+def _published(
+    study: Study,
+    scorer: AnyScorer,
+    ranker: Callable[[pa.Table, pa.Table], tuple[pa.Table, Funnel]],
+    *,
+    redo: bool,
+    master: str | None,
+) -> Manifest:
+    stage = study.begin(
+        "scores",
+        inputs=["pictures" if reads_pictures(scorer) else "features", "labels"],
+        params={"model": scorer.name, "parameters": _model_print(study, scorer.name)},
+        code=CODE,
+        redo=redo,
+    )
+    if not stage.done:
+        labels = _labels(study)
+        table, funnel = ranker(_score(study, scorer, labels, master), labels)
+        stage.write(table)
+        stage.publish(funnel=funnel, **_about(scorer))
     return stage.manifest
 
 
@@ -125,6 +137,7 @@ def _about(scorer: AnyScorer) -> dict[str, Any]:
         "classifier": scorer.card.get("classifier", scorer.card.get("kind")),
         "backbone": scorer.backbone,
         "layer": scorer.layer,
+        "question": "classes" if getattr(scorer, "classes", ()) else "likes",
     }
 
 

@@ -84,7 +84,7 @@ def score_part(path: Path | str, scorer: Scorer | ClassScorer) -> Iterator[pa.Re
         ok = pc.equal(mine["status"], "ok")
         chosen = ok.to_numpy(zero_copy_only=False)
         features = matrix(mine.filter(ok), scorer.layer) if chosen.any() else None
-        if hasattr(scorer, "scores"):
+        if _tells_classes(scorer):
             yield _of_classes(mine, chosen, scorer, features)
             continue
         scores = np.zeros(len(mine))
@@ -92,6 +92,10 @@ def score_part(path: Path | str, scorer: Scorer | ClassScorer) -> Iterator[pa.Re
             scores[chosen] = scorer.score(features)
         values = pa.array(scores, mask=~chosen)
         yield pa.record_batch([mine["picture_id"], mine["status"], values], schema=PART_SCHEMA)
+
+
+def _tells_classes(scorer: Scorer | ClassScorer) -> TypeIs[ClassScorer]:
+    return hasattr(scorer, "scores")
 
 
 def _of_classes(
