@@ -156,7 +156,7 @@ def _told(row: Row) -> dict[str, Any]:
             {**p.parameters, "accuracy": finite(p.accuracy), "loss": finite(p.cross_entropy)}
             for p in row.fitted.curve
         ],
-        "curve": [point._asdict() for point in row.fitted.steps],
+        "curve": list(row.fitted.steps),
     }
 
 

@@ -139,7 +139,10 @@ def fit_by_steps(problem: ClassProblem, store: GridStore, seed: int) -> ClassFit
         build=lambda card: LinearClasses(card, weight, bias),
         kind="linear-classes",
         made_by=dict.fromkeys(("curve", "model"), "softmax layer by steps, all runs in one pass"),
-        steps=[CurveStep(int(row[0]), *row[1:]) for row in steps[~np.isnan(steps[:, 0])].tolist()],
+        steps=[
+            CurveStep(int(row[0]), *row[1:])._asdict()
+            for row in steps[~np.isnan(steps[:, 0])].tolist()
+        ],
     )
 
 

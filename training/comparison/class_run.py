@@ -99,7 +99,7 @@ class Row:
                 ClassGridPoint(p.parameters, finite(p.accuracy), finite(p.cross_entropy))
                 for p in fitted.curve
             ],
-            steps=[step._asdict() for step in fitted.steps],
+            steps=list(fitted.steps),
             made_by=fitted.made_by,
             checks=fitted.checks,
             notes=fitted.notes,

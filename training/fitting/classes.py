@@ -22,7 +22,6 @@ from training.statistics.temperature import temperature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.classifiers.last_layer import CurveStep
     from training.fitting.grid import GridStore, Point
     from training.models.classes import ClassScorer
 
@@ -130,7 +129,7 @@ class ClassFitted:
     made_by: Mapping[str, str]
     checks: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    steps: Sequence[CurveStep] = ()
+    steps: Sequence[Mapping[str, float]] = ()
 
 
 def judged(
