@@ -36,7 +36,6 @@ from training.models.scoring import (
     saved_model,
     score_part,
 )
-from training.pictures.thumbnails import picture_bytes
 from training.scoring.reference import reference
 
 if TYPE_CHECKING:
