@@ -27,6 +27,7 @@ __all__ = ["CODE", "combined", "imports_of", "listed", "publish", "rows_of_impor
 CODE = 1
 ROWS = 8192
 COUNTS = ("likes", "comments", "shares", "views")
+REPEATED = ("platform", "host", "source")
 UNITS = {"authors": "author readings", "post_counts": "post readings"}
 
 
@@ -54,7 +55,11 @@ def _kept(study: Study, table: str, condition: pc.Expression, folder: Path) -> P
 def written(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
     """Write tables into one Parquet part; returns the rows."""
     rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    # Ids, addresses and texts hardly repeat: dictionaries of them cost time, and even room.
+    repeated = [name for name in REPEATED if name in schema.names]
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", write_page_checksum=True, use_dictionary=repeated
+    ) as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
             rows += table.num_rows

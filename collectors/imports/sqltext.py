@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "ROUNDED", "count", "count_problem", "literal",
-    "moment", "name", "text", "words",
+    "moment", "name", "plain_text", "plain_words", "text", "words",
 ]  # fmt: skip
 
 AMBIGUOUS = "ambiguous"
@@ -134,19 +134,27 @@ def text(column: str) -> str:
         "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\x{200e}\\x{200f}\\x{202a}-\\x{202e}"
         "\\x{2066}-\\x{2069}\\x{feff}]"
     )
-    # Most cells are printable ASCII from end to end, which one look tells.
     return (
-        f"CASE WHEN regexp_full_match({column}, '[!-~]([ -~]*[!-~])?') THEN {column} ELSE "
+        f"CASE WHEN {plain_text(column)} THEN {column} ELSE "
         f"nullif(trim(regexp_replace({column}, '{signs}', '', 'g'), ' \t\r\n'), '') END"
     )
+
+
+def plain_text(column: str) -> str:
+    """Whether a cell is printable ASCII from end to end, as most are: one look tells."""
+    return f"regexp_full_match({column}, '[!-~]([ -~]*[!-~])?')"
+
+
+def plain_words(column: str) -> str:
+    """Whether a cell holds nothing but small words and single spaces between them."""
+    return f"regexp_full_match({column}, '[a-z0-9_]+( [a-z0-9_]+)*')"
 
 
 def words(column: str) -> str:
     """Tags of a cell: parted by spaces, commas and other signs; lower case, each once."""
     split = f"string_split_regex(lower({column}), '[\\s,;|#\\[\\]\"'']+')"
     # Plain words need no pattern, and a single one nothing else.
-    plain = f"regexp_full_match({column}, '[a-z0-9_]+( [a-z0-9_]+)*')"
-    found = f"CASE WHEN {plain} THEN string_split({column}, ' ') ELSE {split} END"
+    found = f"CASE WHEN {plain_words(column)} THEN string_split({column}, ' ') ELSE {split} END"
     return f"list_distinct(list_filter({found}, lambda x: x != ''))"
 
 

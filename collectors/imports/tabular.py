@@ -36,6 +36,11 @@ SAMPLE = 200
 
 MEMORY = "1GB"
 
+TEXTS = ("id", "author", "handle", "link", "text", "label", "picture")
+
+FACTS = ("author", "handle", "link", "date", "collected_at", "label", *meanings.COUNTS)
+"""What rows of one post must agree on; text and tags are those of the first."""
+
 PEOPLE = ("followers", "following", "posts_count")
 """Counts of an author."""
 
@@ -120,14 +125,14 @@ def loaded(
             f"{place.file}: no column is understood; there are {', '.join(rows.columns)}",
             hint="say what they mean: --map likes=COLUMN --map picture=COLUMN ...",
         )
-    db.execute(f"CREATE TEMP TABLE parsed AS {_parse(rows, found, options)}")
+    _read(db, rows, found, options)
     unread = rows.unread(db)
     for line, message in unread:
         refusals.add(f"{place.file}:{line}", "line not understood", message)
     _ask(db, rows, place, options)
     _take_out(db, rows, place, refusals, "problem IS NOT NULL", "replace(problem, '|', ' ')")
     _place_pictures(db, rows, place, refusals)
-    _refuse_copies(db, rows, place, refusals)
+    _join_copies(db, rows, place, refusals)
     place = _dated(db, place)
     dropped = _mannered(db, place, with_picture="picture" in has)
     _note_times(db, refusals, options, has, place)
@@ -161,10 +166,75 @@ def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
 # -- reading cells ------------------------------------------------------------------------------
 
 
-def _parse(rows: Rows, found: Mapping[str, str], options: Options) -> str:
-    """A query with one typed column a meaning, and ``problem``: what is wrong with the row."""
+def _read(
+    db: duckdb.DuckDBPyConnection, rows: Rows, found: Mapping[str, str], options: Options
+) -> None:
+    """Make ``parsed``: one typed column a meaning, and ``problem``: what is wrong with the row.
+
+    Nearly all cells are plain: digits, ISO dates, printable ASCII. They are read by casts and one
+    look each; only rows with another cell go through the patterns of ``_parse``, which would cost
+    three times as much for all of them.
+    """
     cells = {meaning: sqltext.name(column) for meaning, column in found.items()}
     cells |= {m: f"{sqltext.literal(v)}" for m, v in options.constants.items()}
+    db.execute(f"CREATE TEMP TABLE parsed AS {_quick(rows, cells, options)}")
+    if _one(db, "SELECT count(*) FROM parsed WHERE odd"):
+        odd = f"(SELECT {ROW} FROM parsed WHERE odd)"
+        slow = f"{_parse(rows, cells, options)} WHERE {ROW} IN {odd}"
+        db.execute(f"CREATE TEMP TABLE others AS {slow}")
+        db.execute("DELETE FROM parsed WHERE odd")
+        db.execute("INSERT INTO parsed BY NAME SELECT *, false AS odd FROM others")
+        db.execute("DROP TABLE others")
+
+
+def _quick(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
+    """What ``_parse`` reads out of plain cells, and ``odd``: that a row has another one."""
+    columns, odd = [ROW], []
+    for meaning in meanings.COUNTS:
+        cell = cells.get(meaning, "NULL")
+        columns.append(f"try_cast({cell} AS BIGINT) AS {meaning}")
+        # Casts read "1.5" and "1e3", too: only text that comes back unchanged is digits alone.
+        back = f"try_cast({cell} AS BIGINT)::VARCHAR = {cell} AND try_cast({cell} AS BIGINT) >= 0"
+        odd.append(f"{cell} IS NOT NULL AND NOT coalesce({back}, false)")
+    for meaning in meanings.TIMES:
+        cell = cells.get(meaning, "NULL")
+        read = f"try_cast({cell} AS TIMESTAMPTZ)"
+        if options.date_format:
+            form = sqltext.literal(options.date_format)
+            read = f"try_strptime({cell}::VARCHAR, {form})::TIMESTAMPTZ"
+        columns.append(f"{read} AS {meaning}")
+        odd.append(f"{cell} IS NOT NULL AND {read} IS NULL")
+    for meaning in TEXTS:
+        cell = cells.get(meaning, "NULL::VARCHAR")
+        columns.append(f"{cell} AS {meaning}")
+        odd.append(f"NOT {sqltext.plain_text(cell)}")
+    tags = _tags(cells)
+    if "tags" in cells:
+        plain = f"list_distinct(string_split({cells['tags']}, ' '))"
+        tags = f"CASE WHEN {cells['tags']} IS NULL THEN [] ELSE {plain} END"
+        odd.append(f"NOT {sqltext.plain_words(cells['tags'])}")
+    columns += [f"{tags} AS tags", *_flags(cells), "NULL::VARCHAR AS problem"]
+    columns.append(f"({' OR '.join(f'coalesce({one}, false)' for one in odd)}) AS odd")
+    return f"SELECT {', '.join(columns)} FROM {rows.source}"
+
+
+def _flags(cells: Mapping[str, str]) -> list[str]:
+    """``sensitive``, and ``naive``: that the date names no zone."""
+    truth = "lower(trim({})) IN ('1', 'true', 't', 'yes', 'y')"
+    sensitive = truth.format(cells["sensitive"]) if "sensitive" in cells else "NULL"
+    zoned = "regexp_matches({}, '([zZ]|[+-][0-9]{{2}}:?([0-9]{{2}})?|UTC|GMT)\\s*$|^[0-9.]{{9,}}$')"
+    naive = "false"
+    if "date" in cells:
+        # Most dates with a zone end in Z: the pattern is for the others.
+        naive = (
+            f"CASE WHEN right({cells['date']}, 1) = 'Z' THEN false "
+            f"ELSE NOT {zoned.format(cells['date'])} END"
+        )
+    return [f"({sensitive})::BOOLEAN AS sensitive", f"{naive} AS naive"]
+
+
+def _parse(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
+    """A query with one typed column a meaning, and ``problem``: what is wrong with the row."""
     parted, rounded = options.thousands, options.rounded
     columns, problems = [ROW], []
     for meaning in meanings.COUNTS:
@@ -182,16 +252,11 @@ def _parse(rows: Rows, found: Mapping[str, str], options: Options) -> str:
         columns.append(f"{read} AS {meaning}")
         unread = f"nullif(trim({cells[meaning]}), '') IS NOT NULL AND {read} IS NULL"
         problems.append(f"CASE WHEN {unread} THEN '{meaning}|{sqltext.NOT_A_TIME}' END")
-    for meaning in ("id", "author", "handle", "link", "text", "label", "picture"):
+    for meaning in TEXTS:
         value = sqltext.text(cells[meaning]) if meaning in cells else "NULL::VARCHAR"
         columns.append(f"{value} AS {meaning}")
     columns.append(f"{_tags(cells)} AS tags")
-    truth = "lower(trim({})) IN ('1', 'true', 't', 'yes', 'y')"
-    sensitive = truth.format(cells["sensitive"]) if "sensitive" in cells else "NULL"
-    columns.append(f"({sensitive})::BOOLEAN AS sensitive")
-    zoned = "regexp_matches({}, '([zZ]|[+-][0-9]{{2}}:?([0-9]{{2}})?|UTC|GMT)\\s*$|^[0-9.]{{9,}}$')"
-    naive = f"NOT {zoned.format(cells['date'])}" if "date" in cells else "false"
-    columns += [f"{naive} AS naive", f"{sqltext.coalesce(problems)} AS problem"]
+    columns += [*_flags(cells), f"{sqltext.coalesce(problems)} AS problem"]
     return f"SELECT {', '.join(columns)} FROM {rows.source}"
 
 
@@ -302,20 +367,52 @@ def _place_pictures(
     place.pictures.check(first)
 
 
-def _refuse_copies(
+def _join_copies(
     db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, refusals: Refusals
 ) -> None:
-    """Give rows without id one, and refuse those whose id an earlier row has."""
+    """Give rows without id one; rows of one id are one post with several pictures.
+
+    A row that says something else of the post than the first to say it is refused by what differs,
+    and one that brings no other picture as given before. ``more`` holds the later rows' pictures.
+    """
     if _one(db, "SELECT count(*) FROM parsed WHERE id IS NULL"):
         named = f"coalesce(picture, link, 'row ' || {ROW})"
         db.execute(f"UPDATE parsed SET id = {named} WHERE id IS NULL")
+    db.execute("ALTER TABLE parsed ADD COLUMN more VARCHAR[]")
+    db.execute("CREATE TEMP TABLE twice AS SELECT id FROM parsed GROUP BY id HAVING count(*) > 1")
+    if not _one(db, "SELECT count(*) FROM twice"):
+        return
+    first = ", ".join(f"arg_min({f}, {ROW}) FILTER ({f} IS NOT NULL) AS {f}" for f in FACTS)
     db.execute(
-        f"CREATE TEMP TABLE copies AS SELECT id, min({ROW}) AS first FROM parsed "
-        "GROUP BY id HAVING count(*) > 1"
+        f"CREATE TEMP TABLE said AS SELECT id, min({ROW}) AS first, {first}, "
+        "bool_or(sensitive) AS sensitive FROM parsed SEMI JOIN twice USING (id) GROUP BY id"
     )
-    if _one(db, "SELECT count(*) FROM copies"):
-        later = f"{ROW} > (SELECT first FROM copies c WHERE c.id = parsed.id)"
-        _take_out(db, rows, place, refusals, later, "'id given before'")
+    other = ", ".join(f"CASE WHEN p.{f} != s.{f} THEN '{f}' END" for f in FACTS)
+    db.execute(
+        f"CREATE TEMP TABLE other AS SELECT p.{ROW}, concat_ws(', ', {other}) AS facts "
+        "FROM parsed p JOIN said s USING (id)"
+    )
+    differs = f"{ROW} IN (SELECT {ROW} FROM other WHERE facts != '')"
+    which = f"(SELECT o.facts FROM other o WHERE o.{ROW} = parsed.{ROW})"
+    why = f"'id given before with another ' || {which}"
+    _take_out(db, rows, place, refusals, differs, why)
+    db.execute(
+        f"CREATE TEMP TABLE again AS SELECT {ROW} FROM (SELECT {ROW}, row_number() OVER "
+        f"(PARTITION BY id, picture ORDER BY {ROW}) AS turn, picture, first FROM parsed "
+        f"JOIN said USING (id)) WHERE turn > 1 OR (picture IS NULL AND {ROW} > first)"
+    )
+    again = f"{ROW} IN (SELECT {ROW} FROM again)"
+    _take_out(db, rows, place, refusals, again, "'id given before'")
+    given = ", ".join(f"{f} = s.{f}" for f in (*FACTS, "sensitive"))
+    db.execute(
+        f"UPDATE parsed SET {given}, picture = m.pictures[1], more = m.pictures[2:] FROM said s "
+        f"JOIN (SELECT id, list(picture ORDER BY {ROW}) FILTER (picture IS NOT NULL) AS pictures "
+        "FROM parsed SEMI JOIN twice USING (id) GROUP BY id) m USING (id) WHERE parsed.id = s.id"
+    )
+    db.execute(
+        f"DELETE FROM parsed WHERE id IN (SELECT id FROM twice) AND {ROW} NOT IN "
+        f"(SELECT min({ROW}) FROM parsed GROUP BY id)"
+    )
 
 
 # -- rows that go on ----------------------------------------------------------------------------
@@ -367,14 +464,21 @@ def _day(moment: int) -> str:
     return f"{dt.datetime.fromtimestamp(moment / 1e6, dt.UTC):%Y-%m-%d}"
 
 
+def _medium(picture: str, index: str) -> str:
+    """SQL of an attachment: a picture's address, and its place in the post."""
+    return (
+        f"{{'index': ({index})::INTEGER, 'kind': 'image', 'url': CASE WHEN "
+        f"starts_with({picture}, 'http') OR starts_with({picture}, '{SCHEME}') THEN {picture} "
+        f"ELSE '{SCHEME}' || replace({picture}, ' ', '%20') END, 'preview_url': NULL::VARCHAR, "
+        "'width': NULL::INTEGER, 'height': NULL::INTEGER, 'alt': NULL::VARCHAR}"
+    )
+
+
 def _posts(db: duckdb.DuckDBPyConnection, place: Place) -> Iterator[pa.Table]:
     read_at = f"coalesce(collected_at, make_timestamptz({place.read_at}))"
-    media = (
-        f"CASE WHEN picture IS NULL THEN [] ELSE [{{'index': 0::INTEGER, 'kind': 'image', 'url': "
-        f"CASE WHEN starts_with(picture, 'http') OR starts_with(picture, '{SCHEME}') THEN picture "
-        f"ELSE '{SCHEME}' || replace(picture, ' ', '%20') END, 'preview_url': NULL::VARCHAR, "
-        "'width': NULL::INTEGER, 'height': NULL::INTEGER, 'alt': NULL::VARCHAR}] END"
-    )
+    one = "CASE WHEN picture IS NULL THEN [] ELSE [" + _medium("picture", "0") + "] END"
+    several = f"list_transform(list_prepend(picture, more), lambda p, i: {_medium('p', 'i - 1')})"
+    media = f"CASE WHEN more IS NULL OR len(more) = 0 THEN {one} ELSE {several} END"
     given = {
         "platform": sqltext.literal(place.platform),
         "host": sqltext.literal(place.host),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import duckdb
 import openpyxl
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.import_ import import_
-from collectors.imports import meanings, sqltext
+from collectors.imports import meanings, sqltext, tabular
 from collectors.imports.base import Options
+from collectors.imports.tables import ROW, Rows
 from likewise.errors import DataError, UsageError
 from likewise.study import Study
 
@@ -357,3 +360,55 @@ def test_a_column_url_is_what_its_values_are() -> None:
 def test_tags(study: Study, source: Path, cell: str, tags: list[str]) -> None:
     import_(study, csv(source, f'id,likes,author,tags\n1,2,a,"{cell}"\n'))
     assert sorted(posts(study)["1"]["tags"]) == tags
+
+
+CELLS = [
+    None, "", " ", "0", "007", "12", "-1", "+5", "1e3", "1.5", "12.0", " 7", "1,234", "1.2k", "nan",
+    "2023-05-01", "2023-05-01T08:00:00Z", "2023-05-01 08:00", "1682928000", "01/02/2023", "a b a",
+    "#me,you", "Ünïcode", "tab\tbed", " padded ", "x" * 30, "9" * 19, "yes", "http://x.example/ä b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("date_format", [None, "%d/%m/%Y"])
+def test_the_quick_look_reads_plain_cells_as_the_patterns_do(date_format: str | None) -> None:
+    """What the casts do not call odd is what the full patterns make of it, in every column."""
+    chance = random.Random(5)
+    odd = [
+        "".join(chance.choices("09-+.,eEkTZ: aé#_/\t", k=chance.randrange(9))) for _ in range(2000)
+    ]
+    values = [*CELLS, *odd]
+    source = pa.table({ROW: list(range(len(values))), "cell": pa.array(values, pa.string())})
+    assert source.num_rows
+    rows = Rows(["cell"], "source", dict)
+    options = Options(date_format=date_format)
+    for meaning in ("likes", "date", "text", "tags", "sensitive"):
+        cells = {meaning: '"cell"'}
+        quick = f"SELECT * FROM ({tabular._quick(rows, cells, options)}) WHERE NOT odd"
+        slow = f"SELECT *, false AS odd FROM ({tabular._parse(rows, cells, options)})"
+        assert DB.sql(quick).fetchall()
+        assert DB.sql(f"({quick}) EXCEPT ({slow})").fetchall() == [], meaning
+
+
+def test_rows_of_one_id_are_one_post_with_several_pictures(study: Study, source: Path) -> None:
+    path = source / "posts.csv"
+    path.write_text(
+        "id,author,likes,date,picture\n"
+        "a,ann,5,2023-05-01,https://x.example/1.jpg\n"
+        "b,bob,7,2023-05-02,https://x.example/9.jpg\n"
+        "a,ann,,2023-05-01,https://x.example/2.jpg\n"
+        "a,ann,5,,https://x.example/3.jpg\n"
+        "a,ann,5,2023-05-01,https://x.example/2.jpg\n"
+        "a,ann,6,2023-06-01,https://x.example/4.jpg\n"
+        "b,bob,7,2023-05-02,\n"
+    )
+    found = import_(study, path)
+    posts = {row["post_id"]: row for row in study.read("posts").to_pylist()}
+    media = [(m["index"], m["url"][-5]) for m in posts["a"]["media"]]
+    assert media == [(0, "1"), (1, "2"), (2, "3")]
+    assert [m["url"][-5] for m in posts["b"]["media"]] == ["9"]
+    assert posts["a"]["likes"] == 5 and found.posts == 2
+    assert sorted(found.refused) == [
+        ("posts.csv:6", "id given before"),
+        ("posts.csv:7", "id given before with another date, likes"),
+        ("posts.csv:8", "id given before"),
+    ]
