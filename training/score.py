@@ -15,6 +15,7 @@ from typing import Any
 from likewise.errors import DataError, UsageError
 from likewise.progress import progress
 from likewise.study import Study
+from training.data.unit import unit_of
 from training.scoring.answers import AuthorBaseline, Opinion, Scored, Similar
 from training.scoring.page import Scores
 from training.scoring.session import NEIGHBOURS, RULES, Session
@@ -62,7 +63,7 @@ def score(
     found = tuple(
         next(rows) if error is None else Scored(name, error) for name, _, error in checked
     )
-    return Scores(found, session.base_rate, opened)
+    return Scores(found, session.base_rate, opened, session.doubts, unit_of(opened))
 
 
 def _named(pictures: Any) -> Iterator[tuple[str, bytes]]:

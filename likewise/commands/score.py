@@ -13,7 +13,7 @@ import click
 from likewise.commands._common import json_option, study_argument
 from likewise.errors import PartialError
 from likewise.whole import write_bytes
-from training.scoring.page import page, percent, sentence
+from training.scoring.page import in_study, page, percent, sentence
 
 if TYPE_CHECKING:
     from training.scoring.answers import Scored
@@ -73,7 +73,7 @@ def _standard_input() -> list[bytes | str]:
 
 COLUMNS = (
     "file", "model", "score", "probability", "low", "high", "abstained", "distance", "limit",
-    "author_share", "stands_out", "error",
+    "author_share", "stands_out", "in_study", "error",
 )  # fmt: skip
 
 
@@ -89,11 +89,13 @@ def _write_csv(scores: Scores) -> None:
                 if one is None
                 else [one.model, one.score, one.probability, one.low, one.high]
             )
-            writer.writerow([row.name, *answer, *about, row.error])
+            writer.writerow([row.name, *answer, *about, row.in_study, row.error])
 
 
 def _table(scores: Scores) -> str:
-    lines = [f"of the study's pictures {scores.base_rate:.0%} count as liked"]
+    lines = [f"of the study's pictures {scores.base_rate:.0%} count as liked", *scores.doubts]
+    if scores.unit.scope:
+        lines.append(scores.unit.scope)
     width = max(len(Path(row.name).name) for row in scores)
     for row in scores.best_first():
         lines += _lines(row, width)
@@ -116,6 +118,8 @@ def _lines(row: Scored, width: int) -> list[str]:
             f"{one.model}: {sentence(one)}" if named else sentence(one) for one in row.opinions
         ]
         lines = [f"{name}  {texts[0]}", *(pad + text for text in texts[1:])]
+    if row.in_study is not None:
+        lines.append(pad + in_study(row.in_study))
     if row.author is not None:
         a = row.author
         lines.append(

@@ -21,7 +21,7 @@ from likewise import cli
 from likewise.errors import DataError, UsageError
 from likewise.pictures import picture_bytes
 from likewise.study import Study
-from training.models.saved import LinearScorer, save
+from training.models.saved import LinearScorer, names, save
 from training.rank import rank
 from training.score import score
 from training.scoring import intervals
@@ -67,7 +67,7 @@ def test_scores_are_those_of_rank(known: Study) -> None:
         assert one.score == pytest.approx(told[picture_id]["score"], abs=1e-6)
         assert one.probability == pytest.approx(told[picture_id]["probability"], abs=1e-6)
         assert one.low is not None and one.low <= one.probability <= one.high
-        assert row.distance == pytest.approx(0, abs=1e-3)
+        assert row.in_study is not None and row.distance > 0
         near = {n.picture_id for n in (*row.liked[:1], *row.unliked[:1])}
         assert picture_id in near
 
@@ -88,8 +88,10 @@ def test_neighbours_and_limit_by_hand(known: Study) -> None:
     distance = {k: 1 - float(v @ unit[picture_id]) for k, v in unit.items() if k in labels}
     by_distance = sorted(distance, key=distance.__getitem__)
     [row] = score(known, data, neighbours=5)
+    others = [k for k in by_distance if k != picture_id]
+    assert row.in_study == ("held out" if labels[picture_id]["split"] == "test" else "fitted on")
     for wanted, near in ((1, row.liked), (0, row.unliked)):
-        expected = [k for k in by_distance if labels[k]["label"] == wanted][:5]
+        expected = [k for k in others if labels[k]["label"] == wanted][:5]
         assert [n.picture_id for n in near] == expected
     nearest = [
         min(
@@ -100,6 +102,31 @@ def test_neighbours_and_limit_by_hand(known: Study) -> None:
         for a in labels
     ]
     assert row.limit == pytest.approx(np.quantile(nearest, 0.99), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ({"chance": "open", "adds": None}, "not shown to do better than chance"),
+        ({"chance": "above", "adds": "open"}, "adds anything to what is known"),
+        ({"chance": "above", "adds": "above"}, ""),
+        (None, ""),  # a model of an older comparison says nothing of itself
+    ],
+)
+def test_a_model_that_shows_nothing_is_told_by_it(
+    known: Study, capsys: Any, shown: Any, words: str
+) -> None:
+    path = known.root / "models" / names(known)[0] / "card.json"
+    before = path.read_text(encoding="utf-8")
+    card = json.loads(before)
+    try:
+        path.write_text(json.dumps(card | ({"shown": shown} if shown else {})), encoding="utf-8")
+        scores = score(known, next(files(known, 1))[1])
+        assert ("".join(scores.doubts) == "") == (words == "")
+        assert words in "".join(scores.doubts)
+        assert all(one in scores._repr_html_() for one in scores.doubts)
+    finally:
+        path.write_text(before, encoding="utf-8")
 
 
 def test_a_picture_far_away_gets_no_answer(known: Study, tmp_path: Path, capsys: Any) -> None:

@@ -151,6 +151,10 @@ def card(
             **{name: asdict(score) for name, score in found.metrics.items()},
             "p_value": found.p_value,
         },
+        "shown": {
+            "chance": found.against["chance"].verdict,
+            "adds": None if comparison.worth is None else comparison.worth.gain.verdict,
+        },
         "calibration": row.calibration.to_dict() if row.calibration is not None else None,
         "data": asdict(comparison.data),
         "limits": [

@@ -12,8 +12,8 @@ __all__ = ["AuthorBaseline", "Opinion", "Scored", "Similar"]
 class Opinion:
     """One model's answer: raw score, probability of "liked" and its 95 % interval.
 
-    The probability is None where the model's calibration was refused, the interval where too few
-    authors were held out to tell.
+    The probability is None where the model's calibration was refused, the interval where ``why``
+    says so.
     """
 
     model: str
@@ -21,6 +21,7 @@ class Opinion:
     probability: float | None
     low: float | None
     high: float | None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What is known of one picture. ``error`` names why nothing is; else it is None."""
+    """What is known of one picture. ``error`` names why nothing is; else it is None.
+
+    ``in_study`` is "held out" or "fitted on" for a labelled picture of the study, which is no
+    neighbour of its own.
+    """
 
     name: str
     error: str | None = None
@@ -56,6 +61,7 @@ class Scored:
     liked: tuple[Similar, ...] = ()
     unliked: tuple[Similar, ...] = ()
     stands_out: tuple[str, ...] = ()
+    in_study: str | None = None
     data: bytes = field(default=b"", repr=False)
 
     @property

@@ -9,9 +9,10 @@ from html import escape
 from typing import Any
 
 from likewise.study import Study
+from training.data.unit import AUTHORS, Unit
 from training.scoring.answers import Opinion, Scored
 
-__all__ = ["Scores", "fragment", "page", "percent", "sentence"]
+__all__ = ["Scores", "fragment", "in_study", "page", "percent", "sentence"]
 
 SIDE = 240
 SMALL = 72
@@ -29,11 +30,16 @@ font:14px/1.4 system-ui,sans-serif;color:#222}
 
 @dataclass(frozen=True, slots=True)
 class Scores(Sequence[Scored]):
-    """The pictures in the order in which they were given; a notebook shows them best first."""
+    """The pictures in the order in which they were given; a notebook shows them best first.
+
+    ``doubts`` are sentences about models that are not shown to do better than chance.
+    """
 
     rows: tuple[Scored, ...]
     base_rate: float
     study: Study = field(repr=False)
+    doubts: tuple[str, ...] = ()
+    unit: Unit = AUTHORS
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,16 +80,17 @@ def fragment(scores: Scores) -> str:
     figures = "".join(_figure(row, scores.base_rate, small) for row in scores.best_first())
     return (
         f"<style>{STYLE}</style><p>{escape(_about(scores))}</p>"
-        f"<div class='lw-sheet'>{figures}</div>"
+        + "".join(f"<p><strong>{escape(one)}</strong></p>" for one in scores.doubts)
+        + f"<div class='lw-sheet'>{figures}</div>"
     )
 
 
 def _about(scores: Scores) -> str:
     return (
         f"{len(scores)} pictures, likeliest first. Of the study's pictures {scores.base_rate:.0%} "
-        "count as liked. Intervals hold 95 %, by held-out authors; nearness is by the network's "
-        "features, and says nothing about why."
-    )
+        f"count as liked. Intervals hold 95 %, by held-out {scores.unit.many}; nearness is by the "
+        f"network's features, and says nothing about why. {scores.unit.scope}"
+    ).rstrip()
 
 
 def percent(value: float | None) -> str:
@@ -96,8 +103,14 @@ def sentence(opinion: Opinion) -> str:
     if opinion.probability is None:
         return f"score {opinion.score:.3f}; this model gives no probabilities"
     if opinion.low is None:
-        return f"{percent(opinion.probability)}; too few held-out authors for an interval"
+        return f"{percent(opinion.probability)}; {opinion.why}"
     return f"{percent(opinion.probability)} ({percent(opinion.low)} to {percent(opinion.high)})"
+
+
+def in_study(how: str) -> str:
+    """That a picture is one of the study's, and what its score is worth then."""
+    worth = "no model has seen it" if how == "held out" else "the model was fitted on it"
+    return f"this picture is in the study, {how}: {worth}"
 
 
 def _figure(row: Scored, base_rate: float, small: dict[str, str]) -> str:
@@ -120,6 +133,8 @@ def _figure(row: Scored, base_rate: float, small: dict[str, str]) -> str:
             f"<div class='quiet'>{escape(one.model)}: {escape(sentence(one))}</div>"
             for one in others
         ]
+    if row.in_study is not None:
+        parts.append(f"<div class='quiet'>{escape(in_study(row.in_study))}</div>")
     if row.author is not None:
         a = row.author
         parts.append(

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint
+from training.data.unit import UNIT_KEY, unit_codes
 from training.scoring.intervals import drawn_sigmoids
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAR", "Reference", "reference"]
 
-CODE = 1
+CODE = 2
 MOST = 10_000
 """Pictures that a new one is compared with; of larger studies a fixed sample."""
 LOOKED_AT = 400
@@ -46,7 +47,8 @@ class Reference:
     ``unit`` (n, d) are features of length 1, ``picture_id``, ``label`` and ``author`` belong to
     them; ``limit`` is the distance (1 - cosine) to the nearest picture beyond which nothing is
     said; ``draws`` (b, 2) are the model's sigmoids on held-out authors; ``authors`` maps a handle
-    or id to (pictures, liked ones); ``usual`` maps a property to its sorted values.
+    or id to (pictures, liked ones); ``known`` are the first 64 bits of every labelled picture's id,
+    sorted, ``held_out`` belongs to them; ``usual`` maps a property to its sorted values.
     """
 
     unit: NDArray[np.float32]
@@ -57,7 +59,17 @@ class Reference:
     base_rate: float
     pictures: int
     authors: Mapping[str, tuple[int, int]]
+    known: NDArray[np.uint64]
+    held_out: NDArray[np.bool_]
     usual: Mapping[str, NDArray[np.float64]]
+
+    def place(self, picture_id: str) -> str | None:
+        """Where a picture stands in the study: "held out", "fitted on", or None: nowhere."""
+        wanted = _bits(picture_id)
+        at = int(np.searchsorted(self.known, wanted))
+        if at == len(self.known) or self.known[at] != wanted:
+            return None
+        return "held out" if self.held_out[at] else "fitted on"
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(b, n) distances (1 - cosine) of (b, d) features to every picture."""
@@ -105,7 +117,7 @@ def _made(study: Study, scorer: Scorer) -> dict[str, Any]:
         chosen = {name: values[rows] for name, values in labels.items()}
         x = np.stack([feature[one] for one in chosen["picture_id"]])
         unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        _, author = np.unique(chosen["author"], return_inverse=True)
+        author = chosen["group"]
         test = chosen["split"] == "test"
         draws = np.empty((0, 2))
         if test.any():
@@ -118,6 +130,7 @@ def _made(study: Study, scorer: Scorer) -> dict[str, Any]:
         bar.advance()
         usual = _usual(study, chosen["picture_id"][:LOOKED_AT].tolist())
         bar.advance()
+    known = np.array([_bits(one) for one in labels["picture_id"].tolist()], np.uint64)
     everybody = {
         "authors": _authors(study, labels),
         "base_rate": float(labels["label"].mean()),
@@ -128,6 +141,8 @@ def _made(study: Study, scorer: Scorer) -> dict[str, Any]:
         "unit": unit.astype(np.float16),
         "picture_id": chosen["picture_id"],
         "label": chosen["label"],
+        "known": known,
+        "held_out": labels["split"] == "test",
         "draws": draws,
         "said": np.array(json.dumps(everybody)),
         **{f"usual {name}": values for name, values in usual.items()},
@@ -135,12 +150,10 @@ def _made(study: Study, scorer: Scorer) -> dict[str, Any]:
 
 
 def _labels(study: Study) -> dict[str, NDArray[Any]]:
-    names = ["picture_id", "platform", "host", "author_id", "label", "split"]
+    names = ["picture_id", *UNIT_KEY, "label", "split"]
     table = study.read("labels", names)
     columns = {name: np.array(table[name].to_pylist()) for name in ("picture_id", "label", "split")}
-    columns["author"] = np.array(
-        ["\n".join(one.values()) for one in table.select(names[1:4]).to_pylist()]
-    )
+    columns["group"] = unit_codes(table)
     columns["author_id"] = np.array(table["author_id"].to_pylist())
     order = np.argsort(columns["picture_id"])  # ids are digests: their order is a fair sample
     return {name: values[order] for name, values in columns.items()}
@@ -171,6 +184,10 @@ def _features(
             rows = values.reshape(batch.num_rows, -1)
             found |= dict(zip(batch["picture_id"].to_pylist(), rows, strict=True))
     return found
+
+
+def _bits(picture_id: str) -> np.uint64:
+    return np.uint64(int(picture_id[:16], 16))
 
 
 def _limit(unit: NDArray[np.float32], author: NDArray[np.int64]) -> float:
@@ -229,6 +246,8 @@ def _read(path: Path) -> Reference:
         unit=arrays["unit"].astype(np.float32),
         picture_id=arrays["picture_id"],
         label=arrays["label"],
+        known=arrays["known"],
+        held_out=arrays["held_out"],
         limit=float(said["limit"]),
         draws=arrays["draws"],
         base_rate=float(said["base_rate"]),

@@ -6,20 +6,24 @@ are compared with from one file (``training.scoring.reference``).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 
 from backbones.planning import make_plan
 from filters.pictures.decode import Hygiene
 from likewise.errors import UsageError
 from likewise.study import Study
+from training.data.unit import UNIT_KEY, unit_codes, unit_of
 from training.models import saved
+from training.models.scoring import reads_pictures, saved_model
 from training.scoring.answers import AuthorBaseline, Opinion, Scored, Similar
-from training.scoring.intervals import probability_interval, wilson
+from training.scoring.intervals import drawn_sigmoids, probability_interval, wilson
 from training.scoring.reference import Reference, reference
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from backbones.plan import Plan
     from likewise.progress import Bar
     from training.models.saved import Scorer
+    from training.tuning.saved import FinetunedScorer
 
 __all__ = ["NEIGHBOURS", "RULES", "Session"]
 
@@ -53,12 +58,14 @@ class Session:
 
     Raises:
         MissingTableError: there is no model, label or feature yet.
-        UsageError: a model is a network of its own.
     """
 
     def __init__(self, study: Study, models: Sequence[str] = (), *, threads: int = 0) -> None:
         self.study = study
-        self.scorers = [_scorer(study, name) for name in (models or (None,))]
+        self.models = [saved_model(study, name) for name in (models or (None,))]
+        # What is near, far and usual is told by a layer's features, whoever gives the scores.
+        on_features = [one for one in self.models if not reads_pictures(one)]
+        self.scorers = on_features or [saved.load(study, saved.best(study))]
         self.references = [reference(study, scorer) for scorer in self.scorers]
         self._threads = threads or os.cpu_count() or 1
         self._opened: dict[str, tuple[Plan, Engine]] = {}
@@ -67,6 +74,11 @@ class Session:
     def base_rate(self) -> float:
         """Share of the study's labelled pictures that are liked."""
         return self.references[0].base_rate
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Sentences about models that are not shown to know anything of pictures."""
+        return tuple(words for one in self.models if (words := _doubt(one, self.base_rate)))
 
     def open(self) -> None:
         """Load every network now, not with the first picture."""
@@ -157,23 +169,14 @@ class Session:
     ) -> Iterator[Scored]:
         if not pictures:
             return
-        opinions: list[list[Opinion]] = [[] for _ in pictures]
-        for scorer, known in zip(self.scorers, self.references, strict=True):
-            views = features[scorer.backbone, scorer.layer]
-            # Rank averages the views' scores, too. One picture at a time: a product's last digits
-            # hang on its shape, and a picture's score must not hang on those that came with it.
-            scores = np.array([scorer.score(one).mean() for one in views])
-            probabilities = scorer.probability(scores)
-            for row, (value, chance) in enumerate(zip(scores, probabilities, strict=True)):
-                ends = probability_interval(float(value), float(chance), known.draws)
-                known_chance = float(chance) if np.isfinite(chance) else None
-                opinions[row].append(
-                    Opinion(scorer.name, float(value), known_chance, *(ends or (None, None)))
-                )
+        opinions = self._opinions(features, pictures)
         first, scorer = self.references[0], self.scorers[0]
         distances = first.distances(features[scorer.backbone, scorer.layer][:, 0])
         for row, (name, data) in enumerate(pictures):
+            own = hashlib.sha256(data).hexdigest()
             order = np.argsort(distances[row], kind="stable")
+            # A picture of the study says nothing by being near to itself.
+            order = order[first.picture_id[order] != own]
             distance = distances[row, order]
             label = first.label[order]
             yield Scored(
@@ -186,18 +189,76 @@ class Session:
                 _similar(first, order, distance, label == 1, neighbours),
                 _similar(first, order, distance, label == 0, neighbours),
                 tuple(_stands_out(first, data)),
+                first.place(own),
                 data,
             )
 
+    def _opinions(
+        self,
+        features: dict[tuple[str, str], NDArray[np.float32]],
+        pictures: Sequence[tuple[str, bytes]],
+    ) -> list[list[Opinion]]:
+        """Every model's answer to each picture."""
+        found: list[list[Opinion]] = [[] for _ in pictures]
+        references = dict(zip((one.name for one in self.scorers), self.references, strict=True))
+        few = f"too few held-out {unit_of(self.study).many} for an interval"
+        for model in self.models:
+            if reads_pictures(model):
+                scores = model.score_pictures(data for _, data in pictures)
+                ranked = _ranked_draws(self.study, model.name)
+                draws = np.empty((0, 2)) if ranked is None else ranked
+                why = few if ranked is not None else f"for an interval: rank --model {model.name}"
+            else:
+                views = features[model.backbone, model.layer]
+                # Rank averages the views' scores, too. One picture at a time: a product's last
+                # digits hang on its shape, and no score must hang on what came with its picture.
+                scores = np.array([model.score(one).mean() for one in views])
+                draws, why = references[model.name].draws, few
+            chances = model.probability(scores).tolist()
+            for row, (value, chance) in enumerate(zip(scores.tolist(), chances, strict=True)):
+                ends = probability_interval(value, chance, draws)
+                low, high = ends or (None, None)
+                known = chance if np.isfinite(chance) else None
+                reason = "" if ends else why
+                found[row].append(Opinion(model.name, value, known, low, high, reason))
+        return found
 
-def _scorer(study: Study, name: str | None) -> Scorer:
-    wanted = name or study.config.rank.model
-    if (study.root / "models" / wanted / "network.safetensors").is_file():
-        raise UsageError(
-            f"model {wanted} is a network of its own; score takes models on features",
-            hint=f"one of: {', '.join(saved.names(study))}",
+
+def _ranked_draws(study: Study, model: str) -> NDArray[np.float64] | None:
+    """Sigmoids of a model's own scores on held-out pictures; None where it is not the ranking."""
+    ranked = study.manifest("scores")
+    if ranked is None or ranked.extra.get("model") != model:
+        return None
+    labels = study.read("labels", ["picture_id", *UNIT_KEY, "label", "split"])
+    labels = labels.filter(pc.equal(labels["split"], "test"))
+    rows = labels.join(study.read("scores", ["picture_id", "score"]), "picture_id", None, "inner")
+    rows = rows.combine_chunks()
+    return drawn_sigmoids(
+        rows["score"].to_numpy(),
+        rows["label"].to_numpy().astype(np.int64),
+        unit_codes(rows),
+        study.config.study.seed,
+    )
+
+
+def _doubt(model: Scorer | FinetunedScorer, base_rate: float) -> str:
+    """A sentence where the model is not shown to know anything of pictures; else nothing."""
+    if reads_pictures(model):
+        low = model.card["scores"].get("test_average_precision", {}).get("low")
+        shown = {"chance": "above" if low is not None and low > base_rate else "open"}
+    else:
+        shown = model.card.get("shown", {})
+    if shown.get("chance", "above") != "above":
+        return (
+            f"{model.name} is not shown to do better than chance on pictures that it has not seen: "
+            "its probabilities may mean nothing."
         )
-    return saved.load(study, saved.best(study) if wanted == "auto" else wanted)
+    if shown.get("adds") not in (None, "above"):
+        return (
+            f"{model.name} does better than chance, but that it adds anything to what is known "
+            "without the picture is not shown."
+        )
+    return ""
 
 
 def _baseline(known: Reference, author: str | None) -> AuthorBaseline | None:
