@@ -521,7 +521,9 @@ def _authors(db: duckdb.DuckDBPyConnection, place: Place, refusals: Refusals) ->
         },
     }
     columns = [f"{given.get(f.name, 'NULL')} AS {sqltext.name(f.name)}" for f in AUTHORS.schema]
-    yield from _stream(db, f"SELECT {', '.join(columns)} FROM readings", AUTHORS.schema)
+    # Groups come in any order; the same source has to give the same file.
+    ordered = f"SELECT {', '.join(columns)} FROM readings ORDER BY author_id, fetched_at"
+    yield from _stream(db, ordered, AUTHORS.schema)
 
 
 def _stream(db: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.Table]:

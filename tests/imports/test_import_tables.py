@@ -218,7 +218,7 @@ def test_faulty_lines_are_listed_and_the_others_stay(study: Study, source: Path)
     assert set(posts(study)) == {"1", "5"}
     found = dict(done.refused)
     assert set(found) == {"posts.csv:4", "posts.csv:5", "posts.csv:6", "posts.csv:7"}
-    assert found["posts.csv:6"] == "id given before"
+    assert found["posts.csv:6"] == "id given before with another likes"
     assert found["posts.csv:7"] == "likes not a count"
     manifest = study.require("posts")
     funnel = manifest.funnel or {}

@@ -83,7 +83,7 @@ def test_the_same_picture_twice(study: Study, source: Path, pictures: Pictures) 
     path = source / "posts.csv"
     path.write_text("likes,author,picture\n1,a,a.jpg\n2,a,copy.jpg\n3,a,a.jpg\n", encoding="utf-8")
     done = import_(study, path)
-    assert done.refused == (("posts.csv:4", "id given before"),)
+    assert done.refused == (("posts.csv:4", "id given before with another likes"),)
     assert set(outcomes(study).values()) == {"ok"}  # label drops exact copies, as always
 
 
