@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: mutants venv demo test test-slow test-atproto lint format bench docs clean
+.PHONY: mutants venv demo test test-slow test-faults test-atproto lint format bench docs clean
 
 venv: $(STAMP)
 
@@ -24,6 +24,9 @@ test: venv
 
 test-slow: venv
 	$(BIN)/pytest -m slow
+
+test-faults: venv
+	$(BIN)/pytest -s -m faults tests/faults
 
 test-atproto: venv
 	$(BIN)/python -m infra.atproto $(BIN)/pytest -m atproto tests/atproto

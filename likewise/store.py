@@ -432,6 +432,24 @@ class Store:
         assert after is not None
         return int(after.version())
 
+    def unnamed(self, name: str) -> list[str]:
+        """Files of a table that no version names, relative to it. Nobody may be writing."""
+        table = self.open(name)
+        if table is None:
+            return []
+        every = list(range(int(table.version()) + 1))
+        found: list[str] = table.vacuum(
+            0, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=every
+        )
+        return [path for path in found if path.endswith(".parquet")]
+
+    def delete(self, name: str, files: Sequence[str]) -> int:
+        """Delete files of a table that nobody names any more; returns how many."""
+        for file in files:
+            filesystem, path = _filesystem(f"{self.place(name)}/{file}")
+            filesystem.delete_file(path)
+        return len(files)
+
     def vacuum(self, name: str, keep: Sequence[int]) -> int:
         """Delete what neither the latest version nor those of ``keep`` name; returns files gone.
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MADE_BY",
+    "MARK",
     "At",
     "Manifest",
     "Stage",
@@ -41,6 +42,9 @@ __all__ = [
     "root_of",
     "write_json",
 ]
+
+MARK = "LIKEWISE_AT_WORK_ON"
+"""Variable that a run's processes inherit: so those that outlive a killed run can be found."""
 
 PARQUET_END = b"PAR1"
 
@@ -308,8 +312,16 @@ class Study:
             handle.flush()
             _refuse_links(self.root)
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
-            with study_log(self.root) as run:
-                yield run
+            before = os.environ.get(MARK)
+            os.environ[MARK] = str(self.root)
+            try:
+                with study_log(self.root) as run:
+                    yield run
+            finally:
+                if before is None:
+                    os.environ.pop(MARK, None)
+                else:
+                    os.environ[MARK] = before
 
 
 def _refuse_links(root: Path) -> None:

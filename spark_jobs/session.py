@@ -253,7 +253,7 @@ def _sieve(descriptor: int) -> None:
 
 def code_archive() -> Path:
     """A zip of this project's packages, for executors that do not have them installed."""
-    folder = Path(tempfile.mkdtemp(prefix="likewise-code-"))
+    folder = Path(tempfile.mkdtemp(dir=_scratch(), prefix="code-"))
     staged = folder / "tree"
     for package in PACKAGES:
         shutil.copytree(

@@ -17,6 +17,9 @@ __all__ = ["GuardedPool", "GuardedProcess", "LostError"]
 WALL_SECONDS = 30.0
 """A worker that has not answered after this is stuck outside the processor: it is replaced."""
 
+KILLED = 8
+"""Workers that may be killed over one picture before it is taken for the reason."""
+
 PIPE_BYTES = 2**20
 
 _PROGRAM = """
@@ -141,12 +144,14 @@ class GuardedPool:
         """A worker's answer.
 
         A worker may also be killed from outside, most often for memory that others took: the
-        bytes then get a second, fresh worker, and only if that is lost too they are to blame.
+        bytes then get a fresh worker, and only if two are lost they are to blame. Deaths by
+        SIGKILL, which no decoder brings about by itself, count less: ``KILLED`` are believed.
 
         Raises:
             LostError: the worker did not answer in time, or died.
         """
-        for _ in range(2):
+        deaths = 0.0
+        while deaths < 2:
             worker = await self._idle.get()
             answer = await worker.ask(data)
             if answer is not None:
@@ -157,6 +162,7 @@ class GuardedPool:
             await self._add()
             if status is None or status == -signal.SIGPROF:
                 raise LostError("decode_timeout")
+            deaths += 2 / KILLED if status == -signal.SIGKILL else 1
         raise LostError("decoder_crashed")
 
     async def stop(self) -> None:

@@ -1,0 +1,53 @@
+"""Nights that are killed at random moments while somebody reads: no row differs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from night_runs import DAYS_AGO, EPOCH, TABLES, Reader, finish, make, start, state
+
+from infra.sandbox import World, WorldSpec, running
+from likewise.nights import nights
+from likewise.study import Study
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running(World(WorldSpec(seed=3, authors=60, posts=240, epoch=EPOCH.date()))) as sandbox:
+        sandbox.limiter.enabled = False
+        yield sandbox.url
+
+
+def test_kills_over_three_nights_with_a_reader(url: str, tmp_path: Path) -> None:
+    kills = int(os.environ.get("LIKEWISE_KILLS", "100"))
+    calm, rough = make(tmp_path / "calm", url), make(tmp_path / "rough", url)
+    moments, hits = random.Random(1), 0
+    reader = Reader(rough)
+    reader.start()
+    for number, days in enumerate(DAYS_AGO, start=1):
+        finish(calm, days)
+        for _ in range(kills // len(DAYS_AGO) + 1):
+            process = start(rough, days)
+            time.sleep(moments.uniform(0.5, 8.0))
+            hits += process.poll() is None
+            with contextlib.suppress(ProcessLookupError):  # it has ended before
+                os.killpg(process.pid, 9)
+            process.communicate()
+        finish(rough, days)
+        assert [one["night"] for one in nights(Study.open(rough))] == list(range(1, number + 1))
+    reader.stop.set()
+    reader.join(60)
+    print(f"{hits} kills hit a running night; a reader read {reader.reads} nights")
+    assert hits >= kills // 3 and reader.reads >= 3
+    assert not reader.errors
+    for night in (1, 2, 3):
+        mine, yours = (state(Study.open(one, at=night)) for one in (rough, calm))
+        assert {t: mine[t] == yours[t] for t in TABLES} == dict.fromkeys(TABLES, True)
