@@ -11,10 +11,11 @@ import datetime as dt
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from likewise.errors import ConfigError
 from likewise.hygiene import MAX_ASPECT, MAX_PIXELS, MIN_CONTRAST, MIN_SIDE
@@ -52,6 +53,36 @@ class SparkSection(Section):
         "2g", pattern=r"^\d+[kmgt]$", description="Heap of the driver's JVM."
     )
     partitions: int = Field(0, ge=0, description="Shuffle partitions; 0 lets likewise choose.")
+    conf: dict[str, str] = Field(
+        {},
+        description='Any setting of Spark\'s own, by its name: "spark.executor.memory" = "4g". '
+        "It may also stand under [spark] by itself. What spark-submit is given wins.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_spark(cls, raw: Any) -> Any:
+        """Take ``spark.*`` keys, quoted or dotted, as settings of Spark."""
+        if not isinstance(raw, dict):
+            return raw
+        own = {key: value for key, value in raw.items() if not key.startswith("spark")}
+        given = {key: value for key, value in raw.items() if key.startswith("spark")}
+        found = _flat(given) | _flat(raw.get("conf") or {})
+        wrong = [key for key in found if not key.startswith("spark.")]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is no setting of Spark: their names begin with spark.")
+        return {**own, "conf": found} if found else own
+
+
+def _flat(tree: Mapping[str, Any], head: str = "") -> dict[str, str]:
+    """Dotted keys of TOML are tables in tables; Spark's settings are words."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{head}{key}.")
+        else:
+            found[head + key] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found
 
 
 class MonitorSection(Section):
@@ -656,6 +687,8 @@ def toml_text(value: Any) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{k}" = {toml_text(v)}' for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(toml_text(item) for item in value) + "]"
     return str(value)

@@ -11,7 +11,8 @@ code  meaning
 5     refused because a table carries another fingerprint
 6     an input is missing: an earlier stage has not published its table
 7     busy: another run holds the study; the same command later will do
-8     storage: disk or quota full, read-only, not permitted, or too few descriptors
+8     storage and machine: disk or quota full, read-only, not permitted, too few descriptors,
+      or a JVM that was killed again and again
 130   interrupted (Ctrl-C); what was finished is kept
 ====  ===========================================================================
 """
@@ -33,6 +34,7 @@ __all__ = [
     "LikewiseError",
     "MissingTableError",
     "PartialError",
+    "ResourcesError",
     "StorageError",
     "StudyBusyError",
     "StudyError",
@@ -110,6 +112,10 @@ class StorageError(StudyError):
 
     exit_code = ExitCode.STORAGE
     topic = "8-storage"
+
+
+class ResourcesError(StorageError):
+    """The machine took a process away again and again, most often for its memory."""
 
 
 class MissingTableError(StudyError):

@@ -102,6 +102,10 @@ def _do(stage: str, study: Study, master: str | None) -> Any:
     if stage == "collect":
         likewise.collect(study, until_now=True)
         return likewise.refresh(study, of_age=True)
+    if stage == "download" and master is not None and not master.startswith("local"):
+        from spark_jobs.download import download as download_on_executors
+
+        return download_on_executors(study, master=master)
     options: dict[str, Any] = {"master": master} if stage in ON_SPARK else {}
     return getattr(likewise, stage)(study, **options)
 

@@ -22,6 +22,7 @@ from likewise.config import CleanSection
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.working import changes_study
+from spark_jobs.session import survives_java
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["clean"]
@@ -37,6 +38,7 @@ AUDIENCES: dict[str, Audience] = {
 
 
 @changes_study("clean")
+@survives_java
 def clean(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -37,7 +37,7 @@ from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
 from likewise.tables import FETCHED, media_key
 from likewise.working import changes_study
-from spark_jobs.session import spark_session
+from spark_jobs.session import spark_session, survives_java
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,6 +48,7 @@ LANE_SCHEMA = ITEMS.append(pa.field("attempts", pa.int32())).append(pa.field("la
 
 
 @changes_study("download")
+@survives_java
 def download(
     study: Study | str | os.PathLike[str],
     *,

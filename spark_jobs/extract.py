@@ -28,6 +28,7 @@ from likewise.study import Manifest, Study
 from likewise.tables import features_schema
 from likewise.working import changes_study
 from spark_jobs.chunks import Chunk, chunks, missing_from
+from spark_jobs.session import survives_java
 from spark_jobs.tasks import in_turn
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ CODE = 1
 
 
 @changes_study("extract")
+@survives_java
 def extract(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -25,6 +25,7 @@ from likewise.study import Manifest, Study
 from likewise.tables import FACES
 from likewise.working import changes_study
 from spark_jobs.chunks import Chunk, chunks, distinct_pictures, missing_from
+from spark_jobs.session import survives_java
 from spark_jobs.tasks import in_turn
 
 __all__ = ["faces"]
@@ -36,6 +37,7 @@ ROWS_AT_ONCE = 256
 
 
 @changes_study("faces")
+@survives_java
 def faces(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -39,6 +39,7 @@ from likewise.tables import AUTHOR_KEY, BLOCKS, PEOPLE, PICTURE_KEY, POST_KEY, T
 from likewise.working import changes_study
 from spark_jobs.label_classes import label_classes
 from spark_jobs.people import draw, drawn, places, remember
+from spark_jobs.session import survives_java
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
@@ -57,6 +58,7 @@ LEAST_HELD_OUT = 2
 
 
 @changes_study("label")
+@survives_java
 def label(
     study: Study | str | os.PathLike[str], *, redo: bool = False, master: str | None = None
 ) -> Manifest:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
 
 from likewise.config import Config as Defaults
-from likewise.progress import Bar, progress
+from likewise.errors import ResourcesError
+from likewise.progress import Bar, note, progress
 from spark_jobs.java import find_java
 
 if TYPE_CHECKING:
@@ -33,7 +37,13 @@ __all__ = [
     "spark_progress",
     "spark_session",
     "stop_session",
+    "survives_java",
 ]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LIVES = 3
+"""JVMs that a stage may lose."""
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("likewise", "collectors", "filters", "backbones", "spark_jobs", "training")
@@ -70,11 +80,59 @@ def spark_session(
     _prepare_environment(local=local)
     own = _settings(settings, local=local) | _smaller_heap(settings, heap)
     with _interrupts_end_java():
-        _start_context({**own, **given, "spark.master": where})
+        _start_context({**own, **settings.conf, **given, "spark.master": _patient(where)})
     session = SparkSession.builder.getOrCreate()
     if not local:
         session.sparkContext.addPyFile(str(code_archive()))
     return session
+
+
+def _patient(master: str) -> str:
+    """``local[N]`` with four attempts a task, as a cluster has: a dead Python worker is no bug."""
+    cores = re.fullmatch(r"local(?:\[(\d+|\*)\])?", master)
+    return f"local[{cores[1] or 1},4]" if cores else master
+
+
+def survives_java(function: F) -> F:
+    """Let a stage start again when its JVM was killed; what it had finished is found again.
+
+    Raises (the function):
+        ResourcesError: the JVM died three times.
+    """
+
+    @functools.wraps(function)
+    def work(*arguments: Any, **options: Any) -> Any:
+        for _ in range(LIVES):
+            try:
+                return function(*arguments, **options)
+            except Exception as error:
+                if not _java_has_gone(error):
+                    raise
+                _forget_java()
+                note("Spark's JVM has died; the stage goes on with another")
+        raise ResourcesError(
+            f"Spark's JVM was killed {LIVES} times",
+            hint="most often for memory: lower [spark] driver_memory, or free some, and run again",
+        )
+
+    return cast(F, work)
+
+
+def _java_has_gone(error: Exception) -> bool:
+    """Whether the error comes from the end of the JVM that this process started."""
+    if "pyspark" not in sys.modules:
+        return False
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
+    if process is None:
+        return False
+    # A lost connection is noticed before the process is quite gone.
+    lost = type(error).__module__.startswith("py4j") or isinstance(error, ConnectionError)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(2.0 if lost else 0.0)
+    return process.poll() is not None
 
 
 def partitions(spark: SparkSession) -> int:
@@ -225,8 +283,10 @@ def _interrupts_end_java() -> Iterator[None]:
 def _forget_java() -> None:
     """Let a later session of this process start a JVM of its own."""
     from pyspark import SparkContext
+    from pyspark.sql import SparkSession
 
     SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 def _not_an_interrupted_call(record: logging.LogRecord) -> bool:

@@ -26,6 +26,7 @@ from likewise.progress import progress
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
 from likewise.working import changes_study
+from spark_jobs.session import survives_java
 from training.data.question import asks_classes
 from training.galleries import class_gallery, gallery
 from training.models.scoring import (
@@ -56,6 +57,7 @@ PICTURES_AT_ONCE = 64
 
 
 @changes_study("rank")
+@survives_java
 def rank(
     study: Study | str | os.PathLike[str],
     *,
