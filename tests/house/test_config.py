@@ -40,7 +40,7 @@ def test_uncommenting_every_default_changes_nothing() -> None:
         ("[cleen]\n", r"t\.toml:1: cleen is not a known key; did you mean 'clean'"),
         ("[clean]\n\nthreshold = 'a'\n", r"t\.toml:3: clean\.threshold = 'a': .*valid number"),
         ("[clean]\nthreshold = -1\n", r"t\.toml:2: clean\.threshold = -1: .*greater than 0"),
-        ("[label]\nmethod = 'median'\n", r"t\.toml:2: label\.method .*'pooled' or 'per-author'"),
+        ("[label]\nmethod = 'median'\n", r"t\.toml:2: label\.method .*'pooled', 'per-author' or"),
         (
             "[[collect.sources]]\nplatform = 'mastodon'\n",
             r"t\.toml:1: collect\.sources\.0\.host is missing",
