@@ -87,7 +87,10 @@ def compare(
         "comparison",
         inputs=["labels", "features", *(["reviews"] if reviews else [])],
         params={
-            **settings.model_dump(exclude={"jobs", "backend", "bootstrap", "reviews"}),
+            **settings.model_dump(
+                exclude={"jobs", "backend", "bootstrap", "reviews", "most_pictures"}
+            ),
+            **_sampled(opened),
             "seed": opened.config.study.seed,
         },
         code=CODE,
@@ -101,6 +104,12 @@ def compare(
     if reviews:
         labels, said = reviewed_likes(opened, labels)
     return _Comparison(opened, stage, labels, master, before, said).run()
+
+
+def _sampled(study: Study) -> dict[str, int]:
+    """The size of the sample where one has to be drawn; other studies do not depend on it."""
+    most = study.config.compare.most_pictures
+    return {"most_pictures": most} if study.require("labels").rows > most else {}
 
 
 def comparison_text(study: Study | str | os.PathLike[str]) -> str:

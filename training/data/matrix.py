@@ -16,6 +16,7 @@ from likewise.tables import AUTHOR_KEY
 from training.data.by_time import split_by_time
 from training.data.labels import Labels
 from training.data.mapped import create
+from training.data.sample import sample_of
 from training.data.unit import unit_codes, unit_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def feature_layers(study: Study) -> list[str]:
 
 
 def load_labels(study: Study, split: Literal["author", "time"] = "author") -> Labels:
-    """Labels of the pictures that have usable features.
+    """Labels of the pictures that have usable features; of very many, those of a stated sample.
 
     Args:
         study: the study.
@@ -120,6 +121,11 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
         raise DataError("the labels table is empty", hint="see why with: likewise status")
     good, dropped = _usable(study, table)
     table = table.filter(good)
+    most = study.config.compare.most_pictures
+    chosen = sample_of(table, most, study.config.study.seed)
+    if not chosen.all():
+        dropped[f"outside the sample of {most:,} pictures"] = int((~chosen).sum())
+        table = table.filter(chosen)
     train = pc.equal(table["split"], "train")
     order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
     method = str(manifest.extra.get("method", "pooled"))
