@@ -52,7 +52,14 @@ def test_compare_says_what_was_left_out(tmp_path: Path) -> None:
     opened, _ = study(tmp_path, World(authors=120, pictures=4))
     whole = load_labels(opened)
     n = len(whole.label)
-    settings = opened.config.compare.model_dump() | {"most_pictures": n // 2, "trees": 20}
+    settings = opened.config.compare.model_dump() | {
+        "most_pictures": n // 2,
+        "classifiers": ["linear-svc"],
+        "sets": ["normal"],
+        "c_values": [0.01],
+        "bootstrap": 100,
+        "permutations": 100,
+    }
     text = render({"study": {"name": "planted", "seed": 1}, "compare": settings})
     (tmp_path / "likewise.toml").write_text(text, encoding="utf-8")
     part = load_labels(Study.open(tmp_path))
