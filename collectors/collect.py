@@ -16,6 +16,7 @@ from collectors.crawling.crawl import Crawl, partial
 from collectors.crawling.failures import CallError
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
+from collectors.crawling.neighbours import alone_with
 from collectors.crawling.publish import micros, publish, since_of
 from collectors.imports.publishing import imports_of
 from collectors.platforms.base import Answer, Chain, Platform
@@ -217,10 +218,12 @@ async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | Non
     pool.restore(await journal.run(journal.budgets.calls), await journal.run(journal.budgets.shut))
     try:
         if await _has_work(journal, platform, since):
-            await client.renew_due()
-            await _learn(client)
-            await _plan(journal, platform, since)
-            await crawl.run()
+            async with alone_with(platform.name, platform.host, journal.path) as spent:
+                pool.restore(*spent)
+                await client.renew_due()
+                await _learn(client)
+                await _plan(journal, platform, since)
+                await crawl.run()
     finally:
         names = {name_of(t) for t in pool.tokens} | set(pool.retired)
         rows = [

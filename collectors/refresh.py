@@ -18,6 +18,7 @@ from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
 from collectors.crawling.manners import check_permission
+from collectors.crawling.neighbours import alone_with
 from collectors.crawling.publish import publish
 from collectors.crawling.traces import blot_out
 from collectors.imports.publishing import imports_of
@@ -187,8 +188,10 @@ async def _refresh(
                 again = Again(client, journal, bar, age)
                 asked.append(again)
                 try:
-                    await ask_server(again.client)
-                    await again.run(section.concurrency, of_age=of_age)
+                    async with alone_with(platform.name, platform.host, journal.path) as spent:
+                        pool.restore(*spent)
+                        await ask_server(again.client)
+                        await again.run(section.concurrency, of_age=of_age)
                 except (LikewiseError, BaseExceptionGroup) as error:
                     stopped.append(_ours(error))
     return asked, stopped
