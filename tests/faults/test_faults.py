@@ -1,5 +1,7 @@
 """Three nights under faults at seeded moments: afterwards every table is that of a calm run.
 
+A wrong clock is none of them: what a night reads under it says so in `collected_at`.
+
 ``LIKEWISE_FAULTS`` (60) moments, for at most ``LIKEWISE_FAULTS_S`` (900) seconds beside the nights
 themselves; what was done is printed, and what the time did not suffice for as well.
 """
@@ -45,10 +47,10 @@ WHO = {
 """Whom ``kill -9`` hits, and what its command line holds."""
 
 ON_SPARK = {"python worker", "jvm"}
-OTHERS = ("group", "clock back", "clock forward", "second scheduler", "descriptors", "memory")
+OTHERS = ("group", "second scheduler", "descriptors", "memory")
 KINDS = (*WHO, *OTHERS)
 # Sessions on Spark cost a minute each: every twentieth moment is one of them.
-WEIGHTS = (6, 4, 4, 1, 1, 4, 2, 2, 2, 2, 2)
+WEIGHTS = (6, 4, 4, 1, 1, 4, 2, 2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,6 @@ def url() -> Iterator[str]:
 
 def fault(kind: str, folder: Path, days: float, draw: random.Random) -> str:
     """Let one night run into a fault; returns what came of it."""
-    if kind in ("clock back", "clock forward"):
-        # A machine's clock that is wrong for a night, which is broken off.
-        process = start(folder, days + (1 if kind == "clock back" else -1))
-        return end(process, draw.uniform(2, 8), os.killpg)
     if kind == "second scheduler":
         first = start(folder, days)
         time.sleep(draw.uniform(1.5, 4))

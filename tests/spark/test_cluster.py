@@ -39,6 +39,7 @@ pytestmark = [
 ]
 SPACES = ("lw-master", "lw-one", "lw-two")
 NET = "10.211.77."
+SECRET = "of-a-test"
 MASTER = f"spark://{NET}1:7077"
 
 
@@ -77,6 +78,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "PATH": os.environ["PATH"],
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
         "OPENBLAS_NUM_THREADS": "1",
+        # A standalone master and its workers know the secret as the driver does.
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.authenticate=true -Dspark.authenticate.secret={SECRET}",
     }
     hidden = "; ".join(f"mount -t tmpfs tmpfs {path}" for path in sources())
     try:
@@ -155,7 +158,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "spark.executor.heartbeatInterval": "5s",
                     "spark.driver.host": f"{NET}1",
                     "spark.authenticate": "true",
-                    "spark.authenticate.secret": "a test's secret",
+                    "spark.authenticate.secret": SECRET,
                 }
             },
         }
@@ -182,7 +185,7 @@ def rows(study: Path, table: str) -> list[str]:
 
 def finish(process: subprocess.Popen[str]) -> None:
     said, errors = process.communicate(timeout=900)
-    assert process.returncode == 0, (said[-500:], errors[-3000:])
+    assert process.returncode == 0, f"{said[-300:]}\n{errors[:6000]}"
 
 
 @pytest.mark.parametrize(("verb", "table"), [("clean", "kept_posts"), ("extract", "features")])
