@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -75,37 +76,35 @@ def evaluate(
 @click.option("-t", "--threshold", type=click.FloatRange(0, 1), help="Least probability.")
 @click.option("--accuracy", type=float, help="Promise this accuracy instead of a threshold.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
+@click.option(
+    "--known",
+    type=float,
+    metavar="SHARE",
+    help="Say nothing of pictures unlike the study's; .95 lets 95 % of its own pass.",
+)
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table there.")
 @json_option
 def predict(
-    study: str,
-    files: tuple[str, ...],
-    model: str | None,
-    threshold: float | None,
-    accuracy: float | None,
-    confidence: float,
-    csv_file: Path | None,
-    as_json: bool,
+    study: str, files: tuple[str, ...], csv_file: Path | None, as_json: bool, **rules: Any
 ) -> None:
     """Say the class of picture files; below the threshold nothing is said."""
     from training.classify import predict as run
 
-    found, notes = run(
-        study, files, model=model, threshold=threshold, accuracy=accuracy, confidence=confidence
-    )
+    found, notes = run(study, files, **rules)
     rows = [asdict(one) for one in found]
     if csv_file is not None:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["file", "class", "probability", "answered", "error"])
+            writer.writerow(["file", "class", "probability", "answered", "far", "error"])
             for one in found:
-                writer.writerow([one.file, one.said, one.probability, one.answered, one.error])
+                row = [one.file, one.said, one.probability, one.answered, one.far, one.error]
+                writer.writerow(row)
     for line in notes:
         click.echo(line, err=True)
     lines = [
         f"{one.file}  {one.error}"
         if one.error
-        else f"{one.file}  {one.said or '(not sure enough)'}  {one.probability:.4f}"
+        else f"{one.file}  {one.said or _silent(one.far)}  {one.probability:.4f}"
         for one in found
     ]
     failed = [(one.file, one.error) for one in found if one.error]
@@ -116,6 +115,10 @@ def predict(
     if failed:
         raise PartialError(f"{len(failed)} of {len(found)} files cannot be read as pictures",
                            failed, result=result)  # fmt: skip
+
+
+def _silent(far: bool) -> str:
+    return "(like no class of the study)" if far else "(not sure enough)"
 
 
 @command.command("map", epilog="Example: likewise classify map my-study")

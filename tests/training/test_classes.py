@@ -93,8 +93,18 @@ def test_mcnemar_is_statsmodels(a: int, b: int) -> None:
 
 def test_open_world_by_hand() -> None:
     known = np.linspace(0.5, 1, 100)  # 95 % of them reach known[5]
-    area, passing = open_world(known, np.array([0.4, 0.5, known[5], 1.0]))
-    assert passing == 0.5
+    found = open_world(known, np.array([0.4, 0.5, known[5], 1.0]))
+    assert found.passing_at_95 == 0.5
     # Pairs in the right order, ties one half: .4 -> 100, .5 -> 99.5, known[5] -> 94.5, 1 -> .5
-    assert area == pytest.approx((100 + 99.5 + 94.5 + 0.5) / 400)
-    assert np.isnan(open_world(known, np.array([]))).all()
+    assert found.auroc == pytest.approx((100 + 99.5 + 94.5 + 0.5) / 400)
+    assert found.low < found.auroc < found.high
+    assert np.isnan(open_world(known, np.array([])).auroc)
+
+
+def test_pictures_of_one_group_make_the_area_less_sure() -> None:
+    rng = np.random.default_rng(4)
+    known, unseen = np.repeat(rng.normal(1, 1, 20), 10), np.repeat(rng.normal(0, 1, 20), 10)
+    alone = open_world(known, unseen)
+    groups = open_world(known, unseen, np.repeat(np.arange(40), 10))
+    assert groups.auroc == alone.auroc
+    assert groups.high - groups.low > 2 * (alone.high - alone.low)

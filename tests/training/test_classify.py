@@ -120,7 +120,11 @@ def test_an_unseen_class_is_in_no_model_and_measured(tmp_path: Path) -> None:
     assert done.classes == ("cat", "dog")
     content = evaluate(study, accuracy=0.8).content
     assert content["open_world"]["classes"] == ("newt",)
-    assert 0 <= content["open_world"]["passing_at_95"] <= 1
+    near = content["open_world"]["nearness"]
+    assert near["low"] <= near["auroc"] <= near["high"]
+    # Newts stand two standard deviations off in directions of their own.
+    assert near["auroc"] > 0.9
+    assert 0 <= content["open_world"]["probability"]["passing_at_95"] <= 1
     assert content["classes"] == ["cat", "dog"]
     labels = load_labels(study)
     assert {labels.classes[c] for c in labels.label[labels.hidden]} == {"newt"}

@@ -12,7 +12,7 @@ import numpy as np
 from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from likewise.whole import write_json
-from training.comparison.class_judge import ClassJudge
+from training.comparison.class_judge import ClassJudge, nearness_of
 from training.comparison.class_words import opened as opened_words
 from training.comparison.class_words import per_class_text, promised
 from training.comparison.looks import look, looks
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from training.data.matrix import Labels, Matrix
     from training.models.classes import ClassScorer
+    from training.statistics.nearness import Nearness
 
-__all__ = ["Evaluation", "check_maker", "check_promise", "evaluate", "rest_shares"]
+__all__ = ["Evaluation", "Rest", "check_maker", "check_promise", "evaluate", "of_rest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,15 @@ def evaluate(
     found = load_classes(opened, model)
     labels = load_labels(opened)
     judge = ClassJudge(labels)
-    share = rest_shares(opened, found, labels)
+    rest = of_rest(opened, found, labels)
+    share = rest.share
     result = judge.judged(share)
     abstention = judge.abstention(share, accuracy, confidence)
-    world = judge.open_world(share)
+    world = judge.open_world(share, rest.near)
     sentences = [promised(abstention), *([] if world is None else [opened_words(world)])]
     if against is not None:
         other = load_classes(opened, against)
-        theirs = judge.right(rest_shares(opened, other, labels))
+        theirs = judge.right(of_rest(opened, other, labels).share)
         paired = mcnemar(judge.right(share), theirs, judge.group)
         sentences.append(f"{found.name} and {against}: {paired.sentence(found.name, against)}.")
     before = looks(opened).runs
@@ -117,8 +119,20 @@ def evaluate(
     return Evaluation(found.name, content, per_class_text(result.per_class))
 
 
-def rest_shares(study: Study, model: ClassScorer, labels: Labels) -> NDArray[np.float64]:
-    """(n - n_train, k) probabilities of all pictures that trained nothing, views averaged.
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Of the pictures that trained nothing: (n, k) probabilities and (n,) nearness.
+
+    ``measure`` is what measured the nearness, for pictures that are no part of the study.
+    """
+
+    share: NDArray[np.float64]
+    near: NDArray[np.float64]
+    measure: Nearness
+
+
+def of_rest(study: Study, model: ClassScorer, labels: Labels) -> Rest:
+    """What a model says of all pictures that trained nothing, views averaged.
 
     Raises:
         DataError: features of other weights, or a model of other classes.
@@ -132,7 +146,9 @@ def rest_shares(study: Study, model: ClassScorer, labels: Labels) -> NDArray[np.
         )
     with borrowed_matrix(study, labels, model.layer) as matrix:
         check_maker(model, matrix)
-        return model.probabilities(matrix.mean_views(model.scores(matrix.test)))
+        measure, near = nearness_of(labels, matrix)
+        share = model.probabilities(matrix.mean_views(model.scores(matrix.test)))
+        return Rest(share, near, measure)
 
 
 def check_promise(accuracy: float, confidence: float) -> None:

@@ -16,7 +16,7 @@ from backbones.planning import make_plan
 from likewise.errors import UsageError
 from likewise.progress import progress
 from likewise.study import Study
-from training.classification.evaluation import check_promise, rest_shares
+from training.classification.evaluation import check_promise, of_rest
 from training.comparison.class_judge import ClassJudge
 from training.comparison.class_words import promised
 from training.data.matrix import load_labels
@@ -36,6 +36,8 @@ class Prediction:
     said: str | None
     probability: float | None
     answered: bool
+    far: bool
+    """It lies further from every class than ``known`` allows."""
     error: str | None
     shares: Mapping[str, float]
 
@@ -48,6 +50,7 @@ def predict(
     threshold: float | None = None,
     accuracy: float | None = None,
     confidence: float = 0.95,
+    known: float | None = None,
 ) -> tuple[list[Prediction], list[str]]:
     """Classes of picture files or of folders of them; below the threshold nothing is said.
 
@@ -58,6 +61,8 @@ def predict(
         threshold: least probability; a number by itself promises nothing, which a note says.
         accuracy: promise this accuracy instead, by the study's validation pictures.
         confidence: of the promise.
+        known: say nothing of pictures that lie further from the classes than this share of the
+            study's validation pictures does (of its test pictures, where there is no validation).
 
     Returns:
         One prediction a file, in the order of the files, and notes for the person.
@@ -71,12 +76,22 @@ def predict(
         raise UsageError("give a threshold or an accuracy to promise, not both")
     found = load_classes(opened, model)
     notes: list[str] = []
-    least = 0.0
+    least, limit, measure = 0.0, -np.inf, None
+    if known is not None and not 0 < known < 1:
+        raise UsageError(f"known {known} must lie between 0 and 1", hint="for example: --known .95")
     if accuracy is not None:
         check_promise(accuracy, confidence)
+    if accuracy is not None or known is not None:
         labels = load_labels(opened)
-        share = rest_shares(opened, found, labels)
-        promise = ClassJudge(labels).abstention(share, accuracy, confidence)
+        rest, judge = of_rest(opened, found, labels), ClassJudge(labels)
+    if known is not None:
+        measure, limit = rest.measure, judge.limit(rest.near, known)
+        notes.append(
+            f"Nothing is said of pictures that lie further from every class than {known:.1%} of "
+            "the study's own held-out pictures do."
+        )
+    if accuracy is not None:
+        promise = judge.abstention(rest.share, accuracy, confidence)
         least = np.inf if promise.threshold is None else promise.threshold
         notes.append(promised(promise))
     elif threshold is not None:
@@ -90,10 +105,12 @@ def predict(
     answer: list[Prediction] = []
     with progress("predict", len(paths)) as bar:
         for batch in embed(((str(path), path.read_bytes()) for path in paths), plan):
-            scores = found.scores(batch.features[found.layer].reshape(-1, found.card["dim"]))
-            shares = iter(found.probabilities(scores))
+            features = batch.features[found.layer].reshape(-1, found.card["dim"])
+            shares = iter(found.probabilities(found.scores(features)))
+            away = measure(features) < limit if measure else np.zeros(len(features), bool)
+            far = iter(away)
             for name, error in zip(batch.ids, batch.errors, strict=True):
-                answer.append(_prediction(name, error, shares, found.classes, least))
+                answer.append(_prediction(name, error, shares, far, found.classes, least))
             bar.advance(len(batch.ids))
     return answer, notes
 
@@ -102,20 +119,22 @@ def _prediction(
     name: str,
     error: str | None,
     shares: Iterator[NDArray[np.float64]],
+    far: Iterator[np.bool_],
     classes: tuple[str, ...],
     least: float,
 ) -> Prediction:
     if error is not None:
-        return Prediction(name, None, None, False, error, {})
-    share = next(shares)
+        return Prediction(name, None, None, False, False, error, {})
+    share, away = next(shares), bool(next(far))
     best = int(share.argmax())
     probability = float(share[best])
-    answered = probability >= least
+    answered = probability >= least and not away
     return Prediction(
         name,
         classes[best] if answered else None,
         probability,
         answered,
+        away,
         None,
         dict(zip(classes, share.tolist(), strict=True)),
     )

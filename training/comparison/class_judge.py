@@ -21,18 +21,21 @@ from training.comparison.class_results import (
 from training.explanation.differences import holm
 from training.statistics.abstention import coverage_curve, promised_threshold
 from training.statistics.classes import Rate, in_top, mcnemar, open_world, per_class, rate
+from training.statistics.nearness import Nearness, fit_nearness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Study
-    from training.data.labels import Labels
+    from training.data.matrix import Labels, Matrix
 
-__all__ = ["MAJORITY", "ClassJudge", "data_of", "finite"]
+__all__ = ["MAJORITY", "ClassJudge", "data_of", "finite", "nearness_of"]
 
 MAJORITY = "majority"
 SHOWN = 24
 MOST_POINTS = 200
+MOST_NEAR = 20_000
+"""Training pictures that nearness is fitted to: covariances of 1,280 values need no more."""
 
 
 class ClassJudge:
@@ -134,13 +137,23 @@ class ClassJudge:
             accuracies=kept[thin].tolist(),
         )
 
-    def open_world(self, share: NDArray[np.float64]) -> OpenWorld | None:
-        """Certainty about known and unseen classes; None where no class is held out whole."""
-        certainty = share.max(axis=1)
-        hidden = certainty[self.hidden]
-        if not len(hidden):
+    def limit(self, near: NDArray[np.float64], share: float) -> float:
+        """The nearness that this share of the validation pictures reaches (else of the test's)."""
+        own = near[self.held] if self.labels.n_validation else near[self.test]
+        return float(np.quantile(own, 1 - share, method="lower"))
+
+    def open_world(self, share: NDArray[np.float64], near: NDArray[np.float64]) -> OpenWorld | None:
+        """Known and unseen classes apart, by nearness; None where no class is held out whole."""
+        labels = self.labels
+        group = np.concatenate([self.group, labels.group[labels.hidden]])
+        n = len(labels.label[labels.hidden])
+        if not n:
             return None
-        return OpenWorld(self.labels.unseen, len(hidden), *open_world(certainty[self.test], hidden))
+        by = [
+            open_world(value[self.test], value[self.hidden], group)
+            for value in (near, share.max(axis=1))
+        ]
+        return OpenWorld(labels.unseen, n, *by)
 
     def difficult(self, share: NDArray[np.float64]) -> list[Difficult]:
         """Test pictures whose own class got the least probability, the worst first."""
@@ -157,6 +170,18 @@ class ClassJudge:
             )
             for row in np.argsort(true, kind="stable")[:SHOWN].tolist()
         ]
+
+
+def nearness_of(labels: Labels, matrix: Matrix) -> tuple[Nearness, NDArray[np.float64]]:
+    """Nearness to the classes of training, and that of all pictures that train nothing.
+
+    Mirror images are left out. Beyond ``MOST_NEAR`` training pictures an even sample is taken.
+    """
+    rows = np.arange(labels.n_train)
+    if len(rows) > MOST_NEAR:
+        rows = np.linspace(0, len(rows) - 1, MOST_NEAR).round().astype(np.int64)
+    near = fit_nearness(matrix.train(1)[rows], labels.label[rows])
+    return near, near(matrix.test[: matrix.n_test])
 
 
 def finite(value: float) -> float | None:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from likewise.errors import DataError
 from likewise.study import Study, write_json
 from training.comparison.results import FigureFile, Looks
-from training.statistics.classes import ClassRow, Paired, Rate
+from training.statistics.classes import ClassRow, Paired, Rate, Separation
 
 __all__ = [
     "FILE",
@@ -137,12 +137,16 @@ class Abstention:
 
 @dataclass(frozen=True, slots=True)
 class OpenWorld:
-    """How well certainty tells known classes from those that were held out whole."""
+    """How well known classes are told from those that were held out whole.
+
+    By ``nearness`` to the pictures of training (``training.statistics.nearness``), which asks no
+    model, and by the largest ``probability`` of the model.
+    """
 
     classes: Sequence[str]
     pictures: int
-    auroc: float
-    passing_at_95: float
+    nearness: Separation
+    probability: Separation
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from likewise.tables import COMPARISON
 from training.classifiers import forest, linear
 from training.classifiers import softmax as softmax_layer
 from training.comparison import class_results, class_words
-from training.comparison.class_judge import ClassJudge, data_of, finite
+from training.comparison.class_judge import ClassJudge, data_of, finite, nearness_of
 from training.comparison.class_results import ClassComparison, ClassGridPoint, ClassResult
 from training.comparison.class_reviews import gain_of_reviews, with_reviews
 from training.comparison.crossing import REASON, apart
@@ -65,6 +65,7 @@ def check_classifiers(wanted: Sequence[str], refused: Sequence[str], question: s
 class Row:
     """One classifier on one set of one layer; ``share`` are probabilities of what trains nothing.
 
+    ``near`` is how near those pictures lie to the classes of training, whatever the classifier.
     ``held`` is its accuracy on the pictures that chose it.
     """
 
@@ -76,6 +77,7 @@ class Row:
     dim: int
     held: Rate
     share: NDArray[np.float64]
+    near: NDArray[np.float64]
 
     @property
     def model(self) -> str:
@@ -131,12 +133,13 @@ class ClassFits(Fits):
         sets = len(self.settings.sets) if "sets" in self.settings.model_fields_set else 1
         with self.bar(len(layers) * sets * each):
             for matrix in self.matrices(layers):
+                _, near = nearness_of(self.labels, matrix)
                 for problem in self.problems(matrix):
                     assert isinstance(problem, ClassProblem), "labels of classes make them"
-                    found += [self._row(problem, name) for name in self.classifiers]
+                    found += [self._row(problem, name, near) for name in self.classifiers]
         return found
 
-    def _row(self, problem: ClassProblem, name: str) -> Row:
+    def _row(self, problem: ClassProblem, name: str, near: NDArray[np.float64]) -> Row:
         fitted, matrix, labels = self.fit_classes(problem, name), problem.matrix, self.labels
         right = fitted.held.argmax(axis=1) == problem.held_label
         group = labels.group[labels.validation if labels.n_validation else slice(labels.n_train)]
@@ -149,6 +152,7 @@ class ClassFits(Fits):
             matrix.dim,
             rate(right, group),
             softmax(fitted.rest / fitted.chosen.temperature, axis=1),
+            near,
         )
 
 
@@ -227,7 +231,7 @@ def _found(
         results=[row.result(judge) for row in rows],
         against=judge.against(best.share, others),
         abstention=judge.abstention(best.share, ACCURACY, CONFIDENCE),
-        open_world=judge.open_world(best.share),
+        open_world=judge.open_world(best.share, best.near),
         difficult=judge.difficult(best.share),
         looks=look(study, "compare", stage.fingerprint, len(rows)),
         notes=fits.notes,

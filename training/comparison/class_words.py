@@ -108,11 +108,13 @@ def promised(found: Abstention) -> str:
 
 def opened(found: OpenWorld) -> str:
     """How well the unknown is told from the known."""
-    n = len(found.classes)
+    n, near, sure = len(found.classes), found.nearness, found.probability
     return (
-        f"{found.pictures} pictures of {n} unseen class{'' if n == 1 else 'es'}: AUROC "
-        f"{found.auroc:.3f}; {found.passing_at_95:.1%} of them pass where 95.0% of the known ones "
-        "do."
+        f"{found.pictures} pictures of {n} unseen class{'' if n == 1 else 'es'} are told from "
+        f"known ones by their distance to the training pictures with AUROC {near.auroc:.3f} "
+        f"({near.low:.3f} to {near.high:.3f}); {near.passing_at_95:.1%} of them pass where 95.0% "
+        f"of the known ones do. By the largest probability: {sure.auroc:.3f} ({sure.low:.3f} to "
+        f"{sure.high:.3f}), {sure.passing_at_95:.1%}."
     )
 
 

@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import confusion_matrix
 
-from training.statistics.bootstrap import mean_interval
+from training.statistics.bootstrap import author_weights, interval, mean_interval
+from training.statistics.metrics import roc_auc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ClassRow", "Paired", "Rate", "in_top", "mcnemar", "open_world", "per_class", "rate"]
+__all__ = [
+    "ClassRow",
+    "Paired",
+    "Rate",
+    "Separation",
+    "in_top",
+    "mcnemar",
+    "open_world",
+    "per_class",
+    "rate",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +181,47 @@ def mcnemar(
     return Paired(0, 0, 1.0, 0.0, -reach, reach)
 
 
-def open_world(known: NDArray[np.float64], unseen: NDArray[np.float64]) -> tuple[float, float]:
-    """(AUROC, share of unseen pictures that pass where 95 % of the known ones do).
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well a measure tells known classes from unseen ones; NaN where a side has no picture."""
+
+    auroc: float
+    low: float
+    """Of the area's 95 % interval; groups are drawn."""
+    high: float
+    passing_at_95: float
+    """Share of the unseen pictures that pass where 95 % of the known ones do."""
+
+
+def open_world(
+    known: NDArray[np.float64],
+    unseen: NDArray[np.float64],
+    group: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Separation:
+    """The area under the ROC curve of known against unseen pictures, and what passes.
 
     Args:
-        known: (n,) certainty about pictures of trained classes.
-        unseen: (m,) certainty about pictures of classes that were held out whole.
-
-    Both are NaN where either side has no picture.
+        known: (n,) a measure, the larger the surer, on pictures of trained classes.
+        unseen: (m,) the same on pictures of classes that were held out whole.
+        group: (n + m,) groups, those of the known pictures first; None: each picture its own.
     """
     if not len(known) or not len(unseen):
-        return float("nan"), float("nan")
-    side = np.concatenate([np.ones(len(known), int), np.zeros(len(unseen), int)])
-    area = float(roc_auc_score(side, np.concatenate([known, unseen])))
+        return Separation(*[float("nan")] * 4)
+    side = np.concatenate([np.ones(len(known), np.int64), np.zeros(len(unseen), np.int64)])
+    value = np.concatenate([known, unseen])
+    units = np.arange(len(value)) if group is None else group
+    block = max(1, min(resamples, 5_000_000 // len(value)))  # 40 MB of weights at a time
+    drawn = [
+        roc_auc(side, value, author_weights(units, min(block, resamples - at), seed + at))
+        for at in range(0, resamples, block)
+    ]
     # The largest threshold that at least 95 % of the known pictures reach.
     threshold = np.sort(known)[int(np.floor(0.05 * len(known)))]
-    return area, float((unseen >= threshold).mean())
+    return Separation(
+        float(roc_auc(side, value)),
+        *interval(np.concatenate(drawn)),
+        float((unseen >= threshold).mean()),
+    )
