@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from likewise.compaction import join_small
 from likewise.store import Manifest, Store, parquet_file, unique
 from likewise.tables import TABLES
 from likewise.whole import fingerprint
@@ -148,6 +149,8 @@ class Growth:
     def publish(self, schema: pa.Schema, funnel: Funnel, rows: int, **extra: Any) -> Manifest:
         """Say that this maker has seen all items; readers see its rows from now on."""
         self._drop_gone()
+        place = self.place
+        join_small(place.store, self.table, self.maker, place.scratch)
         digest = hashlib.sha256("".join(sorted(self.known().to_pylist())).encode()).hexdigest()
         manifest = Manifest(
             table=self.table,

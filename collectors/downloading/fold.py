@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from collectors.downloading.plan import KEY, Key, Plan
 from collectors.downloading.store import Store, ids_of, rows_of
+from likewise.compaction import LARGE, MOST_SMALL, SMALL
 from likewise.errors import LikewiseError
 from likewise.pictures import GROUP_BYTES, GROUP_ROWS, pictures_writer
 from likewise.progress import Bar
@@ -32,9 +33,7 @@ from likewise.tables import FETCHES, PICTURES, bucket_of
 __all__ = ["Facts", "fold"]
 
 SMALL_FETCHES = 4_000_000
-SMALL_PICTURES, LARGE = 32_000_000, 128_000_000
-"""Bytes: parts below are joined when there are more than ``MOST_SMALL``; none is much larger."""
-MOST_SMALL = 8
+"""Bytes of a part of ``fetches``, below which it is small; for ``pictures`` it is ``SMALL``."""
 
 _CONTENT = ("status", "error_class", "picture_id", "width", "height")
 _SEEN = (*KEY, *_CONTENT, "fetched_at")
@@ -199,7 +198,7 @@ def _write_pictures(store: Store, shown: set[str]) -> list[str]:
     parts, sizes = store.picture_parts(), store.sizes("pictures")
     names = [part.rsplit("/", 1)[-1] for part in parts]
     whole = [n for n, part in enumerate(parts) if shown.issuperset(ids_of(part))]
-    keep = _without_small(whole, [sizes[names[n]].size for n in whole], SMALL_PICTURES)
+    keep = _without_small(whole, [sizes[names[n]].size for n in whole], SMALL)
     left = shown.difference(*(ids_of(parts[n]) for n in keep))
     with _Writer(staged) as writer:
         for row in _stored(store, [part for n, part in enumerate(parts) if n not in keep], left):
