@@ -37,7 +37,7 @@ def test_duckdb_reads_what_study_reads(
                 assert rows.count("*").fetchall()[0][0] == seen.read(table).num_rows
                 assert set(rows.columns) == set(seen.dataset(table).schema.names)
             for table in ("fetches", "pictures"):
-                db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({seen.parts(table)})")
+                db.read_parquet(seen.parts(table)).create_view(table)
             [found] = db.execute(
                 "SELECT count(*), count(DISTINCT picture_id), bool_and(sha256(bytes) = picture_id) "
                 "FROM fetches JOIN pictures USING (picture_id)"
