@@ -134,12 +134,7 @@ class Diff:
                 f"{self.shared_pictures:,} pictures are labelled on both sides; "
                 f"{self.flipped_labels:,} of them changed their label."
             )
-        lines += [
-            f"{one.read_again:,} {one.what} were read again: {one.count} changed by "
-            f"{one.median:+,.0f} in the middle (half of them by {one.quarter:+,.0f} to "
-            f"{one.three_quarters:+,.0f})."
-            for one in self.growth
-        ]
+        lines += [_growth_sentence(one) for one in self.growth]
         if None not in self.precision:
             lines.append(_precision_sentence(*self.precision))
         if self.model is not None:
@@ -185,6 +180,16 @@ class Diff:
 
 def _n(value: float | None) -> str:
     return "-" if value is None else f"{value:,.6g}"
+
+
+def _growth_sentence(one: Growth) -> str:
+    head = f"{one.read_again:,} {one.what} were read again: {one.count}"
+    if one.quarter == one.three_quarters == 0:
+        return f"{head} did not change for at least half of them."
+    return (
+        f"{head} changed by {one.median:+,.0f} in the middle (half of them by {one.quarter:+,.0f} "
+        f"to {one.three_quarters:+,.0f})."
+    )
 
 
 def _precision_sentence(before: Precision | None, after: Precision | None) -> str:

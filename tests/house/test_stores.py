@@ -41,7 +41,7 @@ def served(*command: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--port", str(port)],
+        [sys.executable, *command, "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -59,7 +59,7 @@ def served(*command: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    with served("moto.server") as url:
+    with served("-m", "moto.server") as url:
         yield url
 
 
@@ -133,15 +133,19 @@ def test_the_doctor_accepts_a_store_where_one_of_two_wins(study: Study) -> None:
     assert study.store.names() == [], "nothing is left of the trial"
 
 
-def test_the_doctor_refuses_a_store_that_lets_both_win(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+def test_the_doctor_refuses_a_store_that_ignores_the_condition(
+    study: Study, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        Store, "options", {"allow_http": "true", "aws_conditional_put": "disabled",
-                           "AWS_S3_ALLOW_UNSAFE_RENAME": "true"},
-    )  # fmt: skip
-    with pytest.raises(StudyError, match=r"ignores the condition|cannot be"):
-        check_store(study.store)
+    """The same server, through one that drops ``If-None-Match``: both writers win there."""
+    with served(str(Path(__file__).with_name("careless_store.py")), moto) as careless:
+        publish(study, [1])
+        monkeypatch.setenv("AWS_ENDPOINT_URL", careless)
+        assert study.store.names() == ["posts"], "in all else it is a store"
+        with pytest.raises(StudyError, match="ignores the condition of a conditional PUT"):
+            check_store(study.store)
+        [found] = [check for check in doctor(study) if check.name == "store"]
+        assert found.state == "broken" and "If-None-Match" in found.detail
+        assert study.store.names() == ["posts"], "nothing is left of the trial"
 
 
 def test_a_store_that_went_away_is_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +176,7 @@ def test_kills_on_a_server_that_survives_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever version is there holds one whole table, and a killed writer's parts are orphans."""
-    with served("localbucket", str(tmp_path / "s")) as url:
+    with served("-m", "localbucket", str(tmp_path / "s")) as url:
         for name, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
             monkeypatch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="bucket")
