@@ -476,14 +476,26 @@ class FinetuneSection(Section):
     weight_decay: float = Field(
         0.0005, ge=0, description="Pull of the weights to 0; biases and norms are left out."
     )
-    schedule: Literal["step", "cosine"] = Field(
-        "step", description="`step` is the paper's; `cosine` falls to 0 at the last iteration."
+    schedule: Literal["step", "cosine", "plateau"] = Field(
+        "step",
+        description="`step` is the paper's; `cosine` falls to 0 at the last iteration; `plateau` "
+        "cuts the rate when the loss on validation worsens, and stops when it does not recover.",
     )
     step: Positive = Field(5000, description="Iterations after which the rate is cut.")
     gamma: float = Field(0.1, gt=0, le=1, description="Factor of each cut.")
     iterations: Positive = Field(35_000, description="Iterations in all.")
     batch_size: Positive = Field(50, description="Pictures in one step, over all workers.")
     freeze: bool = Field(False, description="Train the head only.")
+    frozen: list[str] = Field(
+        [],
+        description="Modules of the network that stay as they were, e.g. its stem: "
+        '`["conv1", "conv2", "conv3"]` of GoogLeNet.',
+    )
+    beside_scratch: bool = Field(
+        False,
+        description="For classes: train the same network from random weights, too, and compare "
+        "both on the same test pictures; twice the time.",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of each label that is spread over all classes."
     )

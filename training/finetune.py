@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,13 @@ from likewise.working import changes_study
 from training.comparison import judge
 from training.comparison.crossing import REASON, crossing
 from training.comparison.looks import look
-from training.data.question import must_ask_likes
+from training.data.question import asks_classes
 from training.models import saved as models
 from training.statistics.calibration import platt, probability
+from training.statistics.classes import in_top, mcnemar, per_class, rate
 from training.statistics.intervals import leave_out
 from training.statistics.metrics import Evaluation
+from training.statistics.temperature import temperature
 from training.tuning.canvases import Canvases
 from training.tuning.curves import as_table
 from training.tuning.job import Job, launch
@@ -86,7 +89,6 @@ def finetune(
         FingerprintError: the checkpoint of an unfinished run was made by another recipe.
     """
     opened = Study.open(study)
-    must_ask_likes(opened, "finetune")
     recipe = _recipe(opened, workers)
     choice = registry.choose(recipe.backbone)
     stage = _begin(opened, recipe, choice.name, redo=redo)
@@ -100,7 +102,8 @@ def finetune(
     samples.parts(recipe.validation_fold)  # refuses what cannot be trained on, before it starts
     launch(job, master=master)
     final = _refitted(job, samples, master) if recipe.refit else job
-    manifest = _publish(job, final, stage, samples, failed, choice.reason)
+    scratch = _scratch(job, master) if recipe.beside_scratch else None
+    manifest = _publish(job, final, stage, samples, failed, choice.reason, scratch)
     shutil.rmtree(job.work.parent, ignore_errors=True)
     shutil.rmtree(job.canvases, ignore_errors=True)
     return manifest
@@ -123,7 +126,13 @@ def _recipe(study: Study, workers: int | None) -> FinetuneSection:
             f"{recipe.workers} workers",
             hint=f"take a multiple of {recipe.workers}",
         )
-    wants = "refit" if recipe.refit else "patience" if recipe.patience else ""
+    plateau = 'schedule = "plateau"' if recipe.schedule == "plateau" else ""
+    wants = "refit" if recipe.refit else "patience" if recipe.patience else plateau
+    if recipe.beside_scratch and not asks_classes(study):
+        raise UsageError(
+            "[finetune] beside_scratch compares networks of k classes, and this study asks likes",
+            hint="take it out of likewise.toml",
+        )
     if wants and recipe.validation_fold < 0:
         raise UsageError(
             f"[finetune] {wants} needs a validation fold to go by",
@@ -144,8 +153,21 @@ def _refitted(job: Job, samples: Samples, master: str | None) -> Job:
     return final
 
 
+def _scratch(job: Job, master: str | None) -> Job:
+    """The same training from random weights."""
+    scratch = replace(
+        job,
+        recipe=job.recipe.model_copy(update={"random_weights": True, "frozen": []}),
+        fingerprint=f"{job.fingerprint}-scratch",
+    )
+    launch(scratch, master=master)
+    return scratch
+
+
 def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) -> Stage:
     params = recipe.model_dump(exclude=_ASIDE)
+    # Settings that came later are named only where they are set, so that older tables still stand.
+    params = {k: v for k, v in params.items() if v or k not in {"frozen", "beside_scratch"}}
     params |= {"backbone": backbone, "seed": study.config.study.seed}
     params["weights"] = _weights(backbone, recipe)
     reviewed = ["reviews"] if recipe.reviews and study.manifest("reviews") is not None else []
@@ -167,7 +189,13 @@ def _weights(backbone: str, recipe: FinetuneSection) -> dict[str, str]:
 
 
 def _publish(
-    job: Job, final: Job, stage: Stage, samples: Samples, failed: dict[str, str], reason: str
+    job: Job,
+    final: Job,
+    stage: Stage,
+    samples: Samples,
+    failed: dict[str, str],
+    reason: str,
+    scratch: Job | None,
 ) -> Manifest:
     """``job`` was validated, ``final`` is kept; they are the same without ``[finetune] refit``."""
     validated, state = job.trained(samples.classes)
@@ -176,7 +204,8 @@ def _publish(
     card = _card(job, samples, tunable, state, measured)
     scorer = FinetunedScorer(card, tunable.network)
     models.save(job.study, scorer)
-    looked = look(job.study, TABLE, job.fingerprint, 1)
+    looked = look(job.study, TABLE, job.fingerprint, 1 + (scratch is not None))
+    sentences = measured.sentences(scratch)
     summary = {
         "model": card["name"],
         "backbone": job.backbone,
@@ -186,6 +215,7 @@ def _publish(
         "pictures": measured.counts,
         "scores": card["scores"],
         "looks": asdict(looked),
+        "sentences": sentences,
         "events": f"logs/finetune-{job.fingerprint}",
     }
     write_json(job.root / "reports" / "finetune.json", {**summary, "curves": state.curves})
@@ -211,8 +241,44 @@ class _Measured:
         self.counts = {name: len(indices) for name, indices in parts.items()}
         self.counts["train"] = len(kept["train"])
         self.logits = {name: self._logits(by[name], parts[name]) for name in by if len(parts[name])}
-        self.calibration = self._calibration(parts["validation"])
+        self._parts = parts
+        self.temperature = self._warm(self.logits) if samples.names else 1.0
+        self.calibration = None if samples.names else self._calibration(parts["validation"])
         self.scores = self._scores(parts)
+
+    def _warm(self, logits: Mapping[str, NDArray[np.float64]]) -> float:
+        """The temperature of k classes, on pictures that the network has not seen."""
+        held = self._parts["validation"]
+        if not len(held):
+            return 1.0
+        return temperature(logits["validation"], self._samples.labels[held])
+
+    def sentences(self, scratch: Job | None) -> list[str]:
+        """What may be said of k classes, and of the same network from random weights."""
+        if not self._samples.names:
+            return []
+        test = self._parts["test"]
+        label, group = self._samples.labels[test], self._samples.groups[test]
+        right = in_top(self.logits["test"], label)
+        counts = np.bincount(self._samples.labels[self._parts["train"]])
+        largest = int(counts.argmax())
+        usual = mcnemar(right, label == largest, group)
+        words = [
+            f"Of the test pictures {rate(right, group)} are right; always saying "
+            f"{self._samples.names[largest]} gets {rate(label == largest, group)}: "
+            + usual.sentence("the network", "always saying that")
+            + "."
+        ]
+        if scratch is not None:
+            other, _ = scratch.trained(self._samples.classes)
+            theirs = in_top(self._logits(other, test), label)
+            paired = mcnemar(right, theirs, group)
+            words.append(
+                f"From random weights the same training gets {rate(theirs, group)} right: "
+                + paired.sentence("the pretrained network", "the one from random weights")
+                + "."
+            )
+        return words
 
     def _logits(self, tunable: Tunable, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         chosen = (self._pictures[int(i)] for i in indices)
@@ -240,7 +306,25 @@ class _Measured:
         for part, logits in self.logits.items():
             values = measure(logits, self._samples.labels[parts[part]])
             named |= {f"{part}_{metric}": value for metric, value in values.items()}
+        if self._samples.names:
+            return named | self._rates(parts["test"])
         return named | self._intervals(parts["test"])
+
+    def _rates(self, test: NDArray[np.int64]) -> dict[str, Any]:
+        """Top-1 and top-3 on the test part, and how much of each class is found."""
+        label, group = self._samples.labels[test], self._samples.groups[test]
+        logits, names = self.logits["test"], self._samples.names
+        k = min(3, len(names) - 1)
+        rates = {
+            "top 1": rate(in_top(logits, label), group),
+            f"top {k}": rate(in_top(logits, label, k), group),
+        }
+        rows, _ = per_class(logits.argmax(axis=1), label, names, group)
+        rates |= {f"recall of {row.name}": row.recall for row in rows if row.recall.of}
+        return {
+            f"test_{name}": {"value": one.value, "low": one.low, "high": one.high}
+            for name, one in rates.items()
+        }
 
     def _intervals(self, test: NDArray[np.int64]) -> dict[str, Any]:
         """Measures on the test authors, with intervals over them."""
@@ -270,6 +354,11 @@ def _card(
         "dim": 3 * side * side,
         "head": tunable.head,
         "classes": samples.classes,
+        **(
+            {"class_names": list(samples.names), "temperature": measured.temperature}
+            if samples.names
+            else {}
+        ),
         "scores": measured.scores,
         "calibration": measured.calibration,
         "parameters": job.recipe.model_dump(exclude=_ASIDE) | {"seed": job.seed},
@@ -281,6 +370,10 @@ def _card(
         },
         "weights": _weights(job.backbone, job.recipe),
         "limits": [
+            "It knows these classes only: of anything else it names the likest one, often surely.",
+        ]
+        if samples.names
+        else [
             "It has seen the audience of this study only; another platform may like other things.",
             "The score is a comparison of pictures, not a forecast of likes.",
         ],

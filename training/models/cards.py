@@ -27,7 +27,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     for key, title in _SECTIONS.items():
         if section := card.get(key):
             lines += ["", f"## {title}", "", *(f"- {k}: {_plain(v)}" for k, v in section.items())]
-    if card.get("calibration", {}) is None:
+    if card.get("calibration", {}) is None and not card.get("class_names"):
         lines += ["", "## Calibration", "", f"Refused: {REFUSED}."]
     if limits := card.get("limits"):
         lines += ["", "## Limits", "", *(f"- {limit}" for limit in limits)]

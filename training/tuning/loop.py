@@ -64,6 +64,7 @@ class State:
     best_at: int = 0
     best_weights: dict[str, Tensor] | None = None
     stopped: bool = False
+    cut: bool = False
 
 
 class Loop:
@@ -95,7 +96,7 @@ class Loop:
         self._resume()
         recipe, state = self.run.recipe, self.state
         start = state.iteration
-        train_mode(self.parallel, freeze=recipe.freeze)
+        train_mode(self.parallel, recipe)
         with (
             progress("finetune", total=recipe.iterations) as bar,
             self._board(start) as board,
@@ -164,8 +165,11 @@ class Loop:
         assert self.run.validate is not None
         mine = self.run.validate(self.network) if self.team.leads else None
         measures: dict[str, float] = self.team.broadcast(mine)
-        train_mode(self.parallel, freeze=self.run.recipe.freeze)
+        train_mode(self.parallel, self.run.recipe)
         self._measured(board, "validation", measures)
+        if self.run.recipe.schedule == "plateau":
+            self._plateau(measures["loss"])
+            return
         state, patience = self.state, self.run.recipe.patience
         enough = patience * self.run.recipe.evaluate_every
         if measures["average_precision"] > state.best:
@@ -175,6 +179,25 @@ class Loop:
         elif patience and state.iteration - state.best_at >= enough:
             state.stopped = True
             note(f"finetune: no progress since iteration {state.best_at}, stopping early")
+
+    def _plateau(self, loss: float) -> None:
+        """Cut the rate when the loss is not better than the best; stop when that did not help.
+
+        Source: paper 4, page 11: the rate falls by ten when validation has worsened; if it fell
+        after the last epoch and there is still no improvement, the model is trained.
+        """
+        state = self.state
+        if -loss > state.best:
+            state.best, state.best_at, state.cut = -loss, state.iteration, False
+            if self.team.leads:
+                state.best_weights = _copied(self.network)
+        elif state.cut:
+            state.stopped = True
+            note(f"finetune: no progress since iteration {state.best_at}, stopping")
+        else:
+            state.cut = True
+            for group in self.optimizer.param_groups:
+                group["lr"] *= self.run.recipe.gamma
 
     def _measured(self, board: Board, part: str, measures: dict[str, float]) -> None:
         for metric, value in measures.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 import backbones
 from backbones import registry
 from likewise.config import FinetuneSection
-from likewise.errors import WeightsError
+from likewise.errors import UsageError, WeightsError
 
 __all__ = [
     "Tunable",
@@ -104,12 +105,21 @@ def groups(tunable: Tunable, recipe: FinetuneSection) -> list[dict[str, object]]
     """Parameter groups: the head learns ``head_factor`` times faster, biases ``bias_factor`` times.
 
     Biases and norms do not decay.
+
+    Raises:
+        UsageError: ``[finetune] frozen`` names a module that the network does not have.
     """
     network = tunable.network
+    known = dict(network.named_modules())
+    if missing := [name for name in recipe.frozen if name not in known]:
+        raise UsageError(
+            f"[finetune] frozen names {missing[0]!r}, which the network does not have",
+            hint=f"its first modules: {', '.join(name for name, _ in network.named_children())}",
+        )
     head = {id(p) for p in network.get_submodule(tunable.head).parameters()}
     made: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        if recipe.freeze and id(parameter) not in head:
+        if (recipe.freeze and id(parameter) not in head) or _inside(name, recipe.frozen):
             parameter.requires_grad_(False)
         if parameter.requires_grad:
             kind = (id(parameter) in head, parameter.ndim > 1, name.endswith("bias"))
@@ -137,16 +147,24 @@ def optimizer_for(tunable: Tunable, recipe: FinetuneSection) -> torch.optim.Opti
 def schedule_for(
     optimizer: torch.optim.Optimizer, recipe: FinetuneSection
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Times ``gamma`` every ``step`` iterations as in the paper, or half a cosine down to 0."""
+    """Times ``gamma`` every ``step`` iterations as in the paper, half a cosine to 0, or nothing."""
+    if recipe.schedule == "plateau":  # the loop cuts the rate by itself
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     if recipe.schedule == "step":
         return torch.optim.lr_scheduler.StepLR(optimizer, recipe.step, recipe.gamma)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.iterations)
 
 
-def train_mode(network: nn.Module, *, freeze: bool) -> None:
-    """Training mode; a frozen body also keeps the statistics of its batch normalisation."""
+def train_mode(network: nn.Module, recipe: FinetuneSection) -> None:
+    """Training mode; what is frozen also keeps the statistics of its batch normalisation."""
     network.train()
-    if freeze:
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            recipe.freeze or _inside(name.removeprefix("module."), recipe.frozen)
+        ):
+            module.eval()
+
+
+def _inside(name: str, modules: Sequence[str]) -> bool:
+    """Whether a parameter or module is of one of these modules."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -28,6 +28,8 @@ class Samples:
     """The labelled pictures, ordered by ``picture_id``; all arrays have one entry a picture.
 
     ``groups`` numbers what stands on one side only, ``unit`` names it: authors, or blocks of time.
+    Where classes are asked ``names`` are theirs, and ``validation`` flags the part of that name;
+    without such a part, and for likes, a fold stands in its place.
     """
 
     picture_ids: tuple[str, ...]
@@ -37,6 +39,8 @@ class Samples:
     folds: NDArray[np.int32]
     test: NDArray[np.bool_]
     unit: Unit = AUTHORS
+    names: tuple[str, ...] = ()
+    validation: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.picture_ids)
@@ -44,7 +48,7 @@ class Samples:
     @property
     def classes(self) -> int:
         """Number of classes: labels are 0 ... classes - 1."""
-        return int(self.labels.max()) + 1
+        return len(self.names) or int(self.labels.max()) + 1
 
     def only(self, keep: NDArray[np.bool_]) -> Samples:
         """The pictures where ``keep`` is true."""
@@ -56,17 +60,22 @@ class Samples:
             weights=self.weights[keep],
             folds=self.folds[keep],
             test=self.test[keep],
+            validation=None if self.validation is None else self.validation[keep],
         )
 
     def parts(self, validation_fold: int) -> dict[str, NDArray[np.int64]]:
         """Indices of ``train``, ``validation`` and ``test``; no unit is in two of them.
 
-        The validation fold is taken from the training authors; -1 leaves it empty.
+        The validation fold is taken from the training authors where there is no part of that name;
+        -1 trains on both.
 
         Raises:
             DataError: a part has too few units, or lacks a class.
         """
-        validation = ~self.test & (self.folds == validation_fold)
+        chosen = self.folds == validation_fold
+        if self.validation is not None:
+            chosen = self.validation & (validation_fold >= 0)
+        validation = ~self.test & chosen
         masks = {
             "train": ~self.test & ~validation,
             "validation": validation,
@@ -87,11 +96,14 @@ class Samples:
                 f"{FEWEST} are needed",
                 hint=f"more {many} are needed, or change [label] folds and test_fraction",
             )
+        if self.names and part != "train":
+            return  # a rare class may lack a picture there; its rate then has no value
         present = np.unique(self.labels[indices]).tolist()
         missing = sorted(set(range(max(self.classes, 2))) - set(present))
         if missing:
             raise DataError(
-                f"fine-tuning: the {part} part has no picture of class {missing[0]}",
+                f"fine-tuning: the {part} part has no picture of class "
+                f"{self.names[missing[0]] if self.names else missing[0]}",
                 hint="collect more posts, or look at the labels with: likewise status",
             )
 
@@ -121,10 +133,28 @@ def read_samples(study: Study) -> Samples:
         test=column["split"] == "test",
         unit=unit_of(study),
     )
+    words: Mapping[str, int] = LIKED
+    manifest = study.require("labels")
+    if manifest.extra.get("question", "likes") != "likes":
+        names, unseen = manifest.extra["classes"], set(manifest.extra.get("unseen", ()))
+        known = [name for name in names if name not in unseen]
+        place = np.array([known.index(name) if name in known else -1 for name in names], np.int64)
+        held = column["split"] == "validation"
+        samples = replace(
+            samples,
+            labels=place[labels],
+            names=tuple(known),
+            validation=held if held.any() else None,
+        )
+        # What no model may learn is no matter of this network.
+        samples = samples.only(samples.labels >= 0)
+        words = {name: number for number, name in enumerate(known)}
+        if study.config.question.kind == "reviewed":
+            return samples
     if not study.config.finetune.reviews or study.manifest("reviews") is None:
         return samples
-    names = np.asarray(samples.picture_ids, dtype=object)
-    said = reviewed_labels(study, names, samples.labels, ~samples.test, LIKED)
+    ids = np.asarray(samples.picture_ids, dtype=object)
+    said = reviewed_labels(study, ids, samples.labels, ~samples.test, words)
     return replace(samples, labels=said.label).only(said.keep)
 
 
