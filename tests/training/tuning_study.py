@@ -73,7 +73,8 @@ def _rows(author: int, n: int, rng: np.random.Generator) -> tuple[Row, Row]:
         "picture_id": hashlib.sha256(data).hexdigest(),
         "bucket": bucket_of(media_key(*key.values(), 0), BUCKETS),
     }
-    row = {**common, "url": "https://a.example/x", "bytes": data, "status": "ok", "attempts": 1}
+    row = {**common, "url": "https://a.example/x", "bytes": data, "n_bytes": len(data)}
+    row |= {"status": "ok", "attempts": 1}
     tag = {
         **common,
         "likes": label,
