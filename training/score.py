@@ -15,6 +15,7 @@ from typing import Any
 from likewise.errors import DataError, UsageError
 from likewise.progress import progress
 from likewise.study import Study
+from training.data.question import asks_classes
 from training.data.unit import unit_of
 from training.scoring.answers import AuthorBaseline, Opinion, Scored, Similar
 from training.scoring.page import Scores
@@ -48,6 +49,11 @@ def score(
         DataError: not one of the files is a picture.
     """
     opened = Study.open(study)
+    if asks_classes(opened):
+        raise UsageError(
+            f"{opened.root} asks which class a picture is of, not what is liked",
+            hint=f"run: likewise classify predict {opened.root} FILES",
+        )
     named = list(_named(pictures))
     if not named:
         raise UsageError("there is no picture to score", hint="give files or a folder")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from likewise.commands._common import emit, json_option, study_argument
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
+
+if TYPE_CHECKING:
+    from training.classification.prediction import Prediction
 
 model_option = click.option(
     "--model", metavar="NAME", help="Saved model; default is the best on the pictures that chose."
@@ -91,7 +95,6 @@ def predict(
     from training.classify import predict as run
 
     found, notes = run(study, files, **rules)
-    rows = [asdict(one) for one in found]
     if csv_file is not None:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
@@ -99,6 +102,11 @@ def predict(
             for one in found:
                 row = [one.file, one.said, one.probability, one.answered, one.far, one.error]
                 writer.writerow(row)
+    tell_predictions(found, notes, as_json=as_json)
+
+
+def tell_predictions(found: Sequence[Prediction], notes: Sequence[str], *, as_json: bool) -> None:
+    """Print what files are, notes on standard error; PartialError names unreadable files."""
     for line in notes:
         click.echo(line, err=True)
     lines = [
@@ -108,7 +116,7 @@ def predict(
         for one in found
     ]
     failed = [(one.file, one.error) for one in found if one.error]
-    result = {"predictions": rows, "notes": notes}
+    result = {"predictions": [asdict(one) for one in found], "notes": list(notes)}
     emit(
         result, as_json=as_json and not failed, text="" if as_json and failed else "\n".join(lines)
     )

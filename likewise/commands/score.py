@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from likewise.commands._common import json_option, study_argument
-from likewise.errors import PartialError
+from likewise.commands.classify import tell_predictions
+from likewise.errors import PartialError, UsageError
+from likewise.study import Study
 from likewise.whole import write_bytes
+from training.data.question import asks_classes
 from training.scoring.page import in_study, page, percent, sentence
 
 if TYPE_CHECKING:
@@ -45,10 +48,22 @@ def command(
 
     Each gets a probability with its interval, or no answer when it lies far from the study's
     pictures; the nearest liked and unliked pictures; and what stands out. ``-`` reads one picture,
-    or a list of paths, from standard input.
+    or a list of paths, from standard input. A study about classes says the class of each.
     """
     from training.score import score
 
+    opened = Study.open(study)
+    if asks_classes(opened):
+        if author is not None or as_csv or html is not None or len(models) > 1:
+            raise UsageError(
+                f"{opened.root} asks which class a picture is of: score takes files and a --model",
+                hint="likewise classify predict has --csv, thresholds and promised accuracy",
+            )
+        from training.classification.prediction import predict
+
+        found, notes = predict(opened, pictures, model=models[0] if models else None)
+        tell_predictions(found, notes, as_json=as_json)
+        return
     sources = [one for name in pictures for one in (_standard_input() if name == "-" else [name])]
     scores = score(study, sources, models=models, author=author)
     if html is not None:

@@ -29,6 +29,7 @@ from training.models.saved import class_names, load_classes
 from training.rank import rank
 from training.report import report
 from training.report.class_page import explain_class
+from training.score import score
 
 NAMES = ["dark", "grey", "<b>light</b>"]
 COMPARE = {
@@ -167,6 +168,9 @@ def test_one_class_is_explained_on_a_page(compared: Study) -> None:
     assert "grey" in str(caught.value.hint)
     with pytest.raises(UsageError, match="name the class"):
         explain(compared)
+    with pytest.raises(UsageError, match="not what is liked"):
+        score(compared, b"a picture")
+    assert run(["score", str(compared.root), "x.jpg", "--author", "me"]) == 2
 
 
 def test_without_a_validation_part_folds_choose(tmp_path: Path) -> None:
