@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -69,7 +70,8 @@ class Heat:
                 ) from None
         if isinstance(made, str):
             raise ProblemError(409, made)
-        await asyncio.to_thread(write_bytes, path, made)
+        with contextlib.suppress(OSError):  # a full disk costs time, not the picture
+            await asyncio.to_thread(write_bytes, path, made)
         return made
 
 

@@ -106,9 +106,8 @@ def install(app: FastAPI) -> None:
 
     async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        known = ProblemError(
-            error.status_code, str(error.detail), headers=dict(error.headers or {})
-        )
+        words = "there is nothing at this address" if error.status_code == 404 else error.detail
+        known = ProblemError(error.status_code, str(words), headers=dict(error.headers or {}))
         return answer(request, known)
 
     async def _invalid(request: Request, error: Exception) -> Response:

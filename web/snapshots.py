@@ -116,7 +116,9 @@ class Served:
     async def make_index(self, snapshot: Snapshot) -> None:
         """Make the snapshot's index in a process of its own, unless it is there already."""
         path = self.cache / f"{snapshot.id}.sqlite"
-        if not path.is_file():
+        with contextlib.suppress(sqlite3.Error):  # one that is damaged is made again
+            snapshot.index = await asyncio.to_thread(Index, path) if path.is_file() else None
+        if snapshot.index is None:
             self.cache.mkdir(parents=True, exist_ok=True)
             asked = {
                 "root": str(self.root),
@@ -141,7 +143,7 @@ class Served:
                 snapshot.failed = said.decode().strip() or "the index could not be made"
                 log.error("%s: %s", self.name, snapshot.failed)
                 return
-        snapshot.index = await asyncio.to_thread(Index, path)
+            snapshot.index = await asyncio.to_thread(Index, path)
         self._tidy()
 
     def _tidy(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import struct
 from pathlib import Path
 
@@ -82,5 +83,6 @@ class Thumbnails:
             raise ProblemError(422, f"the picture cannot be shown: {answer['error']}")
         made = base64.b64decode(answer["webp"])
         if not index.is_hidden(picture_id):
-            await asyncio.to_thread(write_bytes, path, made)
+            with contextlib.suppress(OSError):  # a full disk costs time, not the picture
+                await asyncio.to_thread(write_bytes, path, made)
         return made

@@ -235,6 +235,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_new_state_is_announced_and_the_old_one_stays(
     tmp_path: Path, run_server: Callable[..., Running]
 ) -> None:
