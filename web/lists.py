@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from web.index.filters import Filter, FilterDep, Order, OrderDep
+from web.index.filters import Filter, Order, asked_by
 from web.index.reading import Found, Index
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, SnapshotDep
@@ -41,14 +41,13 @@ async def _list(
     one: ServedDep,
     snapshot: SnapshotDep,
     index: IndexDep,
-    asked: FilterDep,
-    order: OrderDep,
 ) -> List:
     """Look the list up.
 
     Raises:
         ProblemError: 422 for a model that is not there; 503 while the index is made.
     """
+    asked, order = asked_by(request.url.query)
     if order.model is not None and order.model not in index.models:
         raise ProblemError(
             422, f"there are no scores of model {order.model!r}", hint=", ".join(index.models)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-__all__ = ["Filter", "FilterDep", "Order", "OrderDep"]
+__all__ = ["PARAMETERS", "Filter", "FilterDep", "Order", "OrderDep", "asked_by"]
 
 Sort = Literal["score", "ratio", "likes", "date", "disagreement", "uncertainty"]
 Words = Annotated[list[str], Field(max_length=50)]
@@ -56,13 +59,13 @@ class Filter(BaseModel):
     def _as_stored(cls, value: list[str]) -> list[str]:
         return [tag.strip().removeprefix("#").lower() for tag in value]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for the same conditions, whatever their order."""
         parts = {k: sorted(v) if isinstance(v, list) else v for k, v in self._asked().items()}
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def empty(self) -> bool:
         """Whether every picture is meant."""
         return not self._asked()
@@ -112,3 +115,50 @@ async def _order(
 
 FilterDep = Annotated[Filter, Depends(_filter)]
 OrderDep = Annotated[Order, Depends(_order)]
+
+
+class _OrderQuery(BaseModel):
+    """The order as a query holds it."""
+
+    sort: Sort = Field("score", description="What is sorted by.")
+    order: Literal["desc", "asc"] = Field("desc", description="Largest or smallest first.")
+    model: str | None = Field(None, max_length=200, description="Whose score.")
+
+
+MOST_FIELDS = 400
+"""Values in one query; a browser's form has two dozen."""
+
+
+@lru_cache(2048)
+def asked_by(query: str) -> tuple[Filter, Order]:
+    """Filter and order of a query string. Lists are asked for page by page with the same one, and
+    FastAPI's own reading of twenty parameters takes longer than the page.
+
+    Raises:
+        RequestValidationError: a value is not valid, or there are too many.
+    """
+    try:
+        found = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise _invalid([{"type": "value_error", "loc": (), "msg": str(error)}]) from None
+    values = {name: given if name in _LISTS else given[-1] for name, given in found.items()}
+    try:
+        order = _OrderQuery.model_validate(values)
+        return Filter.model_validate(values), Order(
+            order.sort, order.order == "asc", order.model or None
+        )
+    except ValidationError as error:
+        raise _invalid([dict(one) for one in error.errors()]) from None
+
+
+def _invalid(problems: list[dict[str, Any]]) -> RequestValidationError:
+    return RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in problems])
+
+
+_LISTS = frozenset({"tag", "platform", "label", "class", "split"})
+PARAMETERS = [
+    {"name": name, "in": "query", "required": False, "schema": schema}
+    for model in (Filter, _OrderQuery)
+    for name, schema in model.model_json_schema()["properties"].items()
+]
+"""What ``asked_by`` reads, as OpenAPI describes it."""
