@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -50,7 +51,7 @@ class Heat:
         async with self._one:  # one picture at a time: more would only wait for each other
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, mp_context=context)
+                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_quiet)
             work = self._pool.submit(
                 _painted,
                 str(served.root),
@@ -73,6 +74,10 @@ class Heat:
         with contextlib.suppress(OSError):  # a full disk costs time, not the picture
             await asyncio.to_thread(write_bytes, path, made)
         return made
+
+
+def _quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; it ends this process
 
 
 def _painted(

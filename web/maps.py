@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def _labels(index: Index, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> l
 
 def main() -> int:
     """Draw what is asked for; what cannot be drawn is told in one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; it ends this process
+    os.nice(10)  # pages come first
     asked = json.load(sys.stdin)
     opened = Study.open(asked["root"])
     try:

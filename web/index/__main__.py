@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from web.index.build import build
 
 def main() -> int:
     """Make what is asked for; what cannot be made is told in one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; it ends this process
+    os.nice(10)  # pages come first
     asked = json.load(sys.stdin)
     opened = Study.open(asked["root"])
     path = Path(asked["path"])

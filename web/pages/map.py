@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, Response
 
 from web.pages.gallery import ReadyDep
 from web.problems import ProblemError
-from web.snapshots import IndexDep, ServedDep, Snapshot, SnapshotDep
+from web.snapshots import IndexDep, ServedDep, Shelf, Snapshot, SnapshotDep
 from web.templating import page
 
 __all__ = ["lifespan", "router"]
@@ -89,13 +89,16 @@ async def script() -> Response:
 
 @router.get("/map/{snapshot_id}/{name}")
 def atlas(
-    one: ServedDep,
+    request: Request,
     snapshot_id: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")],
     name: Annotated[str, Path(pattern=r"^atlas-\d{3}\.webp$")],
 ) -> Response:
     """Many thumbnails in one picture."""
-    snapshot = one.kept.get(snapshot_id)
-    if snapshot is None or snapshot.index is None or snapshot.index.hidden_count:
+    shelf: Shelf = request.app.state.shelf
+    # The map's script knows no study: the snapshot's id tells which it is.
+    one = next((one for one in shelf.served.values() if snapshot_id in one.kept), None)
+    index = None if one is None else one.kept[snapshot_id].index
+    if one is None or index is None or index.hidden_count:
         raise ProblemError(410, "this map shows what is not there any more")
     path = one.cache / "maps" / snapshot_id / "map-files" / name
     if not path.is_file():

@@ -32,6 +32,9 @@ export async function ask(url, options = {}) {
 for (const element of document.querySelectorAll("[data-submit]"))
   element.addEventListener("change", () => element.form.submit());
 
+const again = document.querySelector("[data-reload]");
+if (again) setTimeout(() => location.reload(), 1000 * Number(again.dataset.reload));
+
 const news = document.getElementById("news");
 if (news && snapshot) {
   const look = async () => {
