@@ -45,6 +45,8 @@ class Settings:
     """Path -> most bytes of a request's body, where it differs from ``body_limit``."""
     scorers: int = 1
     """Processes that score; each holds the network once."""
+    score_batch: int = 16
+    """Most pictures that the network sees at once; 1 switches batching off."""
     scores_per_minute: int = 1200
     """Pictures that one client may have scored."""
 

@@ -110,7 +110,7 @@ class _Request:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the scoring service; it starts with its first picture."""
     settings = app.state.settings
-    app.state.scoring = Scoring(workers=settings.scorers)
+    app.state.scoring = Scoring(workers=settings.scorers, batch=settings.score_batch)
     app.state.score_clients = Clients(settings.scores_per_minute)
     app.state.score_answers = Once[Scores]()
     app.state.score_readers = asyncio.Semaphore(AT_ONCE)

@@ -26,12 +26,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from likewise.errors import ConfigError, StorageError
 
 __all__ = [
-    "FILE", "ReviewsUnavailableError", "alembic_config", "open_database", "reading", "revision",
+    "ReviewsUnavailableError", "alembic_config", "open_database", "reading", "revision",
     "upgrade", "writing",
 ]  # fmt: skip
-
-FILE = "reviews.sqlite"
-"""Below the study, where no URL is configured."""
 
 WAIT_S = 5.0
 """Patience with a lock of somebody else, and with a server that does not answer."""

@@ -11,10 +11,10 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from collectors.crawling.erase import REVIEWS_FILE
 from likewise.errors import UsageError
 from likewise.study import Study
 from web.reviews.book import Book, open_book
-from web.reviews.database import FILE
 from web.reviews.opinions import Outcome, Review, by_picture, outcome
 from web.reviews.queues import Queues, open_queues, path_of
 from web.snapshots import Served, Shelf, Snapshot
@@ -121,7 +121,8 @@ class Desks:
                 hint="serve the studies one by one, or leave --reviews away",
             )
         self._of = {
-            name: Desk(one, reviews or one.root / FILE) for name, one in shelf.served.items()
+            name: Desk(one, reviews or one.root / REVIEWS_FILE)
+            for name, one in shelf.served.items()
         }
 
     def of(self, study: str) -> Desk:

@@ -16,6 +16,8 @@ let sending = false;
 const settings = () => ({ mode: byId("mode").value, blind: byId("blind").checked, double: byId("double").checked });
 const headers = () => ({ "Content-Type": "application/json", ...(named ? { "X-Reviewer": encodeURIComponent(named.value.trim() || "analyst") } : {}) });
 const post = (path, body) => ask(address(`/api/v1/reviews${path}`), { method: "POST", headers: headers(), body: JSON.stringify(body) });
+const LIKES = byId("desk").dataset.likes !== undefined;
+const word = (label) => (LIKES ? { good: "liked more", bad: "liked less" }[label] ?? label : label);
 const n = (value) => value.toLocaleString("en");
 
 function say(words) {
@@ -75,9 +77,9 @@ function show() {
   const blind = item.label === null;
   byId("belief").hidden = blind;
   if (!blind) {
-    byId("label").textContent = item.label;
+    byId("label").textContent = word(item.label);
     const share = item.belief === null ? null : Math.round(item.belief * 100);
-    byId("rather").textContent = share === null ? "No model has judged it." : item.rather === item.label ? `The model agrees: ${share} %.` : `The model gives that ${share} % and says rather ${item.rather}.`;
+    byId("rather").textContent = share === null ? "No model has judged it." : item.rather === item.label ? `The model agrees: ${share}%.` : `The model gives that ${share}% and says rather ${word(item.rather)}.`;
     byId("bar").parentElement.hidden = share === null;
     byId("bar").parentElement.classList.toggle("low", share !== null && share < 50);
     byId("bar").style.transform = `scaleX(${(share ?? 0) / 100})`;
@@ -85,7 +87,7 @@ function show() {
   byId("caption").textContent = [item.copies > 1 ? `${item.copies} near copies: this one stands for them.` : "", state.left ? `${n(state.left)} left in this queue.` : ""].filter(Boolean).join(" ");
   byId("others").replaceChildren(...item.others.filter((one) => one.action !== "skip").map((one) => {
     const line = document.createElement("li");
-    line.textContent = `${one.reviewer} ${one.action === "reject" ? "rejected it" : `says ${one.new_label}`}${one.reason ? `: ${one.reason}` : ""}`;
+    line.textContent = `${one.reviewer} ${one.action === "reject" ? "rejected it" : `says ${word(one.new_label)}`}${one.reason ? `: ${one.reason}` : ""}`;
     return line;
   }));
   const answers = byId("answers");
@@ -95,7 +97,7 @@ function show() {
     button.type = "button";
     button.className = label === item.label ? "given" : "";
     const words = document.createElement("span");
-    words.textContent = label === item.label ? `${label} is right` : label;
+    words.textContent = label === item.label ? `${word(label)} is right` : word(label);
     button.append(words);
     const hint = document.createElement("kbd");
     hint.textContent = label === item.label ? "a" : `${place + 1}`;

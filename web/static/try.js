@@ -4,7 +4,7 @@ import { ask, address } from "./base.js";
 const byId = (id) => document.getElementById(id);
 const sheet = byId("answers"), drop = byId("drop"), status = byId("status");
 const MOST = Number(sheet.dataset.most), BYTES = Number(sheet.dataset.bytes);
-const percent = (value) => `${Math.round(value * 100)} %`;
+const percent = (value) => `${Math.round(value * 100)}%`;
 const WORDS = {
   too_large: "It is too large.", empty: "The file is empty.", truncated: "The file ends too early.", corrupt: "The file is damaged.",
   not_a_picture: "This is no picture.", html: "This is a web page, no picture.", unsupported_format: "This format is not read.", too_many_pixels: "It has too many pixels.",
@@ -26,14 +26,13 @@ function waiting(name, file) {
   image.alt = "";
   if (file) { image.src = URL.createObjectURL(file); image.addEventListener("error", () => image.remove()); item.append(image); }
   item.append(element("h2", "", name), element("p", "quiet", "Looking …"));
-  sheet.prepend(item);
   return item;
 }
 
 function scale(opinion, base, author) {
   const box = element("div", "scale");
   box.setAttribute("role", "img");
-  box.setAttribute("aria-label", `Probability ${percent(opinion.probability)}${opinion.low === null ? "" : `, 95 % interval ${percent(opinion.low)} to ${percent(opinion.high)}`}; of the study's pictures ${percent(base)} are liked.`);
+  box.setAttribute("aria-label", `Probability ${percent(opinion.probability)}${opinion.low === null ? "" : `, 95% interval ${percent(opinion.low)} to ${percent(opinion.high)}`}; of the study's pictures ${percent(base)} are liked.`);
   box.append(element("span", "line"));
   if (opinion.low !== null) {
     const span = element("span", "span");
@@ -83,12 +82,12 @@ function fill(item, answer, base) {
     item.append(element("p", "wrong", WORDS[answer.error] || `No answer: ${answer.error.replaceAll("_", " ")}.`));
     return;
   }
-  if (answer.abstained) item.append(element("p", "abstained", `No answer: nothing in the study is like it (distance ${answer.distance.toFixed(2)}, and 99 % of the study’s pictures have one within ${answer.limit.toFixed(2)}).`));
+  if (answer.abstained) item.append(element("p", "abstained", `No answer: nothing in the study is like it (distance ${answer.distance.toFixed(2)}, and 99% of the study’s pictures have one within ${answer.limit.toFixed(2)}).`));
   else for (const opinion of answer.opinions) {
     if (answer.opinions.length > 1) item.append(element("p", "small quiet", opinion.model));
     if (opinion.probability === null) { item.append(element("p", "", `Score ${opinion.score.toFixed(2)}; the model’s probabilities cannot be trusted, so none is given.`)); continue; }
     const words = element("p", "chance", percent(opinion.probability));
-    words.append(" ", element("small", "", opinion.low === null ? "likely to be liked; too few authors for an interval" : `likely to be liked; 95 % interval ${percent(opinion.low)} to ${percent(opinion.high)}`));
+    words.append(" ", element("small", "", opinion.low === null ? "likely to be liked; too few authors for an interval" : `likely to be liked; 95% interval ${percent(opinion.low)} to ${percent(opinion.high)}`));
     item.append(words, scale(opinion, base, answer.author));
   }
   const a = answer.author;
@@ -105,6 +104,7 @@ function fill(item, answer, base) {
 
 async function send(make, items, count) {
   last = null;
+  sheet.prepend(...items);
   byId("failed").hidden = true;
   status.textContent = `Looking at ${count === 1 ? "one picture" : `${count} pictures`} …`;
   for (let attempt = 0; ; attempt += 1) {
@@ -137,6 +137,7 @@ function pictures(list) {
   if (files.length > MOST) { byId("failed").hidden = false; byId("failed").firstElementChild.textContent = `${files.length} pictures were given; the first ${MOST} are looked at.`; last = null; }
   const items = chosen.map((file) => waiting(file.name || "pasted picture", file)), good = [], places = [];
   chosen.forEach((file, place) => {
+    if (file.size > BYTES || !file.size) sheet.prepend(items[place]);
     if (file.size > BYTES) fill(items[place], { error: "too_large" }, 0);
     else if (!file.size) fill(items[place], { error: "empty" }, 0);
     else { good.push(file); places.push(items[place]); }
