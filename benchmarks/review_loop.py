@@ -24,8 +24,8 @@ from sklearn.datasets import load_digits
 from likewise.config import render
 from likewise.study import Study
 from likewise.tables import LABELS, features_schema
-from training.classification.model import load_model
 from training.classify import train
+from training.models.saved import load_classes
 from web.reviews.book import Said, open_book
 from web.reviews.publishing import publish
 from web.reviews.queues import MODES, Mode, open_queues, prepare
@@ -86,7 +86,7 @@ def loop(folder: Path, mode: Mode, reviews: int, wrong: float, seed: int) -> dic
     publish(study, book)
     book.close()
     train(study, reviews=True)
-    gain = load_model(study, "classes").card["reviews"]
+    gain = load_classes(study, "classes").card["reviews"]
     without, reviewed = gain["without"], gain["reviewed"]
     return {
         "hits": hits,

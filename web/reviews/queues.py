@@ -227,7 +227,7 @@ def _out_of_fold(study: Study, queues: Queues) -> tuple[NDArray[np.int64], NDArr
     Raises:
         DataError, MissingTableError: there are no features, one label, or too few groups.
     """
-    from training.classification.fit import scale_of
+    from training.fitting.classes import mean_square
     from training.noise.cleaning import out_of_fold
 
     study.require("features")
@@ -254,7 +254,7 @@ def _out_of_fold(study: Study, queues: Queues) -> tuple[NDArray[np.int64], NDArr
         )
     flat = found[layer].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     values = flat.reshape(found.num_rows, -1)[[place[queues.picture_id[row]] for row in rows]]
-    features = values.astype(np.float32) * np.float32(scale_of(values))
+    features = values.astype(np.float32) * np.float32(1 / np.sqrt(mean_square(values)))
     share = np.zeros((len(rows), len(queues.names)))
     share[:, classes] = out_of_fold(features, label, group, seed=queues.seed)
     return rows, share
