@@ -137,9 +137,10 @@ def open_platforms(study: Study) -> list[Platform]:
         )
     adapters = [registry.get(source.platform)(source) for source in sources]
     for platform in adapters:
-        if not (platform.offline or platform.source.tags or platform.source.accounts):
+        asked = (*platform.source.tags, *platform.source.accounts, *platform.source.keywords)
+        if not (platform.offline or asked):
             raise ConfigError(
-                f"collect.sources: {platform.host} has neither tags nor accounts",
+                f"collect.sources: {platform.host} has neither tags nor accounts nor keywords",
                 hint='say what to collect: tags = ["portrait"]',
             )
     places = [(platform.name, platform.host) for platform in adapters]

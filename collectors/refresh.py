@@ -98,6 +98,8 @@ def refresh_from(
         since = journal.meta("since")
         everything = open_platforms(opened) if of_age else adapters
         manifest = publish(opened, journal, everything, int(since) if since else None)
+    for again in asked:
+        _tell_licences(again)
     failures = [failure for again in asked for failure in again.failures]
     if refusal is not None:
         refusal.failures = failures
@@ -157,6 +159,14 @@ def _let_go(
         blot_out(study, marks)
         if not journal.scrub():
             note(f"{journal.path} is being read: what was deleted leaves its log when that ends")
+
+
+def _tell_licences(again: Again) -> None:
+    """Say which licences changed, and what that means for the pictures."""
+    for post_id, before, now in again.relicensed:
+        left = "it leaves the study" if post_id in again.vanished else "it stays"
+        change = f"licence {before} before, {now or 'none known'} now"
+        note(f"{again.where[1]} {post_id}: {change}: {left}")
 
 
 async def _refresh(

@@ -115,6 +115,17 @@ class Source(Section):
     )
     tags: list[str] = Field([], description="Hashtags to follow, without `#`.")
     accounts: list[str] = Field([], description="User names whose posts to read.")
+    keywords: list[str] = Field(
+        [], description="What to search for (openverse, commons, flickr); each is a class."
+    )
+    licences: list[str] = Field(
+        ["cc0", "pdm", "by", "by-sa"],
+        description="Licences of search results that may stay: cc0, pdm, by, by-sa, by-nc, by-nd, "
+        "by-nc-sa, by-nc-nd.",
+    )
+    results: Positive = Field(
+        600, description="Results of one search that are read, as far as the platform shows them."
+    )
     since: dt.date | None = Field(None, description="Oldest day to collect.")
     until: dt.date | None = Field(None, description="First day not to collect any more.")
     max_posts: Positive = Field(200_000, description="Stop after this many posts.")

@@ -24,6 +24,7 @@ __all__ = [
     "FETCHES",
     "KEPT_POSTS",
     "LABELS",
+    "LICENCES",
     "MADE_BY",
     "PEOPLE",
     "PICTURES",
@@ -160,6 +161,35 @@ POST_COUNTS = TableSpec(
             _field("comments", pa.int64(), "Comments; null when this reading did not tell them."),
             _field("shares", pa.int64(), "Shares; null when this reading did not tell them."),
             _field("views", pa.int64(), "Views; null when this reading did not tell them."),
+        ]
+    ),
+)
+
+LICENCES = TableSpec(
+    "licences",
+    "the licence of a post's pictures, as its platform told it",
+    POST_KEY,
+    pa.schema(
+        [
+            *_POST_KEY,
+            _key("author_id", pa.string(), "The platform's own id of the author, as text."),
+            _key(
+                "licence",
+                pa.string(),
+                "`cc0`, `pdm`, `by`, `by-sa`, `by-nc`, `by-nd`, `by-nc-sa` or `by-nc-nd`; empty "
+                "where it is none of these.",
+            ),
+            _field("licence_version", pa.string(), "Version of the licence, e.g. `4.0`."),
+            _field("licence_url", pa.string(), "Address of the licence's text."),
+            _field("licence_before", pa.string(), "Licence that an earlier reading told."),
+            _field("title", pa.string(), "Title of the work."),
+            _field("creator", pa.string(), "Who made it, plain text."),
+            _field("creator_url", pa.string(), "A page about who made it."),
+            _field("landing_page", pa.string(), "Where a person can look at the work."),
+            _field("source", pa.string(), "Who publishes it, e.g. `flickr` or `wikimedia`."),
+            _field("rank", pa.int32(), "Place among the results of its search, from 0."),
+            _field("created_at", UTC, "When the work was published there."),
+            _key("collected_at", UTC, "When the licence was read."),
         ]
     ),
 )
@@ -485,6 +515,7 @@ TABLES: dict[str, TableSpec] = {
         POSTS,
         AUTHORS,
         POST_COUNTS,
+        LICENCES,
         KEPT_POSTS,
         FETCHES,
         PICTURES,
@@ -503,6 +534,7 @@ MADE_BY = {
     "posts": "collect",
     "authors": "collect",
     "post_counts": "collect",
+    "licences": "collect",
     "kept_posts": "clean",
     "fetches": "download",
     "pictures": "download",

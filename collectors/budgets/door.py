@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from likewise.progress import note
 
-__all__ = ["TOLD_FROM_S", "Door", "waiting_line"]
+__all__ = ["TOLD_FROM_S", "Door", "moment", "waiting_line"]
 
 TOLD_FROM_S = 1.0
 """Shorter waits are not worth a line."""
@@ -22,12 +22,16 @@ TROUBLED = 8
 """Failures in a row after which a host is asked by one call at a time."""
 
 
-def waiting_line(host: str, until: float) -> str:
-    """The sentence about a wait; the minute is rounded up, a day is named when it is another."""
+def moment(until: float) -> str:
+    """A moment for people: the minute is rounded up, a day is named when it is another."""
     end = dt.datetime.fromtimestamp(math.ceil(until / 60) * 60).astimezone()
     today = dt.datetime.now().astimezone().date()
-    when = f"{end:%H:%M}" if end.date() == today else f"{end:%Y-%m-%d %H:%M}"
-    return f"waiting until {when}: host {host} allows no more calls"
+    return f"{end:%H:%M}" if end.date() == today else f"{end:%Y-%m-%d %H:%M}"
+
+
+def waiting_line(host: str, until: float) -> str:
+    """The sentence about a wait."""
+    return f"waiting until {moment(until)}: host {host} allows no more calls"
 
 
 class Door:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from asyncio_throttle.throttler import Throttler
 
 from collectors.budgets.buckets import Bucket, BucketSpec, Correction
-from collectors.budgets.door import Door
+from collectors.budgets.door import Door, moment
 from collectors.budgets.skew import Skew
-from likewise.errors import CredentialsError
+from likewise.errors import CredentialsError, LikewiseError
 
 if TYPE_CHECKING:
     from collectors.tokens.store import Token
@@ -85,12 +85,25 @@ class _Paced:
             await self._throttler.acquire()  # type: ignore[no-untyped-call]
 
 
+class UsedUpError(LikewiseError):
+    """A host's budget opens later than its platform is waited for; ``until`` is epoch seconds."""
+
+    def __init__(self, host: str, until: float) -> None:
+        self.until = until
+        self.when = moment(until)
+        super().__init__(f"{host} allows no more calls until {self.when}")
+
+
 class Limited(Protocol):
     """What a pool asks of a platform; ``collectors.platforms.base`` has it all."""
 
     source: Source
     base: str
     host: str
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long a call waits for its budget, seconds; ``inf`` for as long as it takes."""
 
     @property
     def name(self) -> str:
@@ -185,13 +198,17 @@ class Pool(Generic[P]):
 
         Raises:
             CredentialsError: every token has been retired.
+            UsedUpError: that cell is free later than the platform is waited for.
         """
         head = self._heads.setdefault(kind, asyncio.Lock())
         async with head:
             while True:
                 ready, token = self._soonest(kind)
                 now = self.clock()
-                self.door.tell(max(ready, self.door.shut_until), now)
+                opens = max(ready, self.door.shut_until)
+                if self.platform.longest_wait_s < opens - now < math.inf:
+                    raise UsedUpError(self.platform.host, opens)
+                self.door.tell(opens, now)
                 ready = max(ready, self.door.ready_at(now))
                 if ready <= now:
                     return self._reserve(token, kind, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from collectors.crawling.client import Client
 from collectors.crawling.crawl import bounded
-from collectors.crawling.failures import CallError
+from collectors.crawling.failures import USED_UP, CallError
 from collectors.crawling.likes import ask_likes
 from collectors.crawling.manners import OPTED_OUT
 from collectors.platforms.base import Answer, Outcome, Page, Platform
@@ -67,6 +68,8 @@ class Again:
         """Post -> why it has to go: deleted upstream, or the flags by which its author opted out.
         """
         self.opted_out: dict[str, Author] = {}
+        self.relicensed: list[tuple[str, str, str]] = []
+        """(post, licence before, licence now) where they differ; "" is none that is known."""
         self._witness: str | None = None
         self._open: list[str] = []
 
@@ -77,7 +80,13 @@ class Again:
         """
         last = ""
         posts, size = self.journal.posts, self.platform.counts_per_call
-        following = partial(posts.came_of_age, age=self.age) if of_age else posts.kept_after
+        pause = self.platform.read_again_after_s
+        before = self.client.pool.clock() - pause if pause else math.inf
+        following = (
+            partial(posts.came_of_age, age=self.age)
+            if of_age
+            else partial(posts.kept_after, read_before=before)
+        )
         async with bounded(concurrency) as start:
             while ids := await self.journal.run(following, *self.where, last, size):
                 await start(self._first(ids))
@@ -124,7 +133,11 @@ class Again:
         try:
             answer = await self.client.call(self.platform.counts(ids))
         except CallError as error:
-            self.failures.append((f"{self.platform.host} {len(ids)} posts", error.told))
+            failure = (f"{self.platform.host} {len(ids)} posts", error.told)
+            if error.reason == USED_UP:  # one line for all that have to wait
+                failure = (f"{self.platform.host} the posts that are left", error.told)
+            if failure not in self.failures or error.reason != USED_UP:
+                self.failures.append(failure)
             return []
         found = read(self.platform, ids, answer, self.client.verdict(answer).outcome)
         self.vanished |= dict.fromkeys(found.gone, DELETED)
@@ -133,6 +146,11 @@ class Again:
 
     async def _store(self, page: Page) -> None:
         """Store counts; what opted out is noted and nothing of it is stored."""
+        if "licence" in self.platform.counted:
+            ids = [post.post_id for post in page.posts]
+            known = await self.journal.run(self.journal.posts.licences, *self.where, ids)
+            now = {p.post_id: p.licence.code if p.licence else "" for p in page.posts}
+            self.relicensed += [(i, known[i], now[i]) for i in known if known[i] != now[i]]
         out = [post for post in page.posts if post.flags & OPTED_OUT]
         self.vanished |= {post.post_id: " ".join(sorted(post.flags)) for post in out}
         self.opted_out |= {a.author_id: a for a in page.authors if a.flags & OPTED_OUT}

@@ -15,9 +15,9 @@ import aiohttp
 from yarl import URL
 
 from collectors.budgets.door import TOLD_FROM_S, waiting_line
-from collectors.budgets.pool import Lease, Pool
+from collectors.budgets.pool import Lease, Pool, UsedUpError
 from collectors.crawling.breaker import Breaker
-from collectors.crawling.failures import CallError, detail_of
+from collectors.crawling.failures import USED_UP, CallError, detail_of
 from collectors.crawling.proxies import Proxies
 from collectors.crawling.unreachable import trouble
 from collectors.platforms.base import Answer, Outcome, Platform, Request, Verdict
@@ -191,7 +191,12 @@ class Client:
     # -- one attempt ----------------------------------------------------------------------
 
     async def _once(self, request: Request) -> tuple[Answer, Verdict, Lease]:
-        lease = await self.pool.acquire(request.kind)
+        try:
+            lease = await self.pool.acquire(request.kind)
+        except UsedUpError as error:
+            self.counters[USED_UP] += 1
+            what = f"{self.platform.host} {request.path}"
+            raise CallError(USED_UP, what, detail=f"no more calls until {error.when}") from error
         try:
             await self.slots.acquire()
         except asyncio.CancelledError:

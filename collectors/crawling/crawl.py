@@ -223,6 +223,7 @@ class Crawl:
 _GONE = {
     "account": "no such account there: misspelt, renamed, suspended or deleted",
     "tag": "the server knows no feed of this tag",
+    "search": "the platform has no such search",
     "file": "the recording tells of something that was gone",
 }
 

@@ -9,7 +9,10 @@ from collectors.platforms.base import Answer
 from collectors.tokens.sentences import quiet, said
 from likewise.errors import PartialError
 
-__all__ = ["CallError", "detail_of"]
+__all__ = ["USED_UP", "CallError", "detail_of"]
+
+USED_UP = "quota_used_up"
+"""Reason of a call that was not sent: its budget opens too late to wait for."""
 
 MOST_OF_A_TEXT = 200
 
@@ -19,6 +22,7 @@ _MENDS = {
     "http_404": "check platform and host in likewise.toml: this is no server of that kind",
     "http_5": "the server is out of order; run the command again later",
     "html": "a page for people came instead of data: something stands before the server",
+    USED_UP: "run the same command again then: it goes on where it stopped",
 }
 """What to do, by the beginning of a reason."""
 

@@ -28,6 +28,7 @@ OPTED_OUT = frozenset(
         "suspended",
         "forgotten",
         "deleted_upstream",
+        "other_licence",
     }
 )
 """Flags of a post or its author that forbid to keep it."""
@@ -38,6 +39,7 @@ UNKEPT = OPTED_OUT | {"no_media"}
 _ORDER = (
     "deleted_upstream",
     "forgotten",
+    "other_licence",
     "not_public",
     "nobot",
     "noindex",

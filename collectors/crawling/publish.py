@@ -1,4 +1,4 @@
-"""From the journal to the tables ``posts``, ``authors`` and ``post_counts``, in order of time.
+"""From the journal to ``posts``, ``authors``, ``post_counts`` and ``licences``, in order of time.
 
 Rows are streamed, so memory does not depend on how many there are. The manifest holds a digest of
 the rows: the same rows make no version, others write the parts that hold them (``shards``).
@@ -54,7 +54,7 @@ class _Place:
 def publish(
     study: Study, journal: Journal, platforms: Sequence[Platform], since: int | None
 ) -> Manifest:
-    """Publish ``posts``, ``authors`` and ``post_counts`` where rows changed; manifest of posts."""
+    """Publish the tables whose rows changed; returns the manifest of ``posts``."""
     places = [_place(platform, since) for platform in platforms]
     db = journal.db
     db.executescript(OUT)
@@ -68,6 +68,11 @@ def publish(
         out = keys_of(db, name)
         readings = Funnel("collect", unit, read, out, {"no_post_kept": read - out})
         _write(study, name, db, readings, {})
+    licensed = keys_of(db, "licences")
+    if licensed or study.manifest("licences") is not None:
+        untold = {"no_licence_told": funnel.rows_out - licensed}
+        told = Funnel("collect", "licences", funnel.rows_out, licensed, untold)
+        _write(study, "licences", db, told, {})
     return manifest
 
 
@@ -183,7 +188,9 @@ def _write(
         stem = f"imports-{fingerprint(_digests(imports))}"
         mine = [part for part in there if part.startswith(stem)]
         kept += mine
-        imported = None if mine else rows_of_imports(study, name, Path(scratch))
+        # Imports tell no licences.
+        known = mine or name == "licences"
+        imported = None if known else rows_of_imports(study, name, Path(scratch))
         if imported is not None:
             parts.append(imported.rename(Path(scratch, f"{stem}.parquet")))
         if not parts and not kept:  # a table without rows has a schema, too

@@ -86,7 +86,32 @@ POST_COUNTS = Source(
     """,
 )
 
-SOURCES = {"posts": POSTS, "authors": AUTHORS, "post_counts": POST_COUNTS}
+LICENCES = Source(
+    "collected_at",
+    f"{POSTS.keys} WHERE json_extract(t.record, '$.licence') IS NOT NULL",
+    """
+    SELECT k.at, k.platform, k.host, t.collected_at, json_object('post_id', k.a,
+        'author_id', o.author_id, 'licence', t.record ->> '$.licence.code',
+        'licence_version', t.record ->> '$.licence.version',
+        'licence_url', t.record ->> '$.licence.url',
+        'licence_before', t.record ->> '$.licence.before',
+        'title', t.record ->> '$.licence.title', 'creator', t.record ->> '$.licence.creator',
+        'creator_url', t.record ->> '$.licence.creator_url',
+        'landing_page', t.record ->> '$.url', 'source', t.record ->> '$.licence.source',
+        'rank', t.record ->> '$.licence.rank', 'created_at', t.created_at)
+    FROM keys k
+        CROSS JOIN out o ON o.platform = k.platform AND o.host = k.host AND o.post_id = k.a
+        CROSS JOIN posts t ON t.platform = coalesce(o.in_platform, o.platform)
+            AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
+    """,
+)
+
+SOURCES = {
+    "posts": POSTS,
+    "authors": AUTHORS,
+    "post_counts": POST_COUNTS,
+    "licences": LICENCES,
+}
 
 COUNT = {
     "authors": "SELECT count(*) FROM authors WHERE platform = ? AND host = ?",

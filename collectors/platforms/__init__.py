@@ -20,6 +20,8 @@ NAMES = {
     "bluesky": "collectors.platforms.bluesky:Bluesky",
     "instagram": "collectors.platforms.instagram:Instagram",
     "flickr": "collectors.platforms.flickr:Flickr",
+    "openverse": "collectors.platforms.openverse:Openverse",
+    "commons": "collectors.platforms.commons:Commons",
     "instagram-v1": "collectors.platforms.instagram_v1:InstagramV1",
 }
 """Name in ``likewise.toml`` -> module and class of the adapter."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -154,6 +155,10 @@ class Platform(ABC):
     counts_per_call: int = 0
     counted: ClassVar[frozenset[str]] = frozenset({"likes", "comments", "shares"})
     """Columns that ``counts`` reads."""
+    read_again_after_s: ClassVar[float] = 0.0
+    """Posts that were read less than this ago are not read again: where a day's calls are few."""
+    longest_wait_s: ClassVar[float] = math.inf
+    """A budget that opens later than this ends the run, which says when it can go on."""
     most_likes_calls: ClassVar[int] = 0
     """Posts of which a run may ask the likes one by one, where the pages left them out."""
     environment: ClassVar[Mapping[str, str]] = {}
@@ -165,6 +170,27 @@ class Platform(ABC):
         )
         self.base = canonical(source.host)
         self.host = authority(self.base)
+        self.results = dict.fromkeys(source.keywords, source.results)
+        """Keyword -> how many results of its search are to be read."""
+
+    # -- searches -------------------------------------------------------------------------
+
+    @property
+    def searches(self) -> dict[str, str]:
+        """Name of each search, which tells the licences as well -> its keyword."""
+        licences = ", ".join(sorted(self.source.licences))
+        return {f"{keyword} ({licences})": keyword for keyword in self.source.keywords}
+
+    def plan_searches(self, most: int) -> list[Chain]:
+        """A chain for each search: the results ``[0, n)`` by rank, n at most ``most``.
+
+        Ranks stand in the place of times, so a search that is read further later on goes on
+        where it ended.
+        """
+        return [
+            Chain("search", name, 0, min(self.results[keyword], most))
+            for name, keyword in self.searches.items()
+        ]
 
     # -- what to ask ----------------------------------------------------------------------
 
@@ -189,7 +215,11 @@ class Platform(ABC):
 
     def follows(self, chain: Chain) -> bool:
         """Whether the source still asks for what a chain brings."""
-        names = {"tag": self.source.tags, "account": self.source.accounts}
+        names = {
+            "tag": self.source.tags,
+            "account": self.source.accounts,
+            "search": self.searches,
+        }
         return chain.value in names.get(chain.kind, [chain.value])
 
     @abstractmethod

@@ -19,7 +19,7 @@ from typing import ClassVar
 from defusedxml import ElementTree as SafeXML
 
 from collectors.budgets.buckets import BucketSpec
-from collectors.platforms import fields
+from collectors.platforms import fields, licences
 from collectors.platforms.base import (
     RAW_CONTROLS,
     Answer,
@@ -31,15 +31,30 @@ from collectors.platforms.base import (
     Signature,
     Verdict,
 )
-from collectors.platforms.records import Author, Media, Oddities, Post
+from collectors.platforms.records import Author, Licence, Media, Oddities, Post
 from collectors.tokens.oauth import Flow, OAuth1Flow, Question
 from collectors.tokens.store import Token, new_token
+from likewise.config import Source
 
 __all__ = ["Flickr"]
 
 PER_PAGE = 500
 MOST_OF_A_QUERY = 4000
 """Flickr repeats its results after this many; what follows is asked by an earlier upload date."""
+RANKED_PAGE = 100
+"""Results of a search by relevance come a hundred at a time: most searches need no more pages."""
+
+_LICENCES = {
+    "1": ("by-nc-sa", "2.0"),
+    "2": ("by-nc", "2.0"),
+    "3": ("by-nc-nd", "2.0"),
+    "4": ("by", "2.0"),
+    "5": ("by-sa", "2.0"),
+    "6": ("by-nd", "2.0"),
+    "9": ("cc0", "1.0"),
+    "10": ("pdm", "1.0"),
+}
+"""Flickr's numbers, as they stood for years; ``photos.licenses.getInfo`` tells the newer ones."""
 
 _EXTRAS = (
     "date_upload,owner_name,license,media,url_l,url_c,url_o,count_faves,count_views,"
@@ -58,20 +73,41 @@ class Flickr(Platform):
     usual_host = "https://api.flickr.com"
     requires_token = True
     counts_per_call = 1
-    counted = frozenset({"comments", "views"})
+    counted = frozenset({"comments", "views", "licence"})
     most_likes_calls = 3600
     """An hour of the key's budget."""
     environment: ClassVar = {"LIKEWISE_FLICKR_KEY": "api_key"}
 
+    def __init__(self, source: Source) -> None:
+        wanted = licences.checked(source.licences)
+        super().__init__(source.model_copy(update={"licences": wanted}))
+        self.licences = dict(_LICENCES)
+        self._unasked = bool(self.source.keywords)
+
+    def probe(self) -> Request | None:
+        return _call("flickr.photos.licenses.getInfo") if self._unasked else None
+
+    def learn(self, answer: Answer) -> None:
+        """Which number stands for which licence."""
+        self._unasked = False
+        if answer.body is not None:
+            for node in answer.body.iter("license"):
+                found = licences.of_url(node.get("url"))
+                if found is not None:
+                    self.licences[node.get("id", "")] = found
+
     def plan(self, lo: int | None, hi: int) -> list[Chain]:
         chains = [Chain("account", name, lo, hi) for name in self.source.accounts]
-        return chains + [Chain("tag", tag, lo, hi) for tag in self.source.tags]
+        chains += [Chain("tag", tag, lo, hi) for tag in self.source.tags]
+        return chains + self.plan_searches(MOST_OF_A_QUERY)
 
     def start(self, account: str) -> str | None:
         return f"{account}|/1"
 
     def page(self, chain: Chain, cursor: str | None) -> Request:
         """A cursor is ``LATEST/PAGE``: latest upload date in seconds, and page from 1."""
+        if chain.kind == "search":
+            return self._search(chain, cursor)
         latest, _, number = (cursor or "/1").rpartition("/")
         nsid = None
         if chain.kind == "account":
@@ -91,7 +127,48 @@ class Flickr(Platform):
             safe_search="1", extras=_EXTRAS, per_page=str(PER_PAGE), page=number,
         )  # fmt: skip
 
+    def _search(self, chain: Chain, cursor: str | None) -> Request:
+        """Results by relevance; a cursor is the page, from 1."""
+        wanted = [i for i, (code, _) in self.licences.items() if code in self.source.licences]
+        number = cursor or str((chain.lo or 0) // RANKED_PAGE + 1)
+        return _call(
+            "flickr.photos.search", text=self.searches[chain.value],
+            license=",".join(sorted(wanted, key=int)), sort="relevance", media="photos",
+            content_types="0", safe_search="1", extras=_EXTRAS, per_page=str(RANKED_PAGE),
+            page=number,
+        )  # fmt: skip
+
+    def _read_search(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        page = Page()
+        number = int(cursor or (chain.lo or 0) // RANKED_PAGE + 1)
+        keyword = self.searches[chain.value]
+        for rank, photo in enumerate(answer.body.iter("photo"), (number - 1) * RANKED_PAGE):
+            if rank < (chain.lo or 0) or (chain.hi is not None and rank >= chain.hi):
+                continue
+            before = len(page.posts)
+            read_photo(photo, page, known=self.licences)
+            for post in page.posts[before:]:
+                self._judged(post, page, keyword, rank)
+        listing = answer.body.find("photos")
+        told = None if listing is None else listing.get("pages")
+        pages = fields.count(told, "pages", page.oddities) or 0
+        further = chain.hi is None or number * RANKED_PAGE < chain.hi
+        if further and number < pages and number * RANKED_PAGE < MOST_OF_A_QUERY:
+            page.cursor = str(number + 1)
+        return page
+
+    def _judged(self, post: Post, page: Page, keyword: str, rank: int) -> None:
+        """Give a search result its class and place, or drop it: its licence was not asked for."""
+        if post.licence is None or post.licence.code not in self.source.licences:
+            page.posts.remove(post)
+            page.dropped["other_licence"] += 1
+            return
+        post.licence.rank = rank
+        post.labels = [*post.labels, f"class:{keyword}"]
+
     def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
+        if chain.kind == "search":
+            return self._read_search(chain, cursor, answer)
         page = Page()
         root = answer.body
         user = root.find("user")
@@ -99,7 +176,7 @@ class Flickr(Platform):
             page.account = fields.identifier(user.get("nsid") or user.get("id"))
             page.cursor = None if page.account is None else self.start(page.account)
             return page
-        read_photos(root, page)
+        read_photos(root, page, self.licences)
         listing = next((node for node in root if node.get("pages") is not None), None)
         if listing is None:
             return page
@@ -139,7 +216,10 @@ class Flickr(Platform):
 
     def read_counts(self, ids: Sequence[str], answer: Answer) -> Page:
         page = Page()
-        read_photos(answer.body, page)
+        read_photos(answer.body, page, self.licences)
+        for post in page.posts if self.source.keywords else ():
+            if post.licence is None or post.licence.code not in self.source.licences:
+                post.flags |= {"other_licence"}
         return page
 
     def likes(self, post_id: str) -> Request:
@@ -282,16 +362,24 @@ def _unless_control(found: re.Match[str]) -> str:
     return "" if number < 32 and number not in {9, 10, 13} else found[0]
 
 
-def read_photos(root: ET.Element, page: Page) -> None:
+def read_photos(
+    root: ET.Element, page: Page, known: Mapping[str, tuple[str, str]] = _LICENCES
+) -> None:
     """Append every photo of an answer, of a list or by itself, and its owner."""
     if root.find("sizes") is not None:
         return
     owner = next((node.get("owner") for node in root if node.get("owner")), None)
     for photo in root.iter("photo"):
-        read_photo(photo, page, owner)
+        read_photo(photo, page, owner, known=known)
 
 
-def read_photo(photo: ET.Element, page: Page, album_owner: str | None = None) -> None:
+def read_photo(
+    photo: ET.Element,
+    page: Page,
+    album_owner: str | None = None,
+    *,
+    known: Mapping[str, tuple[str, str]] = _LICENCES,
+) -> None:
     """Append one photo as a post, or count why it cannot be one."""
     odd = page.oddities
     post_id = fields.identifier(photo.get("id"))
@@ -325,6 +413,7 @@ def read_photo(photo: ET.Element, page: Page, album_owner: str | None = None) ->
             labels=[f"license:{photo.get('license')}"] if photo.get("license") else [],
             media=_media(photo),
             flags=frozenset() if public == "1" else frozenset({"not_public"}),
+            licence=_licence(photo, author, known),
         )
     )
 
@@ -339,6 +428,25 @@ def _owner(photo: ET.Element, album_owner: str | None) -> Author | None:
             photo.get("ownername"),
         )
     return None if author_id is None else Author(author_id, handle=fields.plain(handle))
+
+
+def _licence(
+    photo: ET.Element, author: Author, known: Mapping[str, tuple[str, str]]
+) -> Licence | None:
+    """The open licence of a photo; None where its number stands for none."""
+    found = known.get(photo.get("license", ""))
+    if found is None:
+        return None
+    code, version = found
+    return Licence(
+        code=code,
+        version=version,
+        url=licences.url_of(code, version),
+        title=fields.plain(photo.get("title") or photo.findtext("title")),
+        creator=author.handle,
+        creator_url=f"https://www.flickr.com/people/{author.author_id}/",
+        source="flickr",
+    )
 
 
 def read_person(root: ET.Element) -> Author | None:

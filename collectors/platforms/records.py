@@ -7,11 +7,11 @@ give is None. The dictionaries made by ``Post.row`` and ``Author.row`` fit ``lik
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any
 
-__all__ = ["Author", "Media", "Oddities", "Post"]
+__all__ = ["Author", "Licence", "Media", "Oddities", "Post"]
 
 Oddities = Counter[str]
 """Named oddities of an answer that cost no row: ``likes_negative``, ``date_implausible``, ..."""
@@ -39,6 +39,25 @@ _media_values = attrgetter(*_MEDIA_COLUMNS)
 
 
 @dataclass(slots=True)
+class Licence:
+    """Under which licence a picture stands, who made it, and where a search found it.
+
+    ``code`` is one of ``collectors.platforms.licences.CODES``; everything is plain text.
+    """
+
+    code: str
+    version: str | None = None
+    url: str | None = None
+    title: str | None = None
+    creator: str | None = None
+    creator_url: str | None = None
+    source: str | None = None
+    """Who publishes the picture: the platform itself, or whose results it shows."""
+    rank: int | None = None
+    """Place among the results of its search, from 0."""
+
+
+@dataclass(slots=True)
 class Post:
     """A post as it was read, before the rules of manners; ``flags`` are what those rules read."""
 
@@ -61,15 +80,21 @@ class Post:
     flags: frozenset[str] = frozenset()
     uri: str | None = None
     """The post's name in its whole network, the same through whatever server it was seen."""
+    licence: Licence | None = None
+    """Where the platform tells it; becomes a row of the table ``licences``."""
 
     def row(self) -> dict[str, Any]:
         """Every column but the platform, the host and the time of reading; None is left out."""
         row = _known(_POST_COLUMNS, _post_values(self))
         row["media"] = [media.row() for media in self.media]
+        if self.licence is not None:
+            row["licence"] = asdict(self.licence)
         return row
 
 
-_POST_COLUMNS = tuple(name for name in Post.__slots__ if name not in {"flags", "media", "uri"})
+_POST_COLUMNS = tuple(
+    name for name in Post.__slots__ if name not in {"flags", "media", "uri", "licence"}
+)
 _post_values = attrgetter(*_POST_COLUMNS)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from collectors.crawling.journal.forgotten import digest
 from collectors.crawling.journal.schema import encode, name_digest
 from collectors.crawling.manners import UNKEPT
 from collectors.platforms.base import Page
-from collectors.platforms.records import Post
+from collectors.platforms.records import Licence, Post
 
 __all__ = ["Posts"]
 
@@ -64,9 +66,17 @@ INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO 
     collected_at = coalesce((SELECT max(read_at) FROM counts c WHERE c.platform = posts.platform
         AND c.host = posts.host AND c.post_id = posts.post_id), excluded.collected_at),
     chain = excluded.chain, kept = excluded.kept, sensitive = excluded.sensitive,
-    flags = excluded.flags, record = excluded.record
+    flags = excluded.flags,
+    record = CASE WHEN excluded.record = '' OR posts.record NOT LIKE '%"class:%'
+        THEN excluded.record
+        ELSE json_set(excluded.record, '$.labels', (
+            SELECT json_group_array(value) FROM (
+                SELECT value FROM json_each(excluded.record, '$.labels') UNION
+                SELECT value FROM json_each(posts.record, '$.labels') WHERE value LIKE 'class:%')))
+        END
 WHERE posts.chain != excluded.chain
 """
+"""A result of two searches is of both their classes, whichever found it last."""
 
 
 class Posts:
@@ -154,12 +164,16 @@ class Posts:
 
     # -- reading again --------------------------------------------------------------------
 
-    def kept_after(self, platform: str, host: str, last: str, most: int) -> list[str]:
-        """The next kept posts in the order of their ids."""
+    def kept_after(
+        self, platform: str, host: str, last: str, most: int, *, read_before: float = math.inf
+    ) -> list[str]:
+        """The next kept posts, read before that moment (epoch seconds), in the order of ids."""
         rows = self._db.execute(
             "SELECT post_id FROM posts WHERE platform = ? AND host = ? AND post_id > ? AND kept "
+            "AND coalesce((SELECT max(read_at) FROM counts c WHERE c.platform = posts.platform "
+            "AND c.host = posts.host AND c.post_id = posts.post_id), collected_at) < ? "
             "ORDER BY post_id LIMIT ?",
-            (platform, host, last, most),
+            (platform, host, last, read_before * 1e6, most),
         )
         return [row[0] for row in rows]
 
@@ -189,6 +203,16 @@ class Posts:
         for post in page.posts:
             self._update(platform, host, post, counted, age)
 
+    def licences(self, platform: str, host: str, ids: Collection[str]) -> dict[str, str]:
+        """Post -> the code of its licence, of those posts that have one."""
+        rows = self._db.execute(
+            "SELECT post_id, json_extract(record, '$.licence.code') FROM posts "
+            "WHERE platform = ? AND host = ? AND record != '' "
+            "AND post_id IN (SELECT value FROM json_each(?))",
+            (platform, host, json.dumps(list(ids))),
+        )
+        return {post_id: code for post_id, code in rows if code}
+
     def mark_gone(self, platform: str, host: str, reasons: Mapping[str, str]) -> None:
         """Keep nothing but the keys of posts, and the flags that say why."""
         keys = [(platform, host, one) for one in reasons]
@@ -212,6 +236,8 @@ class Posts:
         told = {name: getattr(post, name) for name in counted}
         now = time.time_ns() // 1000
         self._note_reading(key, now, told)
+        if told.get("licence") is not None:
+            told["licence"] = _licence_now(told["licence"], record.get("licence"))
         changed = any(record.get(name) != value for name, value in told.items())
         of_age = since is not None and collected_at < since + age <= now
         if changed or of_age:
@@ -231,6 +257,18 @@ class Posts:
             (platform, host),
         )
         return [row[0] for row in rows]
+
+
+def _licence_now(licence: Licence, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A licence that was read again: the place in its search stays, a change is noted."""
+    now = asdict(licence)
+    if before is None:
+        return now
+    now["rank"] = before.get("rank")
+    changed = before["code"] != now["code"]
+    if changed or "before" in before:
+        now["before"] = before["code"] if changed else before["before"]
+    return now
 
 
 def _row(
