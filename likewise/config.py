@@ -290,6 +290,22 @@ class QuestionSection(Section):
         "author where every class has ten, else the post; for likes the author, or blocks of "
         "`time` of an author where there are too few to fill the folds.",
     )
+    copies: Literal["group", "drop"] = Field(
+        "group",
+        description="Near copies stand on one side (`group`), or one of them stays (`drop`) and "
+        "none where they are of different classes.",
+    )
+    balance: bool = Field(
+        False, description="Take as many pictures of each class as the smallest one has."
+    )
+    per_class: int = Field(
+        0, ge=0, description="Most pictures of a class, the first of its search; 0 takes all."
+    )
+    test_from: list[str] = Field(
+        [],
+        description="Publishers (`flickr`, `wikimedia`, ...) whose pictures are the test part, and "
+        "nothing but the test part.",
+    )
     split: str = Field(
         "80/10/10",
         pattern=r"^\d{1,3}[/:]\d{1,3}([/:]\d{1,3})?$",

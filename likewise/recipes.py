@@ -106,11 +106,33 @@ TAXONOMY = Recipe(
     ),
 )
 
+SEARCH = Recipe(
+    settings={
+        **_CLASSES,
+        # Pictures that people reject on the page of doubtful ones leave the set.
+        "question": {
+            "kind": "reviewed",
+            "split": "80/10/10",
+            "copies": "drop",
+            "balance": True,
+        },
+        "download": {"per_host": 2},
+        "extract": {"backbone": "efficientnet-lite0", "layers": ["pooled"], "flip": True},
+    },
+    about=(
+        "Recipe search: Wicker (2020), Image classifier: a data set from a search for each class.",
+        "likewise classify build makes and fills such a study: see docs/search.md.",
+        "Of the 20 % that train nothing, half chooses and half judges; with [question] test_from",
+        "all of them choose, and the pictures of those publishers judge.",
+    ),
+)
+
 RECIPES = {
     "paper1": PAPER1,
     "categories": CATEGORIES,
     "brands": BRANDS,
     "taxonomy": TAXONOMY,
+    "search": SEARCH,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from collectors.attribution import write_attribution
 from filters.classes import PARTS, ClassNames, deal, groups_of
+from filters.pictures.copies import originals
 from filters.pictures.hamming import near_pairs
 from likewise.config import QuestionSection
 from likewise.errors import DataError
@@ -23,9 +26,9 @@ from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHOR_KEY, LABELS, PICTURE_KEY, POSTS
 
-__all__ = ["label_classes", "reviewed_classes"]
+__all__ = ["label_classes", "reviewed_classes", "usable"]
 
-CODE = 1
+CODE = 2
 
 IN_LABELS = "class:"
 """What the import puts before a class among a post's ``labels``."""
@@ -48,10 +51,13 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
     """
     question = study.config.question
     settings = study.config.label
-    reviewed = question.kind == "reviewed"
+    optional = ["licences", *(["reviews"] if question.kind == "reviewed" else [])]
     stage = study.begin(
         "labels",
-        inputs=["posts", "fetches", "pictures", *(["reviews"] if reviewed else [])],
+        inputs=[
+            *("posts", "fetches", "pictures"),
+            *(table for table in optional if study.manifest(table) is not None),
+        ],
         params={
             **question.model_dump(),
             "radius": settings.near_duplicate_radius,
@@ -62,37 +68,141 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
         redo=redo,
     )
     if stage.done:
+        write_attribution(study)  # somebody may have deleted it
         return stage.manifest
-    rows = _pictures(study)
-    said = _said(study, question)
-    corrected = reviewed_classes(study) if reviewed else {}
-    names = ClassNames(
-        [*(value for values in said.values() for value in values), *corrected.values()],
-        question.classes,
-    )
-    judged, dropped, both = _classes(rows, said, corrected, names, question)
-    kept, titles, rare = _frequent(judged, names, question)
-    dropped |= rare
+    chosen = _chosen(study, question)
+    titles, dropped = chosen.titles, chosen.dropped
     if len(titles) < 2:
         raise DataError(
             f"the pictures are of {len(titles)} classes, expected at least 2: "
             + "; ".join(f"{count} {reason}" for reason, count in dropped.items() if count),
             hint="a folder a class, a label column or hashtags say the class; see [question]",
         )
-    table, facts = _dealt(study, kept, titles, question)
+    rows, over = _balanced(chosen, question)
+    dropped["over the smallest class"] = over
+    table, facts = _dealt(study, rows, chosen, question)
     stage.write(table)
     n = table.num_rows
     funnel = Funnel("label", "pictures", n + sum(dropped.values()), n, dropped)
-    shown = dict(sorted(both.items())[:LISTED])
-    return stage.publish(
+    shown = dict(sorted(chosen.both.items())[:LISTED])
+    manifest = stage.publish(
         funnel=funnel,
         rows=n,
         question=question.kind,
         classes=titles,
-        merged=names.merged,
+        merged=chosen.merged,
         in_two_classes=shown,
+        usable=chosen.sizes(),
         **facts,
     )
+    write_attribution(study)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Pictures with their classes, and what was left out on the way."""
+
+    rows: Rows
+    titles: list[str]
+    dropped: dict[str, int]
+    both: dict[str, list[str]]
+    merged: dict[str, list[str]]
+    found: Mapping[tuple[str, ...], tuple[str, int]]
+    """Post -> who publishes it, and its place in its search."""
+
+    def sizes(self) -> dict[str, int]:
+        """Pictures of each class."""
+        counts = Counter(number for _, number in self.rows)
+        return {title: counts[number] for number, title in enumerate(self.titles)}
+
+    def source(self, row: Mapping[str, Any]) -> str:
+        """Who publishes a picture; empty where nobody told."""
+        return self.found.get(_post(row), ("", 0))[0]
+
+
+def usable(study: Study) -> dict[str, int]:
+    """Pictures of each class that hygiene, copies and reviews leave, before classes are evened out.
+
+    Raises:
+        MissingTableError: there are no posts or pictures yet.
+    """
+    return _chosen(study, study.config.question).sizes()
+
+
+def _chosen(study: Study, question: QuestionSection) -> _Chosen:
+    rows = _pictures(study)
+    said = _said(study, question)
+    has_reviews = question.kind == "reviewed" and study.manifest("reviews") is not None
+    corrected = reviewed_classes(study) if has_reviews else {}
+    names = ClassNames(
+        [*(value for values in said.values() for value in values), *corrected.values()],
+        question.classes,
+    )
+    judged, dropped, both = _classes(rows, said, corrected, names, question)
+    found = _licences(study)
+    if question.copies == "drop":
+        judged = _without_copies(judged, found, study.config.label.near_duplicate_radius, dropped)
+    kept, titles, rare = _frequent(judged, names, question)
+    return _Chosen(kept, titles, dropped | rare, both, names.merged, found)
+
+
+def _post(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in POSTS.key)
+
+
+def _licences(study: Study) -> dict[tuple[str, ...], tuple[str, int]]:
+    """Post -> its publisher and its place in its search; empty where no platform told any."""
+    if study.manifest("licences") is None:
+        return {}
+    rows = study.read("licences", [*POSTS.key, "source", "rank"]).to_pylist()
+    return {_post(row): (row["source"] or "", row["rank"] or 0) for row in rows}
+
+
+def _without_copies(
+    rows: Rows,
+    found: Mapping[tuple[str, ...], tuple[str, int]],
+    radius: int,
+    dropped: dict[str, int],
+) -> Rows:
+    """One of each set of near copies, the first of its search; none where classes differ."""
+    rows = sorted(rows, key=lambda one: (found.get(_post(one[0]), ("", 0))[1], _post(one[0])))
+    codes = np.array([row["phash"] or 0 for row, _ in rows], np.int64)
+    label = np.array([number for _, number in rows], np.int64)
+    pairs = _near(codes, radius)
+    mixed = pairs[label[pairs[:, 0]] != label[pairs[:, 1]]]
+    torn = np.zeros(len(rows), bool)
+    torn[mixed.ravel()] = True
+    left = np.flatnonzero(~torn)
+    first = originals(codes[left], radius) == np.arange(len(left))
+    dropped["near copy in another class"] = int(torn.sum())
+    dropped["near copy"] = int((~first).sum())
+    return [rows[at] for at in left[first].tolist()]
+
+
+def _balanced(chosen: _Chosen, question: QuestionSection) -> tuple[Rows, int]:
+    """As many pictures of each class as asked for, the first of its search; how many went.
+
+    Pictures that are for the test part alone are not counted, and all of them stay.
+    """
+    apart = {
+        row["picture_id"] for row, _ in chosen.rows if chosen.source(row) in question.test_from
+    }
+    pool = [one for one in chosen.rows if one[0]["picture_id"] not in apart]
+    sizes = Counter(number for _, number in pool)
+    most = question.per_class or len(chosen.rows)
+    if question.balance and sizes:
+        most = min(most, *(sizes[number] for number in range(len(chosen.titles))))
+    pool.sort(key=lambda one: (chosen.found.get(_post(one[0]), ("", 0))[1], _post(one[0])))
+    taken: Counter[int] = Counter()
+    kept: Rows = []
+    for row, number in pool:
+        taken[number] += 1
+        if taken[number] <= most:
+            kept.append((row, number))
+    ids = {row["picture_id"] for row, _ in kept} | apart
+    rows = [one for one in chosen.rows if one[0]["picture_id"] in ids]
+    return rows, len(chosen.rows) - len(rows)
 
 
 def _pictures(study: Study) -> list[dict[str, Any]]:
@@ -189,9 +299,10 @@ def _frequent(
 
 
 def _dealt(
-    study: Study, rows: Rows, titles: list[str], question: QuestionSection
+    study: Study, rows: Rows, chosen: _Chosen, question: QuestionSection
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The labels table, and how groups were made and dealt."""
+    titles = chosen.titles
     label = np.array([number for _, number in rows], np.int64)
     authors = ["\x1f".join(row[k] for k in AUTHOR_KEY) for row, _ in rows]
     by_author = question.group == "author" or (
@@ -205,12 +316,14 @@ def _dealt(
     np.add.at(counts, (group, label), 1)
     seed, folds = study.config.study.seed, study.config.label.folds
     parts, fold = _earlier(study)
-    part = deal(keys, counts, question.shares, before=parts, seed=seed)
+    outside = np.array([chosen.source(row) in question.test_from for row, _ in rows], bool)
+    part = _parts(keys, group, counts, outside, parts, question, seed)
     in_fold = deal(keys, counts, [1 / folds] * folds, before=fold, seed=seed + 1)
     # A class that is held out whole has no part in training, whoever its author is.
     hidden = ClassNames(titles, titles).of(question.unseen)
     split = np.asarray(PARTS, object)[part[group]]
     split[np.isin(label, list(hidden))] = "test"
+    split[outside] = "test"
     columns: dict[str, Any] = {
         name: [row.get(name) for row, _ in rows] for name in LABELS.schema.names
     }
@@ -232,7 +345,38 @@ def _dealt(
         "near_copies": len(pairs),
         "unseen": sorted(titles[number] for number in hidden),
         "parts": dict(sorted(Counter(split.tolist()).items())),
+        "sources": _by_source(chosen, rows, split.tolist()),
     }
+
+
+def _parts(
+    keys: list[str],
+    group: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    outside: NDArray[np.bool_],
+    before: Mapping[str, int],
+    question: QuestionSection,
+    seed: int,
+) -> NDArray[np.int64]:
+    """(g,) part of each group; with publishers set aside for the test, the others only train and
+    choose, but for groups of both, which are test whole: an author or a copy stands on one side.
+    """
+    if not question.test_from:
+        return deal(keys, counts, question.shares, before=before, seed=seed)
+    train = question.shares[0]
+    inside = {key: part for key, part in before.items() if part < 2}
+    part = deal(keys, counts, (train, 1 - train), before=inside, seed=seed)
+    part[np.unique(group[outside])] = 2
+    return part
+
+
+def _by_source(chosen: _Chosen, rows: Rows, split: list[str]) -> dict[str, dict[str, int]]:
+    """Part -> publisher -> pictures, where publishers are known."""
+    counts: dict[str, Counter[str]] = {}
+    for (row, _), part in zip(rows, split, strict=True):
+        if source := chosen.source(row):
+            counts.setdefault(part, Counter())[source] += 1
+    return {part: dict(found.most_common()) for part, found in sorted(counts.items())}
 
 
 def _fewest(authors: list[str], label: NDArray[np.int64]) -> int:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collectors.attribution import write_attribution
 from collectors.crawling.federation import elsewhere_id
 from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
@@ -57,6 +58,7 @@ def erase(study: Study, doomed: Doomed) -> dict[str, int]:
     if any(erased.values()):
         forget_nights(study)
         delete_derived(study)
+        write_attribution(study)
     return {name: count for name, count in erased.items() if count}
 
 

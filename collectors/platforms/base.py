@@ -155,6 +155,8 @@ class Platform(ABC):
     counts_per_call: int = 0
     counted: ClassVar[frozenset[str]] = frozenset({"likes", "comments", "shares"})
     """Columns that ``counts`` reads."""
+    results_per_page: ClassVar[int] = 1
+    """Results of one page of a search."""
     read_again_after_s: ClassVar[float] = 0.0
     """Posts that were read less than this ago are not read again: where a day's calls are few."""
     longest_wait_s: ClassVar[float] = math.inf
@@ -190,6 +192,7 @@ class Platform(ABC):
         return [
             Chain("search", name, 0, min(self.results[keyword], most))
             for name, keyword in self.searches.items()
+            if self.results[keyword]
         ]
 
     # -- what to ask ----------------------------------------------------------------------

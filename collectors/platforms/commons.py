@@ -54,6 +54,7 @@ class Commons(Platform):
 
     name = "commons"
     usual_host = "https://commons.wikimedia.org"
+    results_per_page = PER_PAGE
     counts_per_call = PER_PAGE
     counted = frozenset({"licence"})
     environment: ClassVar[Mapping[str, str]] = {}

@@ -72,6 +72,7 @@ class Flickr(Platform):
     name = "flickr"
     usual_host = "https://api.flickr.com"
     requires_token = True
+    results_per_page = RANKED_PAGE
     counts_per_call = 1
     counted = frozenset({"comments", "views", "licence"})
     most_likes_calls = 3600

@@ -53,6 +53,7 @@ class Openverse(Platform):
 
     name = "openverse"
     usual_host = "https://api.openverse.org"
+    results_per_page = PER_PAGE
     counts_per_call = 1
     counted = frozenset({"licence"})
     environment: ClassVar = {"LIKEWISE_OPENVERSE_TOKEN": "access_token"}

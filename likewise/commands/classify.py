@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from likewise.commands._common import emit, json_option, study_argument
+from likewise.commands._common import emit, finish, json_option, study_argument
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
 
@@ -22,6 +22,44 @@ model_option = click.option(
 )
 
 
+licence_option = click.option(
+    "--licence",
+    "licences",
+    default="cc0,pdm,by,by-sa",
+    show_default=True,
+    help="Licences that may come; those with nc or nd only when named.",
+)
+source_option = click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME[=ADDRESS]",
+    help="openverse, commons or flickr, in the order in which they are asked; may be repeated.",
+)
+test_from_option = click.option(
+    "--test-from",
+    metavar="PUBLISHER",
+    help="Publishers (commons, flickr, ...) whose pictures are the test part, with commas.",
+)
+contact_option = click.option(
+    "--contact", default="", help="Address for the User-Agent, so that hosts can reach you."
+)
+
+
+def lists(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a search as ``training.search.build`` takes them."""
+
+    def split(text: str | None) -> list[str]:
+        return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+    return {
+        "licences": split(said["licences"]),
+        "sources": said["sources"],
+        "test_from": split(said["test_from"]),
+        "contact": said["contact"],
+    }
+
+
 @click.group(
     "classify",
     help="Categories, brands and taxonomies: train, evaluate, predict, map.",
@@ -29,6 +67,51 @@ model_option = click.option(
 )
 def command() -> None:
     """Group of the verbs below."""
+
+
+@command.command(
+    "build",
+    epilog="Example: likewise classify build cat dog --per-class 600 --licence cc0,by,by-sa",
+)
+@click.argument("classes", nargs=-1, required=True, metavar="KEYWORD...")
+@click.option("--study", "folder", type=click.Path(path_type=Path), help="Folder of the data set; "
+              "default is named after the classes.")  # fmt: skip
+@click.option("--per-class", default=600, show_default=True, type=click.IntRange(1),
+              help="Pictures of each class.")  # fmt: skip
+@licence_option
+@source_option
+@test_from_option
+@contact_option
+@json_option
+def build(
+    classes: tuple[str, ...],
+    folder: Path | None,
+    per_class: int,
+    as_json: bool,
+    **said: Any,
+) -> None:
+    """Make a data set: openly licensed pictures of a search for each class.
+
+    Killed or out of calls, the same line goes on. Whose pictures they are stands in
+    ATTRIBUTION.md. With fewer pictures than asked for, the exit code is 3 and the reasons are told
+    by source.
+    """
+    from training.search.build import build as run
+    from training.search.build import default_folder, study_for
+
+    opened = study_for(
+        folder or default_folder(classes), classes, per_class=per_class, **lists(said)
+    )
+    with opened.lock():
+        done = run(opened)
+    finish(
+        done.to_dict(),
+        as_json=as_json,
+        text=done.text(),
+        failed=list(done.lacking) if done.too_few else [],
+        summary=f"{done.study}: fewer than {done.wanted:,} usable pictures of "
+        + ", ".join(name for name, count in done.usable.items() if count < done.wanted),
+    )
 
 
 @command.command("train", epilog="Example: likewise classify train my-study --search")

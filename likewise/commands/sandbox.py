@@ -54,6 +54,8 @@ positive = click.FloatRange(0, min_open=True)
 @click.option("--expire-after", default=0, help="Calls after which a token expires; 0 is never.")
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
               help="Folder that keeps rendered pictures.")  # fmt: skip
+@click.option("--search", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Serve FOLDER/KEYWORD/*.jpg as Openverse and Commons would.")  # fmt: skip
 @click.option("--describe", is_flag=True, help="Print the world and its law, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready.")
 def command(**options: Any) -> None:
@@ -62,6 +64,9 @@ def command(**options: Any) -> None:
     Nothing in it is real. Likes follow a stated law, so what a study finds can be held against
     what was planted. The server runs until it is stopped (Ctrl-C or SIGTERM).
     """
+    if options["search"] is not None:
+        _serve_search(options)
+        return
     world = _world(options)
     if options["describe"]:
         _say(world, None, as_json=options["as_json"])
@@ -144,6 +149,32 @@ async def _serve(world: World, options: dict[str, Any]) -> None:
         await stop.wait()
     finally:
         await server.stop()
+
+
+def _serve_search(options: dict[str, Any]) -> None:
+    import signal
+    import threading
+
+    from infra.sandbox.search import searching
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    factor = 0.0 if options["no_limits"] else options["limits_factor"]
+    with searching(
+        options["search"],
+        port=options["port"],
+        limits_factor=factor,
+        period_factor=options["period_factor"],
+        latency_s=options["latency"],
+    ) as services:
+        sources = dict.fromkeys(("openverse", "commons"), services.url)
+        keywords = sorted({work.keyword for work in services.works})
+        if options["as_json"]:
+            click.echo(json.dumps({"sources": sources, "keywords": keywords}))
+        else:
+            click.echo(f"searches for {', '.join(keywords)}")
+            click.echo(" ".join(f"--source {name}={url}" for name, url in sources.items()))
+        stop.wait()
 
 
 def _say(world: World, url: str | None, *, as_json: bool) -> None:

@@ -112,6 +112,15 @@ class Chains:
         ended = noted.splitlines() if cursor is None else []
         return cursor, tuple((name, rest) for name, _, rest in (x.partition(": ") for x in ended))
 
+    def seen(self, platform: str, host: str, value: str) -> tuple[int, int]:
+        """Posts that came in all chains of a tag or search, and on how many pages."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(seen), 0), coalesce(sum(pages), 0) FROM chains "
+            "WHERE platform = ? AND host = ? AND value = ?",
+            (platform, host, value),
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
     # -- accounts -------------------------------------------------------------------------
 
     def note_account(self, platform: str, host: str, value: str, account_id: str) -> None:
