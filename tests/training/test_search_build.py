@@ -226,7 +226,7 @@ def test_refresh_tells_changed_licences_and_forget_takes_a_maker_out(
     assert after[to_other]["licence_before"] == before[to_other]
     assert after[to_other]["licence"] == other
     assert not {to_unwanted, deleted} & after.keys()
-    pictures = study.read("pictures", ["post_id"])["post_id"].to_pylist()
+    pictures = study.read("fetches", ["post_id"])["post_id"].to_pylist()
     assert not {to_unwanted, deleted} & set(pictures)
     maker = after[to_other]["creator"]
     likewise.forget(study, maker)

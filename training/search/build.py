@@ -211,7 +211,7 @@ def build(study: Study) -> Built:
 def _left_out(study: Study) -> dict[str, int]:
     """Reasons of every stage's funnel, the most frequent first."""
     found: Counter[str] = Counter()
-    for table in ("posts", "pictures", "labels"):
+    for table in ("posts", "fetches", "labels"):
         funnel = study.require(table).funnel or {}
         found.update({reason: n for reason, n in funnel.get("dropped", {}).items() if n})
     return dict(found.most_common())
