@@ -117,7 +117,7 @@ SEARCH = Recipe(
             "balance": True,
         },
         "download": {"per_host": 2},
-        "extract": {"backbone": "efficientnet-lite0", "layers": ["pooled"], "flip": True},
+        "extract": {"backbone": "efficientnet-lite0", "layers": ["pooled"], "flip": False},
     },
     about=(
         "Recipe search: Wicker (2020), Image classifier: a data set from a search for each class.",

@@ -114,6 +114,69 @@ def build(
     )
 
 
+@command.command("run", epilog="Example: likewise classify run -c cat,dog -p my-pictures -t 0.98")
+@click.option("-c", "--classes", required=True, help="Keywords, with commas; each is a class.")
+@click.option(
+    "-p",
+    "--path",
+    "folder",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Pictures to predict.",
+)
+@click.option(
+    "-t",
+    "--threshold",
+    default=0.99,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Probability above which a picture is answered.",
+)
+@click.option("--study", type=click.Path(path_type=Path), help="Data set to take or to make; "
+              "without it every study in this folder is asked for a model that fits.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--per-class", default=600, show_default=True, type=click.IntRange(1),
+              help="Pictures of each class, where a data set is made.")  # fmt: skip
+@click.option("--tune-epochs", default=1, show_default=True, type=click.IntRange(0),
+              help="Epochs of fine-tuning at 1e-5, where a model is made.")  # fmt: skip
+@licence_option
+@source_option
+@test_from_option
+@contact_option
+@json_option
+def run_(
+    classes: str,
+    folder: Path,
+    threshold: float,
+    study: Path | None,
+    output: Path | None,
+    per_class: int,
+    tune_epochs: int,
+    as_json: bool,
+    **said: Any,
+) -> None:
+    """From class names and a folder to predictions that show why (paper 5).
+
+    Takes a model that fits and is here already, says which and why; else gathers pictures, learns
+    the classes and saves the model. Of everything above the threshold the original, the overlay
+    and the segment are written, and a page.
+    """
+    from training.search.run import run
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    done = run(
+        names, folder, threshold=threshold, study=study, output=output,
+        tune_epochs=tune_epochs, per_class=per_class, **lists(said),
+    )  # fmt: skip
+    finish(
+        done.to_dict(),
+        as_json=as_json,
+        text=done.text(),
+        failed=list(done.failed),
+        summary=f"{len(done.failed)} of {done.pictures} files cannot be read as pictures",
+    )
+
+
 @command.command("train", epilog="Example: likewise classify train my-study --search")
 @study_argument
 @click.option("--name", default="classes", show_default=True, help="Name of the model.")
@@ -260,19 +323,35 @@ def zero_shot(study: str, categories: str, backbone: str, as_json: bool) -> None
     metavar="SHARE",
     help="Reject this share of the labels, the most doubtful first, as reviews.",
 )
-@click.option("--undo", is_flag=True, help="Take back what --apply rejected.")
+@click.option(
+    "--reject",
+    "rejected",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Reject the pictures of this list: a CSV with a column picture_id.",
+)
+@click.option("--undo", is_flag=True, help="Take back what --apply and --reject rejected.")
 @json_option
 def clean_labels(
-    study: str, prove: bool, apply_share: float | None, undo: bool, as_json: bool
+    study: str,
+    prove: bool,
+    apply_share: float | None,
+    rejected: Path | None,
+    undo: bool,
+    as_json: bool,
 ) -> None:
-    """List labels that are probably wrong; nothing changes without --apply."""
-    from training.classification.cleaning import apply_doubts, undo_doubts
+    """List labels that are probably wrong; nothing changes without --apply or --reject."""
+    from training.classification.cleaning import apply_doubts, reject_listed, undo_doubts
     from training.classify import clean_labels as run
 
     opened = Study.open(study)
-    if undo and (prove or apply_share is not None):
+    if undo and (prove or apply_share is not None or rejected is not None):
         raise UsageError("--undo stands alone")
     with opened.lock():
+        if rejected is not None:
+            n = reject_listed(opened, rejected)
+            text = f"{n} pictures rejected; now: likewise label {study} (--undo takes it back)"
+            emit({"rejected": n}, as_json=as_json, text=text)
+            return
         if undo:
             n = undo_doubts(opened)
             text = f"{n} rejections taken back; now: likewise label {study}"

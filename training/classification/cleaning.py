@@ -30,7 +30,7 @@ from training.noise.rankings import RANKINGS, neighbour_agreement, self_confiden
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["REVIEWER", "Doubts", "apply_doubts", "clean_labels", "undo_doubts"]
+__all__ = ["REVIEWER", "Doubts", "apply_doubts", "clean_labels", "reject_listed", "undo_doubts"]
 
 REVIEWER = "clean-labels"
 
@@ -163,6 +163,52 @@ def apply_doubts(study: Study, found: Doubts, alpha: float) -> int:
     ]
     _publish(study, pa.concat_tables([reviews_table(study), _table(rows)]), f"apply {alpha}")
     return n
+
+
+def reject_listed(study: Study, path: Path) -> int:
+    """Reject the pictures of a list that a person made (page of off-topic results), as reviews.
+
+    Args:
+        study: its labels are published; its lock is held.
+        path: CSV with a column ``picture_id``.
+
+    Returns:
+        How many were rejected.
+
+    Raises:
+        DataError: the file has no such column, or names a picture that has no label.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if "picture_id" not in (reader.fieldnames or ()):
+            raise DataError(
+                f"{path}: there is no column picture_id",
+                hint="the page of off-topic results saves such a list",
+            )
+        wanted = list(dict.fromkeys(row["picture_id"].strip() for row in reader))
+    labels = study.read("labels", ["picture_id", "class"]).to_pylist()
+    given = {row["picture_id"]: row["class"] for row in labels}
+    unknown = [one for one in wanted if one not in given]
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown)} pictures have no label in {study.root}, the first is "
+            f"{unknown[0]}",
+            hint="is this list of another study, or has it been applied already?",
+        )
+    rows = [
+        {
+            "picture_id": one,
+            "reviewer": REVIEWER,
+            "reviewed_at": dt.datetime.now(dt.UTC),
+            "old_label": given[one],
+            "new_label": None,
+            "score": None,
+            "reason": f"off topic: rejected by hand ({path.name})",
+        }
+        for one in wanted
+    ]
+    _publish(study, pa.concat_tables([reviews_table(study), _table(rows)]), f"reject {len(rows)}")
+    return len(rows)
 
 
 def undo_doubts(study: Study) -> int:

@@ -20,7 +20,7 @@ from training.classification.evaluation import check_promise, of_rest
 from training.comparison.class_judge import ClassJudge
 from training.comparison.class_words import promised
 from training.data.matrix import load_labels
-from training.models.saved import load_classes
+from training.models.saved import load_classes, own_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +101,8 @@ def predict(
             "classes it has never seen. --accuracy .99 chooses a threshold that promises something."
         )
     paths = [path for file in files for path in find_pictures(Path(file))]
-    plan = make_plan(found.backbone, [found.layer], flip=False)
+    weights = own_network(opened, found)
+    plan = make_plan(found.backbone, [found.layer], flip=False, weights=weights)
     answer: list[Prediction] = []
     with progress("predict", len(paths)) as bar:
         for batch in embed(((str(path), path.read_bytes()) for path in paths), plan):

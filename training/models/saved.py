@@ -43,6 +43,7 @@ __all__ = [
     "load",
     "load_classes",
     "names",
+    "own_network",
     "remove",
     "save",
 ]
@@ -183,6 +184,24 @@ def load_classes(study: Study | str | os.PathLike[str], name: str | None = None)
     known = class_names(study)
     folder, card = _whole(study, name or (known[0] if known else ""), known, CLASS_READERS)
     return CLASS_READERS[card["kind"]](folder, card)
+
+
+def own_network(study: Study | str | os.PathLike[str], model: ClassScorer) -> Path | None:
+    """The network that was fine-tuned with a model of classes; None: it reads the usual one.
+
+    Raises:
+        MissingTableError: the card names one that is not there.
+    """
+    name = model.card.get("network")
+    if name is None:
+        return None
+    path = Study.open(study).root / "models" / str(name)
+    if not path.is_file():
+        raise MissingTableError(
+            f"{path}, the network of model {model.name}, is not there",
+            hint=f"run: likewise classify run -c {','.join(model.classes)} ...",
+        )
+    return path
 
 
 def _whole(

@@ -1,0 +1,111 @@
+"""Data sets from a search: calls beside their lower bound, and from pictures to predictions.
+
+    python -m benchmarks.search [--pictures FOLDER] [--per-class N]
+
+``FOLDER/KEYWORD/*.jpg`` are served by the sandbox's search services on loopback; without it only
+the calls are measured. Openverse's minute is shortened to ten seconds, for server and client
+alike; the bound is ``collectors.budgets.buckets.lower_bound``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import likewise
+from collectors.budgets.buckets import BucketSpec, lower_bound
+from collectors.collect import collect_from
+from collectors.platforms.openverse import Openverse
+from collectors.tokens.store import Token
+from infra.sandbox.search import searching
+from training.models.saved import load_classes
+from training.search.build import build, study_for
+from training.search.learning import MODEL, learn
+from training.search.results import predictions
+from training.search.run import doubt
+
+__all__ = ["calls", "learning", "main"]
+
+SHORTER = 6
+PER_MINUTE = 20
+LICENCES = ["cc0", "pdm", "by", "by-sa", "by-nc"]
+
+
+class Shorter(Openverse):
+    """Openverse with windows a sixth as long."""
+
+    def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
+        return [
+            replace(spec, period=spec.period / SHORTER) for spec in super().buckets(token, kind)
+        ]
+
+
+def calls(folder: Path) -> dict[str, float]:
+    """Seconds of two searches as deep as Openverse shows them, and the least they can take."""
+    for keyword in ("one", "two"):
+        (folder / "web" / keyword).mkdir(parents=True)
+        for number in range(1100):
+            (folder / "web" / keyword / f"{number:04d}.jpg").touch()
+    with searching(folder / "web", period_factor=1 / SHORTER) as services:
+        source = f"openverse={services.url}"
+        study = study_for(folder / "s", ["one", "two"], sources=[source], licences=LICENCES)
+        adapter = Shorter(study.config.collect.sources[0])
+        began = time.monotonic()
+        with study.lock():
+            collect_from(study, [adapter])
+        seconds = time.monotonic() - began
+        asked = services.calls["openverse"]
+        refused = services.calls["429"]
+    # Two searches, page after page: two calls are under way at most.
+    bound = lower_bound(asked, 1, PER_MINUTE, 60 / SHORTER, 2, 0.003)
+    return {"calls": asked, "refused": refused, "seconds": seconds, "of the bound": seconds / bound}
+
+
+def learning(pictures: Path, folder: Path, per_class: int) -> dict[str, float]:
+    """Seconds from downloaded pictures to predictions, and of an epoch of fine-tuning."""
+    classes = sorted(path.name for path in pictures.iterdir() if path.is_dir())[:2]
+    with searching(pictures, limits_factor=0) as services:
+        sources = [f"{name}={services.url}" for name in ("openverse", "commons")]
+        study = study_for(folder, classes, per_class=per_class, sources=sources, licences=LICENCES)
+        said: dict[str, float] = {}
+        with study.lock():
+            began = time.monotonic()
+            said["pictures"] = sum(build(study).pictures.values())
+            said["build"] = time.monotonic() - began
+    steps: dict[str, Callable[[], object]] = {
+        "extract": lambda: likewise.extract(study),
+        "learn": lambda: learn(study, tune_epochs=0),
+        "doubt": lambda: doubt(study),
+        "predict": lambda: predictions(study, load_classes(study, MODEL), pictures, 0.98),
+        "one epoch of fine-tuning more": lambda: learn(study, tune_epochs=1),
+    }
+    with study.lock():
+        for name, step in steps.items():
+            began = time.monotonic()
+            step()
+            said[name] = time.monotonic() - began
+    return said
+
+
+def main() -> None:
+    """Print one line of JSON for each measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, help="folder of two classes")
+    parser.add_argument("--per-class", type=int, default=600)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        print(json.dumps({"load": os.getloadavg()[0], **calls(folder / "calls")}))
+        if options.pictures is not None:
+            found = learning(options.pictures, folder / "learning", options.per_class)
+            print(json.dumps({"load": os.getloadavg()[0], **found, "cpu_s": sum(os.times()[:4])}))
+
+
+if __name__ == "__main__":
+    main()
