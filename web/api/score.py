@@ -22,16 +22,14 @@ from likewise.errors import UsageError
 from training.scoring.answers import AuthorBaseline, Opinion, Similar
 from training.scoring.session import NEIGHBOURS
 from web.problems import ProblemError, responses
-from web.scoring.limits import Clients, Once
-from web.scoring.service import Asked, BusyError, Option, RefusedAnswerError, Scoring
+from web.scoring.limits import MOST, Clients, Once
+from web.scoring.service import BusyError, Option, RefusedAnswerError, Scoring, asked_of
 from web.snapshots import Snapshot, SnapshotDep
 
-__all__ = ["MOST", "asked_of", "lifespan", "router"]
+__all__ = ["lifespan", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["scores"])
 
-MOST = 20
-"""Pictures of one request."""
 MOST_MODELS = 4
 AT_ONCE = 8
 """Requests whose bodies are read at the same time."""
@@ -119,12 +117,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await app.state.scoring.stop()
-
-
-def asked_of(snapshot: Snapshot, models: tuple[str, ...] = ()) -> Asked:
-    """What the scoring service is asked for the pictures of one snapshot."""
-    study = snapshot.study
-    return Asked(study.root, tuple(sorted((study.versions or {}).items())), models)
 
 
 BODY = {

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from training.models import saved
-from web.api.score import MOST, asked_of
+from web.scoring.limits import MOST
+from web.scoring.service import asked_of
 from web.snapshots import SnapshotDep
 from web.templating import page
 

@@ -12,7 +12,10 @@ from typing import Generic, TypeVar
 from collectors.budgets.buckets import Bucket, BucketSpec
 from likewise.errors import UsageError
 
-__all__ = ["Clients", "Once"]
+__all__ = ["MOST", "Clients", "Once"]
+
+MOST = 20
+"""Pictures of one request."""
 
 MOST_CLIENTS = 10_000
 """Clients that are remembered; the one that was seen longest ago goes first."""

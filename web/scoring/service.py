@@ -17,14 +17,17 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collectors.downloading.guarded import GuardedProcess
 from collectors.downloading.inspectors import Inspectors, open_inspectors
 from likewise.errors import LikewiseError
 from training.scoring.session import BATCH, NEIGHBOURS, RULES
 
-__all__ = ["Asked", "BusyError", "Option", "RefusedAnswerError", "Scoring"]
+if TYPE_CHECKING:
+    from web.snapshots import Snapshot
+
+__all__ = ["Asked", "BusyError", "Option", "RefusedAnswerError", "Scoring", "asked_of"]
 
 QUEUED = 64
 """Pictures that may wait; more are answered with "busy"."""
@@ -75,6 +78,12 @@ class Asked:
             "versions": dict(self.versions),
             "models": list(self.models),
         }
+
+
+def asked_of(snapshot: Snapshot, models: tuple[str, ...] = ()) -> Asked:
+    """What is asked for the pictures of one snapshot."""
+    study = snapshot.study
+    return Asked(study.root, tuple(sorted((study.versions or {}).items())), models)
 
 
 @dataclass(frozen=True, slots=True)
