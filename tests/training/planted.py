@@ -60,7 +60,7 @@ def plant(world: World) -> Planted:
     likes = np.exp(appeal)
     labels = [
         {
-            "picture_id": f"{i:064x}",
+            "picture_id": f"{i:032x}",
             "platform": "mastodon",
             "host": "a.example",
             "post_id": str(i),
