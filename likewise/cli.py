@@ -338,11 +338,20 @@ _SYSTEM = {
 }
 
 
+_STORES = ("AWS Error ", "Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error")
+"""How object stores' clients begin what they say, in whatever process they said it."""
+
+
 def _unplanned(error: Exception, tell: Tell | None = None) -> int:
     tell = tell or _tell_people
     code = error.errno if isinstance(error, OSError) else None
     if any(sign in str(error) for sign in ("No space left on device", "disk is full")):
         code = errno.ENOSPC
+    if any(sign in str(error) for sign in _STORES):
+        said = f"the store does not answer, or refuses: {str(error).strip().splitlines()[0]}"
+        mend = "is it reachable, and do the credentials hold? Run the same command again then"
+        tell(ExitCode.STORAGE, said, mend, topic="8-storage")
+        return ExitCode.STORAGE
     hint = _SYSTEM.get(code or 0)
     if hint is None:
         traceback.print_exception(error)

@@ -15,13 +15,13 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likewise import __version__
-from likewise.errors import StudyBusyError, StudyError
+from likewise.errors import StorageError, StudyBusyError, StudyError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,6 +156,24 @@ def _filesystem(address: str) -> tuple[FileSystem, str]:
     return filesystem, path
 
 
+@contextlib.contextmanager
+def _reached(place: str) -> Iterator[None]:
+    """Errors of a store that does not answer, or may not be written, named with its address."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if "://" not in place:  # a folder: what the system says of it is told elsewhere
+            raise
+        said = str(error).strip().splitlines()[0]
+        raise StorageError(
+            f"{place} does not answer, or refuses: {said}",
+            hint="is the store reachable, and do the credentials hold? What was finished stays: "
+            "run the same command again",
+        ) from error
+
+
 class PartFacts(NamedTuple):
     """Bytes and rows of a part."""
 
@@ -192,7 +210,8 @@ class Store:
 
         filesystem, path = _filesystem(self.address)
         listing = fs.FileSelector(path, allow_not_found=True)
-        found = filesystem.get_file_info(listing)
+        with _reached(self.address):
+            found = filesystem.get_file_info(listing)
         names = [info.base_name for info in found if info.type == fs.FileType.Directory]
         return sorted(name for name in names if self.open(name) is not None)
 
@@ -223,7 +242,9 @@ class Store:
                     f"{place} was written by a newer program: {error}",
                     hint="install the newer likewise, or read the table with what wrote it",
                 ) from error
-            raise StudyError(
+            # What does not answer now may answer later: schedulers try that again.
+            kind = StorageError if self.remote and not isinstance(error, DeltaError) else StudyError
+            raise kind(
                 f"{place} cannot be opened: {str(error).splitlines()[0]}",
                 hint="is the store reachable? If the log is damaged, delete the table's folder "
                 "and run the stage again",
@@ -239,7 +260,7 @@ class Store:
         try:
             said = table.history(1)[0].get(KEY)
         except OSError as error:
-            raise StudyError(
+            raise StorageError(
                 f"{self.place(name)} cannot be read: {str(error).splitlines()[0]}",
                 hint="is the store reachable?",
             ) from error
@@ -308,7 +329,8 @@ class Store:
         if not facts:
             return []
         filesystem, path = _filesystem(self.place(name))
-        infos = filesystem.get_file_info([f"{path}/{part}" for part in facts])
+        with _reached(self.place(name)):
+            infos = filesystem.get_file_info([f"{path}/{part}" for part in facts])
         pairs = zip(facts, infos, strict=True)
         # In a folder a part may have been mended in place; a shorter one was cut off.
         return [
@@ -358,9 +380,11 @@ class Store:
 
         size = source.stat().st_size
         if self.remote:
-            filesystem, path = _filesystem(self.place(name))
-            with source.open("rb") as file, filesystem.open_output_stream(f"{path}/{part}") as out:
-                shutil.copyfileobj(file, out, 1 << 24)
+            with _reached(self.place(name)):
+                filesystem, path = _filesystem(self.place(name))
+                target = f"{path}/{part}"
+                with source.open("rb") as file, filesystem.open_output_stream(target) as out:
+                    shutil.copyfileobj(file, out, 1 << 24)
         else:
             target = Path(self.place(name), part)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -424,7 +448,10 @@ class Store:
                 if mode == "append":
                     _widen(table, schema)
                 table.create_write_transaction([*gone, *adds], mode, schema, commit_properties=said)
-        except (CommitFailedError, DeltaError) as error:
+        except (CommitFailedError, DeltaError, OSError) as error:
+            if isinstance(error, OSError):
+                with _reached(self.place(manifest.table)):
+                    raise
             after = self.open(manifest.table)
             if after is None or after.transaction_version(key) is None:
                 raise StudyBusyError(Path(self.place(manifest.table)), None) from error

@@ -18,7 +18,7 @@ __all__ = ["MOST", "Row", "Shard", "cut", "total"]
 Row = tuple[int, str, str, int, str]
 """What the row is cut by (microseconds), platform, host, time of reading, other columns as JSON."""
 
-MOST = 4096
+MOST = 2048
 """Rows of a shard: what is written anew when one of them changes."""
 
 SMALL = MOST // 4

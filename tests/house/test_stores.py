@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from collectors.crawling.erase import Doomed, erase
+from infra.sandbox import World, WorldSpec, running
+from likewise import cli
 from likewise.checkup import doctor
 from likewise.config import render
-from likewise.errors import StudyError
+from likewise.errors import StorageError, StudyError
 from likewise.nights import end_night, prune
-from likewise.store import Store, check_store, parquet_file
+from likewise.store import Store, check_store, filesystem_of, parquet_file
 from likewise.study import Study
 from likewise.tables import TABLES
 
@@ -154,9 +156,53 @@ def test_a_store_that_went_away_is_named(study: Study, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         Store, "options", {"allow_http": "true", "max_retries": "0", "retry_timeout": "1s"}
     )
-    with pytest.raises(StudyError, match="cannot be opened") as error:
+    with pytest.raises(StorageError, match="cannot be opened") as error:
         study.read("posts")
     assert "reachable" in str(error.value.hint)
+    assert error.value.exit_code == 8, "schedulers try it again"
+
+
+def test_a_store_that_goes_away_while_a_part_is_put_is_named(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.parquet"
+    pq.write_table(pa.table({"n": [1]}), part)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match=r"s3://.*/posts does not answer, or refuses") as error:
+        study.store.put(part, "posts", "part-0.parquet", 1)
+    assert "run the same command again" in str(error.value.hint)
+
+
+def test_what_a_worker_says_of_a_store_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors of workers come as they are, through Spark or joblib."""
+
+    def fails() -> None:
+        raise RuntimeError("task 3: OSError: When reading: AWS Error NETWORK_CONNECTION: refused")
+
+    assert cli.guarded(fails) == 8
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("gs://bucket/x", "GcsFileSystem"),
+        ("abfs://c@account.dfs.core.windows.net/x", "AzureFileSystem"),
+    ],
+)
+def test_other_stores_are_understood_by_their_addresses(
+    address: str, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody is asked: their servers are not to be had here."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "YQ==")
+    text = render({"study": {"store": address}})
+    (tmp_path / "likewise.toml").write_text(text, encoding="utf-8")
+    store = Study.open(tmp_path).store
+    assert store.remote and store.place("posts") == f"{address}/posts"
+    filesystem, paths = filesystem_of([f"{address}/posts/part-0.parquet"])
+    assert type(filesystem).__name__ == kind
+    assert paths[0].endswith("x/posts/part-0.parquet")
 
 
 WRITER = """
@@ -199,3 +245,68 @@ def test_kills_on_a_server_that_survives_them(
         versions = opened.store.version("posts")
         assert versions >= 11
         assert set(opened.parts("posts")) < set(opened.store.every_part("posts"))
+
+
+NIGHT = """
+import sys
+from likewise.cli import run
+sys.exit(run(["run", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_whole_run_on_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the platform to the report, with the rows of the same run in a folder; then again."""
+    spec = WorldSpec(seed=3, authors=60, posts=240)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with (
+        served("-m", "localbucket", str(tmp_path / "s")) as url,
+        running(World(spec)) as sandbox,
+    ):
+        sandbox.limiter.enabled = False
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        source = {
+            "platform": "mastodon",
+            "host": sandbox.url,
+            "permission": "a test",
+            "tags": ["photo"],
+        }
+        places = {"store": "s3://bucket/a/study", "folder": ""}
+        for name, store in places.items():
+            (tmp_path / name).mkdir()
+            text = render(
+                {
+                    "study": {"store": store},
+                    "collect": {"sources": [source]},
+                    "download": {"allow_hosts": ["127.0.0.1"], "buckets": 2},
+                    "faces": {"detector": "none"},
+                    "label": {"folds": 2, "require_faces": False},
+                    "extract": {"backbone": "efficientnet-lite0"},
+                    "compare": {"classifiers": ["linear-svc"], "permutations": 99},
+                }
+            )
+            (tmp_path / name / "likewise.toml").write_text(text, encoding="utf-8")
+            done = subprocess.run(
+                [sys.executable, "-c", NIGHT, str(tmp_path / name)], capture_output=True, text=True
+            )
+            assert done.returncode in {0, 3}, done.stderr  # some of the sandbox's pictures are gone
+            assert (tmp_path / name / "reports" / "report.html").is_file()
+        stored, local = (Study.open(tmp_path / name) for name in places)
+        assert not (stored.root / "tables").exists()
+        for table in ("posts", "kept_posts", "pictures", "labels", "features", "scores"):
+            assert known(stored, table) == known(local, table)
+        night = stored.nights()
+        again = subprocess.run([sys.executable, "-c", NIGHT, str(stored.root)], capture_output=True)
+        assert again.returncode in {0, 3} and stored.nights() == night, "nothing is new"
+
+
+def known(study: Study, table: str) -> list[str]:
+    """Rows without what says when they were read."""
+    rows = study.read(table)
+    times = [name for name in rows.column_names if name.endswith("_at") or name == "age_days"]
+    return sorted(
+        map(str, rows.drop_columns([*times, *{"attempts"} & set(rows.column_names)]).to_pylist())
+    )
