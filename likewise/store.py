@@ -382,8 +382,8 @@ class Store:
         if self.remote:
             with _reached(self.place(name)):
                 filesystem, path = _filesystem(self.place(name))
-                target = f"{path}/{part}"
-                with source.open("rb") as file, filesystem.open_output_stream(target) as out:
+                there = f"{path}/{part}"
+                with source.open("rb") as file, filesystem.open_output_stream(there) as out:
                     shutil.copyfileobj(file, out, 1 << 24)
         else:
             target = Path(self.place(name), part)
