@@ -175,7 +175,7 @@ def test_three_nights_under_faults(
     differing = {table: sum(a != b for a, b in zip(mine[table], yours[table], strict=False))
                  + abs(len(mine[table]) - len(yours[table])) for table in TABLES}  # fmt: skip
     assert differing == dict.fromkeys(TABLES, 0)
-    crashed = Study.open(rough).read("pictures", ["error_class"])["error_class"].to_pylist()
+    crashed = Study.open(rough).read("fetches", ["error_class"])["error_class"].to_pylist()
     assert "decoder_crashed" not in crashed
 
 
