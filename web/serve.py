@@ -28,6 +28,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None] | None = None) -> 
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen(2048)  # whoever is told the address may connect at once
     except OSError as error:
         listener.close()
         raise UsageError(
