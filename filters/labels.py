@@ -245,6 +245,8 @@ def author_facts(
     }
     others = sizes[group] - 1
     score = np.where(others > 0, (sums[group] - log) / np.maximum(others, 1), log.mean())
+    # Small counts repeat: authors alike must tie, in whatever order their logarithms were added.
+    score = score.round(9)
     return facts | _precision_of(score, label)
 
 

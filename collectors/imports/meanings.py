@@ -18,28 +18,31 @@ MEANINGS: dict[str, tuple[str, ...]] = {
         "picture", "picturepath", "picturefile", "image", "imagepath", "imagefile", "imagename",
         "photo", "photopath", "path", "filepath", "file", "filename", "img", "imgpath", "localpath",
         "pictureurl", "imageurl", "imgurl", "photourl", "mediaurl", "displayurl", "thumbnailurl",
-        "media", "images", "photos",
+        "thumbnail", "media", "images", "photos",
     ),
     "link": ("link", "permalink", "posturl", "postlink", "pageurl", "weburl", "photopage"),
     "likes": (
         "likes", "like", "likecount", "likescount", "numlikes", "numberoflikes", "nlikes", "hearts",
         "favourites", "favorites", "favouritescount", "favoritecount", "favs", "faves",
-        "favecount", "countfaves", "reactions", "totallikes",
+        "favecount", "countfaves", "reactions", "avglikes", "averagelikes", "likesavg", "meanlikes",
+        "totallikes",
     ),
     "followers": (
         "followers", "follower", "followercount", "followerscount", "followscount", "numfollowers",
         "numberoffollowers", "nfollowers", "authorfollowers", "ownerfollowers", "userfollowers",
-        "subscribers", "fans",
+        "followersnumber", "edgefollowedby", "subscribers", "subscribercount", "fans",
     ),
     "views": (
         "views", "viewcount", "viewscount", "impressions", "plays", "playcount", "countviews",
     ),
-    "comments": ("comments", "commentcount", "commentscount", "numcomments", "replies"),
+    "comments": ("comments", "commentcount", "commentscount", "numcomments", "numberofcomments",
+        "replies", "repliescount",
+    ),
     "shares": ("shares", "sharecount", "retweets", "retweetcount", "reblogs", "reposts", "boosts"),
     "author": (
         "authorid", "ownerid", "userid", "accountid", "author", "owner", "ownerusername", "user",
         "username", "account", "accountname", "handle", "profile", "influencer", "influencername",
-        "creator", "screenname",
+        "creator", "screenname", "channelinfo", "channel", "instagramname",
     ),
     "handle": ("username", "handle", "screenname", "ownerusername", "authorname", "accountname"),
     "date": (
@@ -56,7 +59,9 @@ MEANINGS: dict[str, tuple[str, ...]] = {
     "label": ("label", "class", "category", "classname"),
     "sensitive": ("sensitive", "nsfw"),
     "following": ("following", "followingcount", "followees", "follows"),
-    "posts_count": ("postscount", "mediacount", "numposts", "numberofposts", "statusescount"),
+    "posts_count": ("postscount", "mediacount", "numposts", "numberofposts", "statusescount",
+        "posts",
+    ),
 }  # fmt: skip
 """Meaning -> names of columns that have it, likeliest first, without case and signs."""
 

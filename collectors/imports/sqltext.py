@@ -21,7 +21,7 @@ NOT_A_TIME = "date not understood"
 _NOTHING = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "\\n", "?", "-1", "-1.0")
 """How programs write "unknown"; -1 is what Instagram's clients write for hidden likes."""
 
-_ROUNDED = "'[0-9]+([.,][0-9]+)?[ ]?[kKmM]|[0-9]+[.,]([0-9]{1,2}|[0-9]{4,})'"
+_ROUNDED = "'[0-9]+([.,][0-9]+)?[ ]?[kKmMbB]|[0-9]+[.,]([0-9]{1,2}|[0-9]{4,})'"
 """1.2k and averages such as 12.6; with three digits behind the sign it is ambiguous instead."""
 
 
@@ -82,7 +82,8 @@ def _other_count(value: str, thousands: str | None, *, rounded: bool) -> str:
     if rounded:
         number = f"replace(regexp_extract({value}, '^[0-9.,]+'), ',', '.')"
         factor = (
-            f"(CASE lower(right({value}, 1)) WHEN 'k' THEN 1000 WHEN 'm' THEN 1000000 ELSE 1 END)"
+            f"(CASE lower(right({value}, 1)) WHEN 'k' THEN 1000 WHEN 'm' THEN 1000000 "
+            "WHEN 'b' THEN 1000000000 ELSE 1 END)"
         )
         cases.append(
             f"WHEN regexp_full_match({value}, {_ROUNDED}) "

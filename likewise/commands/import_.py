@@ -93,7 +93,9 @@ def _text(done: Imported, study: str) -> str:
         lines.append(f"  not used: {', '.join(done.unused)}")
     lines += [f"  {note}" for note in done.notes]
     lines += [f"  {what}" for what in done.forbids]
-    lines.append(f"{done.posts:,} posts, {done.authors:,} readings of authors as {done.host}")
+    posts = "post" if done.posts == 1 else "posts"
+    readings = "reading of an author" if done.authors == 1 else "readings of authors"
+    lines.append(f"{done.posts:,} {posts}, {done.authors:,} {readings} as {done.host}")
     lines += [f"  {-times:,} {reason}" for reason, times in done.dropped.items()]
     lines.append(f"next: likewise run {study}")
     return "\n".join(lines)

@@ -126,7 +126,7 @@ def test_wrong_bytes_are_named_with_their_line(study: Study, source: Path) -> No
         ("1,234", {"thousands": ","}, 1234), ("1.234", {"thousands": "."}, 1234),
         ("1.234.567,0", {"thousands": "."}, 1234567), ("1,234,567.00", {"thousands": ","}, 1234567),
         ("1.2k", {"rounded": True}, 1200), ("1,2k", {"rounded": True}, 1200),
-        ("3M", {"rounded": True}, 3_000_000), ("12.6", {"rounded": True}, 13),
+        ("3M", {"rounded": True}, 3_000_000), ("29.0b", {"rounded": True}, 29_000_000_000), ("12.6", {"rounded": True}, 13),
         ("9223372036854775807", {}, 2**63 - 1),
     ],
 )  # fmt: skip
