@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -31,7 +31,7 @@ from likewise.tables import AUTHORS, POSTS
 from likewise.working import changes_study
 
 if TYPE_CHECKING:
-    from collectors.platforms.records import Author
+    from collectors.platforms.records import Author, Post
 
 __all__ = ["Imported", "import_"]
 
@@ -109,6 +109,14 @@ def import_(
 
 def _name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.name.split(".", maxsplit=1)[0] or path.name
+
+
+class _Said(NamedTuple):
+    """What two records of one post must agree on."""
+
+    author: str
+    date: int | None
+    likes: int | None
 
 
 class _Source:
@@ -227,13 +235,15 @@ class _Source:
 
     def _records(self, kind: RecordKind, parts: Mapping[str, Path]) -> tuple[int, int]:
         people: dict[tuple[str, int], Author] = {}
-        seen: set[str] = set()
+        seen: dict[str, _Said | None] = {}
 
         def kept() -> Iterator[dict[str, Any]]:
             for read in kind.read(self.tree, self.options, self.refusals):
                 found = self._with_constants(read)
                 self._look(found)
-                reason = self._reason(found, seen)
+                if self._given_before(found.post, seen):
+                    continue
+                reason = self._reason(found)
                 if reason is not None:
                     self.dropped[reason] += 1
                     continue
@@ -283,11 +293,26 @@ class _Source:
         }
         self.has |= {name for name, known in told.items() if known}
 
-    def _reason(self, found: Found, seen: set[str]) -> str | None:
+    def _given_before(self, post: Post, seen: dict[str, _Said | None]) -> bool:
+        """Count a post whose id an earlier record had; list it where they contradict each other."""
+        # Millions of pictures without a word about them need not each keep what they do not say.
+        silent = post.created_at is None and post.likes is None
+        said = None if silent else _Said(post.author_id, post.created_at, post.likes)
+        if post.post_id not in seen:
+            seen[post.post_id] = said
+            return False
+        first = seen[post.post_id] or _Said(post.author_id, None, None)
+        now = said or _Said(post.author_id, None, None)
+        other = [name for name, a, b in zip(_Said._fields, first, now, strict=True) if a != b]
+        if other:
+            why = f"id given before with another {', '.join(other)}"
+            self.refusals.add(f"{self.tree.root.name}: {post.post_id}", why)
+        else:
+            self.dropped["id given before"] += 1
+        return True
+
+    def _reason(self, found: Found) -> str | None:
         post = found.post
-        if post.post_id in seen:
-            return "id given before"
-        seen.add(post.post_id)
         flags = set(post.flags) | (set() if post.media else {"no_media"})
         flags |= found.author.flags if found.author is not None else set()
         if self.journal.forgotten.anybody and self._gone({post.author_id}):

@@ -123,11 +123,13 @@ def missing(has: set[str]) -> list[str]:
     """What a source without some meanings makes impossible, one sentence each."""
     lines = []
     if "likes" not in has:
-        lines.append("no likes: clean drops every post, so nothing can be labelled by likes")
+        lines.append(
+            "no likes: nothing can be labelled by likes, clean drops every post for that question"
+        )
     if "followers" not in has and "views" in has:
-        lines.append('no followers: set [label] target = "likes/views" in likewise.toml')
+        lines.append('no followers: [label] target can be "likes/views" or "likes"')
     elif "followers" not in has:
-        lines.append('no followers or views: set [label] target = "likes" in likewise.toml')
+        lines.append('no followers or views: [label] target can only be "likes"')
     if "author" not in has:
         lines.append(
             "no author: every post counts as an author of its own, so that pictures of one person "

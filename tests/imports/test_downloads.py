@@ -90,6 +90,17 @@ def test_instaloader(study: Study, source: Path, pictures: Pictures) -> None:
 # -- gallery-dl -------------------------------------------------------------------------------
 
 
+def test_records_that_contradict_each_other(study: Study, source: Path, pictures: Pictures) -> None:
+    stems = ["ann/2023-05-17_08-00-00_UTC", "ann/copy", "ann/newer"]
+    pictures(*(f"{stem}.jpg" for stem in stems))
+    for stem, likes in zip(stems, (12, 12, 40), strict=True):
+        write(source / f"{stem}.json.xz", instaloader_post("AAA", likes))
+    done = import_(study, source)
+    assert posts(study)["AAA"]["likes"] == 12
+    assert done.dropped == {"id given before": 1}
+    assert done.refused == (("source: AAA", "id given before with another likes"),)
+
+
 def test_gallery_dl(study: Study, source: Path, pictures: Pictures) -> None:
     pictures("t/1_1.jpg", "t/1_2.jpg", "m/9.png", "f/5.jpg")
     tweet = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import lzma
@@ -142,9 +143,11 @@ def test_class_folders(tmp_path: Path, shared: Path) -> None:
     study = tmp_path / "study"
     init(study, "question.kind=classes", "download.min_side=100", "label.target=likes")
     assert run(["import", str(study), str(source), "--set", "date=2020-01-01"]) == 0
-    assert run(["run", str(study), "--until", "label"]) == 0
+    assert run(["run", str(study)]) == 0
     labels = Study.open(study).read("labels", ["class"])["class"].to_pylist()
     assert set(labels) == {path.name for path in source.iterdir()}
+    text = reported(study, tmp_path)
+    assert all(path.name in text for path in source.iterdir())
 
 
 def test_a_mastodon_archive(tmp_path: Path) -> None:
@@ -152,13 +155,15 @@ def test_a_mastodon_archive(tmp_path: Path) -> None:
     (source / "media_attachments").mkdir(parents=True)
     actor = {"id": "https://m.example/users/ann", "preferredUsername": "ann", "type": "Person"}
     (source / "actor.json").write_text(json.dumps(actor), encoding="utf-8")
-    items = []
-    for number in range(20):
+    items, random = [], np.random.default_rng(6)
+    for number in range(150):
         name = f"media_attachments/{number}.jpg"
         (source / name).write_bytes(picture(number))
+        day = dt.date(2021, 3, 1) + dt.timedelta(days=4 * number)
         note = {
             "id": f"{actor['id']}/statuses/{number}", "type": "Note",
-            "published": "2023-05-17T08:00:00Z",
+            "published": f"{day}T08:00:00Z",
+            "likes": {"type": "Collection", "totalItems": int(random.integers(1, 90))},
             "to": ["https://www.w3.org/ns/activitystreams#Public"],
             "attachment": [{"mediaType": "image/jpeg", "url": f"/{name}"}],
         }  # fmt: skip
@@ -167,6 +172,7 @@ def test_a_mastodon_archive(tmp_path: Path) -> None:
     study = tmp_path / "study"
     init(study, "label.target=likes")
     assert run(["import", str(study), str(source)]) == 0
-    # The archive holds no likes, which the import has said: nothing can be labelled by them.
-    assert run(["report", str(study)]) == 0
-    assert "20" in reported(study, tmp_path)
+    assert run(["run", str(study)]) == 0
+    # One author: blocks of time are held out, and the page says whom it speaks about.
+    assert Study.open(study).require("labels").extra["group"] == "time"
+    assert "this one account only" in reported(study, tmp_path)

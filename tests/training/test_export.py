@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import openpyxl
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_study import make
@@ -21,6 +24,7 @@ from collectors.import_ import import_
 from likewise import cli
 from likewise.errors import MissingTableError, UsageError
 from likewise.study import Study
+from likewise.tables import REVIEWS
 from training.export import export
 from training.exporting import files
 from training.exporting.view import Filters
@@ -88,6 +92,27 @@ def test_filters(study: Study, tmp_path: Path) -> None:
     export(study, "scores", tmp_path / "s.csv", filters=Filters(author=some["author_id"]))
     ids = pd.read_csv(tmp_path / "s.csv")["author_id"].unique().tolist()
     assert ids == [some["author_id"]]
+
+
+def test_reviews_are_exported_for_the_pictures_asked(study: Study, tmp_path: Path) -> None:
+    [one, other] = study.read("labels").slice(0, 2).to_pylist()
+    when = dt.datetime(2024, 5, 6, 7, 8, tzinfo=dt.UTC)
+    said = {"reviewer": "ann", "reviewed_at": when, "new_label": "cat", "reason": "=1+1"}
+    rows = [{"picture_id": row["picture_id"], **said} for row in (one, other)]
+    stage = study.begin("reviews", params={"what": "published"})
+    with stage.staging() as folder:
+        pq.write_table(pa.Table.from_pylist(rows, REVIEWS.schema), folder / "part-0000.parquet")
+    stage.publish(rows=2)
+    try:
+        assert export(study, "reviews", tmp_path / "all.csv").rows == 2
+        wanted = Filters(where=f"picture_id = '{one['picture_id']}'")
+        assert export(study, "reviews", tmp_path / "one.csv", filters=wanted).rows == 1
+        with (tmp_path / "one.csv").open(encoding="utf-8-sig", newline="") as file:
+            [row] = csv.DictReader(file)
+        assert row["picture_id"] == one["picture_id"] and row["reviewer"] == "ann"
+        assert row["reason"] == "'=1+1" and row["reviewed_at"].startswith("2024-05-06")
+    finally:
+        shutil.rmtree(study.folder("tables") / "reviews")
 
 
 @pytest.mark.parametrize(
