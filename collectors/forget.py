@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
 from collectors.crawling.publish import refresh_digests
+from collectors.crawling.reviews import erase_reviews
 from collectors.crawling.traces import blot_out, delete_derived, leave_out, still_named
 from collectors.imports.places import is_imported
 from likewise.errors import PartialError, UsageError
@@ -107,25 +108,28 @@ def forget(
 
     Raises:
         UsageError: nobody goes by that name, or several do.
+        StorageError: a database of reviews cannot be reached: nothing was deleted.
         PartialError: everything was erased, but other files in the study still name the person.
     """
     opened = Study.open(study)
     with Journal(opened.journal_path) as journal:
         people = find(opened, journal, author, host)
         doomed = [Doomed(p.platform, p.host, author_ids=[p.author_id]) for p in people]
+        pictures = pictures_of(opened, *doomed)
+        # First, since another server may be away: then nothing is half done.
+        erased = Counter({"lines of reviews": erase_reviews(opened, pictures)})
         names = {author.strip().removeprefix("@"), *(p.author_id for p in people)}
         for person in people:
             names |= {*person.handles, *(f"{handle}@{person.host}" for handle in person.handles)}
             if is_imported(person.host):
                 # An archive that was unpacked for its import; what the user keeps is not touched.
                 shutil.rmtree(opened.root / "imports" / person.host, ignore_errors=True)
-        marks = names | pictures_of(opened, *doomed)
+        marks = names | pictures
         marks |= {post for person in people for post in _posts_of(opened, journal, person)}
         # The journal comes last: until then a run that was killed finds the person again.
         delete_derived(opened)
         blot_out(opened, marks)
         leave_out(opened, names)
-        erased: Counter[str] = Counter()
         for one in doomed:
             erased.update(erase(opened, one))
         with journal.transaction():
@@ -145,7 +149,7 @@ def forget(
             left,
             hint="files that likewise does not make are not changed by it",
         )
-    return dict(erased)
+    return {name: count for name, count in erased.items() if count}
 
 
 def _posts_of(study: Study, journal: Journal, person: Person) -> set[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from collectors.crawling.reviews import address_of
 from likewise.errors import UsageError
 
 __all__ = ["Settings", "is_loopback"]
@@ -22,6 +23,7 @@ class Settings:
 
     Raises:
         UsageError: another address than loopback without a password or a token; no study.
+        ConfigError: ``reviews`` is no PostgreSQL address, or holds a password.
     """
 
     studies: tuple[Path, ...]
@@ -32,8 +34,8 @@ class Settings:
     read_only: bool = False
     passwords: Path | None = None
     token: str | None = field(default=None, repr=False)
-    reviews: str | None = field(default=None, repr=False)
-    """Address of the reviews' database; None keeps them in SQLite beside the study."""
+    reviews: str | None = None
+    """PostgreSQL address of the reviews, without a password; None: SQLite beside the study."""
     workers: int = 2
     """Processes that decode."""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -53,6 +55,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.studies:
             raise UsageError("there is no study to serve", hint="likewise serve STUDY")
+        if self.reviews is not None:
+            address_of(self.reviews)
         if not is_loopback(self.host) and not self.guarded:
             raise UsageError(
                 f"{self.host} can be reached by others, so it needs a password or a token",

@@ -9,8 +9,6 @@ galleries, kept raw pages and unfinished downloads are deleted: they are made ag
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -22,16 +20,14 @@ import pyarrow.parquet as pq
 
 from collectors.attribution import write_attribution
 from collectors.crawling.federation import elsewhere_id
+from collectors.crawling.reviews import erase_reviews
 from collectors.crawling.traces import delete_derived
 from likewise.nights import forget_nights
 from likewise.store import Manifest, open_input, open_part, parquet_file, unique
 from likewise.study import Study
 from likewise.tables import POST_KEY
 
-__all__ = ["REVIEWS_FILE", "Doomed", "erase", "pictures_of"]
-
-REVIEWS_FILE = "reviews.sqlite"
-"""Reviews that people wrote in the browser, beside the study (``web.reviews`` makes it)."""
+__all__ = ["Doomed", "erase", "pictures_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +41,24 @@ class Doomed:
 
 
 def erase(study: Study, doomed: Doomed) -> dict[str, int]:
-    """Erase from all tables; returns the rows that left each of them.
+    """Erase from all tables and reviews; returns the rows that left each of them.
 
     The journal is not touched. Tables must not be read by a running stage: hold the lock.
+
+    Raises:
+        StorageError: a database of reviews cannot be reached: nothing was erased.
     """
     pictures = pictures_of(study, doomed)
-    erased: dict[str, int] = {}
+    # Reviews come first: once the tables have let a picture go, nobody would find its lines.
+    erased = {"lines of reviews": erase_reviews(study, pictures)}
     # Fetches come last: until then a run that was killed finds the person's pictures again.
     for name in sorted(study.store.names(), key=lambda name: name == "fetches"):
         erased[name] = _erase_table(study, name, doomed, pictures)
-    erased["lines of reviews"] = _erase_reviews(study, pictures)
     if any(erased.values()):
         forget_nights(study)
         delete_derived(study)
         write_attribution(study)
     return {name: count for name, count in erased.items() if count}
-
-
-def _erase_reviews(study: Study, pictures: set[str]) -> int:
-    """Lines about these pictures in the reviews database beside the study; how many there were."""
-    path = study.root / REVIEWS_FILE
-    if not pictures or not path.is_file():
-        return 0
-    with contextlib.closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as db:
-        db.execute("PRAGMA secure_delete=ON")
-        db.execute("CREATE TEMP TABLE gone (picture_id TEXT PRIMARY KEY)")
-        db.executemany("INSERT INTO gone VALUES (?)", [(one,) for one in pictures])
-        inside = "WHERE picture_id IN (SELECT picture_id FROM gone)"
-        db.execute("BEGIN IMMEDIATE")
-        # One statement for each table: an undo and the line that it names go together.
-        lines = db.execute(f"DELETE FROM reviews {inside}").rowcount  # noqa: S608
-        db.execute(f"DELETE FROM leases {inside}")  # noqa: S608
-        db.execute("COMMIT")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return lines
 
 
 def pictures_of(study: Study, *doomed: Doomed) -> set[str]:

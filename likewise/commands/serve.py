@@ -26,7 +26,7 @@ from web.settings import Settings
               help="File of hashed passwords; whoever is not in it is not let in.")  # fmt: skip
 @click.option("--add-user", metavar="NAME", help="Add a person to --passwords, and end.")
 @click.option("--reviews", metavar="URL", help="Database of the reviews, e.g. "
-              "postgresql+psycopg://HOST/NAME; default is SQLite beside the study.")  # fmt: skip
+              "postgresql://USER@HOST/NAME; default is SQLite beside the study.")  # fmt: skip
 @click.option("--workers", default=min(4, os.cpu_count() or 1), show_default=True,
               type=click.IntRange(1, 64), help="Processes that decode pictures.")  # fmt: skip
 @json_option

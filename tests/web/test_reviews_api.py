@@ -239,7 +239,8 @@ def test_a_locked_database_is_told_and_loses_nothing(
         other_program = sqlite3.connect(study.root / "reviews.sqlite", isolation_level=None)
         other_program.execute("BEGIN IMMEDIATE")
         answer = client.post(ROOT, json=body)
-        assert answer.status_code == 503 and "locked" in answer.json()["detail"]
+        assert answer.status_code == 503, answer.text
+        assert "locked" in answer.json()["detail"]
         assert client.get(f"{ROOT}/summary").status_code == 200  # reading goes on
         other_program.execute("ROLLBACK")
         other_program.close()

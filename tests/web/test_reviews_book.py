@@ -263,14 +263,6 @@ def test_leases_handed_out_at_once_are_disjoint(book: Book) -> None:
     assert sorted(picture for part in given for picture in part) == order
 
 
-def test_erase_forgets_a_picture_whole(book: Book) -> None:
-    book.review("ann", said(A, "dog"))
-    book.undo("ann")
-    book.review("ann", said(B))
-    assert book.erase([A, C]) == 2
-    assert [line.picture_id for line in book.lines()] == [B]
-
-
 def test_the_reason_of_a_refusal_is_named(tmp_path: Path) -> None:
     path = tmp_path / "reviews.sqlite"
     book = open_book(path)

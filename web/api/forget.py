@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from collectors.crawling.erase import Doomed, pictures_of
 from collectors.forget import forget
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, TABLES
@@ -17,7 +18,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
 
-BY_PICTURE = ("faces", "features", "reviews")
+BY_PICTURE = ("pictures", "faces", "features", "reviews")
 """Tables that know a picture, not its author."""
 
 
@@ -55,29 +56,26 @@ def forget_author(one: ServedDep, asked: Asked) -> Forgotten:
     return Forgotten(dry_run=False, rows=erased)
 
 
-def _counted(study: Study, key: dict[str, str]) -> tuple[dict[str, int], list[str]]:
-    """Rows of the newest tables, and the ids of the person's pictures."""
+def _counted(study: Study, key: dict[str, str]) -> tuple[dict[str, int], set[str]]:
+    """Rows of the newest tables, and the pictures that only this person has posted."""
     rule = None
     for name in AUTHOR_KEY:
         one = pc.field(name) == key[name]
         rule = one if rule is None else rule & one
     rows: dict[str, int] = {}
-    pictures: list[str] = []
-    if study.manifest("pictures") is not None:
-        found = study.read("pictures", ["picture_id"], filter=rule)["picture_id"]
-        pictures = [one for one in found.to_pylist() if one is not None]
+    pictures = pictures_of(study, Doomed(key["platform"], key["host"], [key["author_id"]]))
     for name, spec in TABLES.items():
         if study.manifest(name) is None:
             continue
         if set(AUTHOR_KEY) <= set(spec.schema.names):
             rows[name] = study.dataset(name).count_rows(filter=rule)
         elif name in BY_PICTURE and pictures:
-            mine = pc.field("picture_id").isin(pictures)
+            mine = pc.field("picture_id").isin(sorted(pictures))
             rows[name] = study.dataset(name).count_rows(filter=mine)
     return rows, pictures
 
 
-def _hide(one: Served, pictures: list[str]) -> None:
+def _hide(one: Served, pictures: set[str]) -> None:
     """At once, before the next look at the tables; copies that others posted too stay."""
     study = Study.open(one.root)
     kept = set()
@@ -85,4 +83,4 @@ def _hide(one: Served, pictures: list[str]) -> None:
         kept = set(study.read("pictures", ["picture_id"])["picture_id"].to_pylist())
     indexes: list[Index] = [each.index for each in one.kept.values() if each.index is not None]
     for index in indexes:
-        index.hide(set(pictures) - kept)
+        index.hide(pictures - kept)

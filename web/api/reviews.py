@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from likewise.errors import DataError, UsageError
+from likewise.errors import DataError, StorageError, UsageError
 from likewise.study import Study
 from web.lists import ListDep
 from web.problems import ProblemError, responses
@@ -243,6 +243,8 @@ def review(asked: Write, desk: DeskDep, snapshot: SnapshotDep, reviewer: Reviewe
         return desk.book.review(reviewer, said)
     except StaleReviewError as error:
         raise ProblemError(409, str(error), hint=error.hint) from None
+    except StorageError:
+        raise  # not the reviewer's fault: 503, and the page keeps the review
     except UsageError as error:
         raise ProblemError(422, str(error), hint=error.hint) from None
 

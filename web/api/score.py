@@ -18,11 +18,10 @@ from starlette.responses import Response
 from collectors.downloading.fetch import Limits, open_fetcher
 from collectors.downloading.guard import AddressGuard
 from collectors.downloading.room import Hold, Room
-from likewise.errors import UsageError
 from training.scoring.answers import AuthorBaseline, Opinion, Similar
 from training.scoring.session import NEIGHBOURS
 from web.problems import ProblemError, responses
-from web.scoring.limits import MOST, Clients, Once
+from web.scoring.limits import MOST, Clients, Once, ReusedKeyError
 from web.scoring.service import BusyError, Option, RefusedAnswerError, Scoring, asked_of
 from web.snapshots import Snapshot, SnapshotDep
 
@@ -181,7 +180,7 @@ async def score(
                 asked.digest(snapshot),
                 lambda: _scores(request, snapshot, asked),
             )
-        except UsageError as error:
+        except ReusedKeyError as error:
             raise ProblemError(422, str(error), hint=error.hint) from None
         return found
 

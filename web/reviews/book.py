@@ -1,4 +1,7 @@
-"""The book of reviews: lines are added, never changed. Every write names the version it saw."""
+"""The book of reviews: lines are added, never changed. Every write names the version it saw.
+
+Only ``collectors.crawling.reviews`` deletes: a person's right goes before the record.
+"""
 
 from __future__ import annotations
 
@@ -320,24 +323,6 @@ class Book:
             query = query.limit(most)
         with reading(self.engine) as connection:
             return [_line(row) for row in connection.execute(query).mappings()]
-
-    def erase(self, picture_ids: Sequence[str]) -> int:
-        """Delete every line of pictures that were forgotten; returns how many lines went.
-
-        The one exception to "nothing is changed": a person's right goes before the record.
-        """
-        gone = 0
-        with writing(self.engine) as connection:
-            for ids in _chunks(picture_ids):
-                inside = REVIEWS.c.picture_id.in_(ids)
-                # An undo names its line, of the same picture: it goes first.
-                for query in (
-                    delete(REVIEWS).where(inside, REVIEWS.c.undoes.is_not(None)),
-                    delete(REVIEWS).where(inside),
-                ):
-                    gone += connection.execute(query).rowcount
-                connection.execute(delete(LEASES).where(LEASES.c.picture_id.in_(ids)))
-        return gone
 
 
 def _reviewer(name: str) -> str:

@@ -51,7 +51,7 @@ _HINTS: dict[Reason, str] = {
     "locked": "another program holds it; what was not stored is sent again by the page",
     "full": "make room on its disk; what was not stored is sent again by the page",
     "read-only": "give the server's user the right to write there",
-    "down": "start the database, or correct [serve] reviews in likewise.toml",
+    "down": "start the database, or correct likewise serve --reviews",
     "damaged": "restore it from a backup, or move it away to begin anew",
 }
 
@@ -95,11 +95,11 @@ def _url(text_: str) -> URL:
         url = make_url(text_)
         known = url.get_backend_name() in {"sqlite", "postgresql"}
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"[serve] reviews is no database URL: {error}") from None
+        raise ConfigError(f"--reviews is no database URL: {error}") from None
     if not known:
         raise ConfigError(
-            f"[serve] reviews names a {url.get_backend_name()} database, expected PostgreSQL",
-            hint="postgresql://USER@HOST/DATABASE, or leave it empty for SQLite",
+            f"--reviews names a {url.get_backend_name()} database, expected PostgreSQL",
+            hint="postgresql://USER@HOST/DATABASE, or leave it away for SQLite",
         )
     return url
 

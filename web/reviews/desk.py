@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from collectors.crawling.erase import REVIEWS_FILE
+from collectors.crawling.reviews import REVIEWS_FILE, note_address
 from likewise.errors import UsageError
 from likewise.study import Study
 from web.reviews.book import Book, open_book
@@ -47,10 +47,17 @@ class Desk:
 
     @property
     def book(self) -> Book:
-        """The book, opened when it is first needed. Raises ReviewsUnavailableError."""
+        """The book, opened when it is first needed.
+
+        Raises:
+            StorageError: the database cannot be used, or its address not be noted for ``forget``.
+        """
         with self._lock:
             if self._book is None:
-                self._book = open_book(self.where)
+                book = open_book(self.where)
+                if isinstance(self.where, str):
+                    note_address(self.served.root, self.where)
+                self._book = book
             return self._book
 
     def standing(self) -> Standing:

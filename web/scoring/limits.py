@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from collectors.budgets.buckets import Bucket, BucketSpec
 from likewise.errors import UsageError
 
-__all__ = ["MOST", "Clients", "Once"]
+__all__ = ["MOST", "Clients", "Once", "ReusedKeyError"]
 
 MOST = 20
 """Pictures of one request."""
@@ -21,6 +21,10 @@ MOST_CLIENTS = 10_000
 """Clients that are remembered; the one that was seen longest ago goes first."""
 
 T = TypeVar("T")
+
+
+class ReusedKeyError(UsageError):
+    """An idempotency key came with another request before."""
 
 
 class Clients:
@@ -69,13 +73,13 @@ class Once(Generic[T]):
     async def answer(self, key: str, digest: str, make: Callable[[], Awaitable[T]]) -> T:
         """The answer of ``make``, or the one that was made for this key and digest before.
 
-        A failure is not kept. Raises UsageError when the key came with another request.
+        A failure is not kept. Raises ReusedKeyError when the key came with another request.
         """
         self._forget()
         kept = self._kept.get(key)
         if kept is not None:
             if kept.digest != digest:
-                raise UsageError(
+                raise ReusedKeyError(
                     "this idempotency key came with another request before",
                     hint="take a new key for every new request",
                 )
