@@ -98,7 +98,9 @@ def write_labels(study: Study, pictures: int, rng: np.random.Generator) -> None:
         "split": ["test" if n // 4 % 4 == 0 else "train" for n in range(pictures)],
     }
     stage = study.begin("labels")
-    stage.write(pa.table(columns, schema=LABELS.schema))
+    none = [None] * pictures  # columns that ranking does not ask for
+    arrays = [pa.array(columns.get(f.name, none), f.type) for f in LABELS.schema]
+    stage.write(pa.table(arrays, schema=LABELS.schema))
     stage.publish()
 
 
@@ -111,16 +113,19 @@ def _features(
     lists = pa.ListArray.from_arrays(
         np.arange(0, (rows + 1) * dim, dim, dtype=np.int32), values.ravel()
     )
-    columns = [
-        pa.array(ids),
-        pa.array([bucket] * rows, pa.int32()),
-        pa.array(["alexnet"] * rows),
-        pa.array([False, True] * len(numbers)),
-        pa.array(["ok"] * rows),
-        pa.nulls(rows, pa.string()),
-        lists,
-    ]
-    return pa.record_batch(columns, schema=features_schema([LAYER]))
+    columns = {
+        "picture_id": ids,
+        "bucket": [bucket] * rows,
+        "backbone": ["alexnet"] * rows,
+        "maker": ["synthetic"] * rows,
+        "flipped": [False, True] * len(numbers),
+        "status": ["ok"] * rows,
+        "error_class": [None] * rows,
+        LAYER: lists,
+    }
+    schema = features_schema([LAYER])
+    arrays = [pa.array(columns[f.name], f.type) for f in schema]
+    return pa.record_batch(arrays, schema=schema)
 
 
 def save_model(study: Study, dim: int, rng: np.random.Generator) -> None:

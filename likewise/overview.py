@@ -97,7 +97,10 @@ class AtWork:
 def at_work(study: Study | str | os.PathLike[str]) -> AtWork | None:
     """Who works on the study now; None where nobody does. Looks only, and waits for nothing."""
     root = Study.open(study).root
-    with contextlib.suppress(FileNotFoundError), (root / ".lock").open(encoding="utf-8") as lock:
+    path = root / ".lock"
+    if path.is_symlink():  # no run holds such a lock: it refuses the folder
+        return None
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

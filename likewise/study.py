@@ -10,9 +10,10 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from likewise.errors import MissingTableError, StorageError, StudyBusyError, StudyError
 from likewise.funnel import Funnel
@@ -42,6 +43,9 @@ __all__ = [
     "root_of",
     "write_json",
 ]
+
+LOOKS = 4
+"""Times that a lock which is held is asked for again, 50 ms apart."""
 
 MARK = "LIKEWISE_AT_WORK_ON"
 """Variable that a run's processes inherit: so those that outlive a killed run can be found."""
@@ -302,7 +306,7 @@ class Study:
             raise StorageError(f"{self.root} cannot be written: {error.strerror}") from error
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _hold(handle)
             except BlockingIOError:
                 handle.seek(0)
                 text = handle.read().strip()
@@ -324,13 +328,25 @@ class Study:
                     os.environ[MARK] = before
 
 
+def _hold(handle: IO[str]) -> None:
+    """Take the lock; `status`, which asks whether it is free, has it for an instant itself."""
+    for left in reversed(range(LOOKS)):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+        time.sleep(0.05)
+
+
 def _refuse_links(root: Path) -> None:
     """Nothing that a run writes into or deletes may be a link: it could lead anywhere."""
     places = [root, root / "tables", *(root / "tables").glob("*/")]
-    for entry in (entry for place in places if place.is_dir() for entry in os.scandir(place)):
+    for entry in (entry for place in places if place.is_dir() for entry in place.iterdir()):
         if entry.is_symlink() and entry.name != "likewise.toml":
             raise StudyError(
-                f"{entry.path} is a link, and a run would write or delete where it leads",
+                f"{entry} is a link, and a run would write or delete where it leads",
                 hint="put the file or folder itself in its place; another disk is mounted there",
             )
 

@@ -348,9 +348,9 @@ class _Comparison(Fits):
                 "few hold the truth"
             )
         if copies := self.labels.dropped.get(REASON):
-            self.note(f"{copies} training pictures are left out: near copies of held-out ones")
+            self.note(f"training pictures left out as near copies of held-out ones: {copies}")
         if rejected := self.labels.dropped.get(REJECTED):
-            self.note(f"{rejected} training pictures are left out: {REJECTED}")
+            self.note(f"training pictures left out ({REJECTED}): {rejected}")
         if len(self.labels.folds) < self.study.config.label.folds:
             self.note(f"only {len(self.labels.folds)} folds hold training {many}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from likewise.errors import (
 from likewise.funnel import Funnel
 from likewise.initialise import init
 from likewise.nights import end_night, nights, prune
+from likewise.overview import at_work
 from likewise.store import Store
 from likewise.study import Study, fingerprint
 from likewise.upgrading import upgrade
@@ -156,10 +159,12 @@ def test_links_are_not_followed_for_the_lock_nor_for_deletion(study: Study, tmp_
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x", encoding="utf-8")
-    (study.root / ".staging").symlink_to(outside)
-    with study.lock():
+    staging = study.root / ".staging"
+    staging.symlink_to(outside)
+    with pytest.raises(StudyError, match=r"\.staging is a link"), study.lock():
         pass
     assert (outside / "precious").exists()
+    staging.unlink()
     (study.root / ".lock").unlink()
     (study.root / ".lock").symlink_to(outside / "precious")
     with pytest.raises(StudyError), study.lock():
@@ -273,6 +278,17 @@ def test_a_second_run_is_refused_with_the_first_ones_pid(study: Study) -> None:
         first.join()
     with study.lock():
         pass
+
+
+def test_a_look_at_the_lock_does_not_keep_a_run_out(study: Study) -> None:
+    with study.lock():
+        pass
+    with (study.root / ".lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.02, fcntl.flock, (look, fcntl.LOCK_UN)).start()
+        with study.lock():
+            assert at_work(study) is not None
+    assert at_work(study) is None
 
 
 def test_a_lock_of_a_killed_process_frees_itself(study: Study) -> None:

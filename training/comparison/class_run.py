@@ -215,7 +215,7 @@ def _found(
     best = best_row(rows)
     others = {row.model: row.share for row in rows if row is not best}
     if copies := labels.dropped.get(REASON):
-        fits.note(f"{copies} training pictures are left out: near copies of held-out ones")
+        fits.note(f"training pictures left out as near copies of held-out ones: {copies}")
     found = ClassComparison(
         study=study.config.study.name,
         fingerprint=stage.fingerprint,
