@@ -94,6 +94,7 @@ def test_forgetting_from_the_page(study: Study, run_server: Callable[..., Runnin
         assert Study.open(study.root).require("labels").rows == study.require("labels").rows
         wrong = client.post("/api/v1/forget", json={**asked, "dry_run": False, "confirm": "x"})
         assert wrong.status_code == 409
+        assert client.get("/api/v1/reviews/summary").json()["reviewed"] == 2
         note_address(study.root, AWAY)
         asked |= {"dry_run": False, "confirm": author}
         away = client.post("/api/v1/forget", json=asked)

@@ -300,6 +300,13 @@ class Book:
         with reading(self.engine) as connection:
             return int(connection.execute(select(func.max(REVIEWS.c.id))).scalar() or 0)
 
+    def state(self) -> tuple[int, int]:
+        """Number of the newest line, and how many there are: forgetting leaves the first alone."""
+        with reading(self.engine) as connection:
+            query = select(func.coalesce(func.max(REVIEWS.c.id), 0), func.count())
+            newest, lines = connection.execute(query.select_from(REVIEWS)).one()
+            return int(newest), int(lines)
+
     def history(self, picture_id: str) -> list[Review]:
         """Every line of a picture, oldest first."""
         with reading(self.engine) as connection:

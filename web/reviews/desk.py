@@ -62,17 +62,18 @@ class Desk:
 
     def standing(self) -> Standing:
         """What stands now. Raises ReviewsUnavailableError."""
-        newest = self.book.newest()
+        state = self.book.state()
         with self._lock:
-            if self._standing is None or self._standing.newest != newest:
+            known = self._standing
+            if known is None or (known.newest, len(known.lines)) != state:
                 lines = tuple(self.book.lines())
                 found = {
                     picture: one
                     for picture, history in by_picture(lines)
                     if (one := outcome(picture, history)) is not None
                 }
-                self._standing = Standing(lines[-1].id if lines else 0, lines, found)
-            return self._standing
+                known = self._standing = Standing(lines[-1].id if lines else 0, lines, found)
+            return known
 
     def queues(self, snapshot: Snapshot) -> Queues:
         """The queues of a snapshot; a process computes the beliefs where they are not there.
