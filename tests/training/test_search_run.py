@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from likewise.cli import run
 from likewise.errors import DataError
 from likewise.study import Study
 from training.classification.cleaning import reject_listed, undo_doubts
-from training.classify import train
+from training.classify import evaluate, predict, train
 from training.models.saved import load_classes
 from training.search.augmentation import ROTATION, SHEAR, SHIFT, ZOOM, augmented, matrix
 from training.search.learning import EPOCHS, cross_entropy, last_layer
@@ -245,21 +249,27 @@ def test_the_page_of_doubts_shows_the_least_alike_first(tmp_path: Path) -> None:
 # -- the whole line -----------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_papers_line_from_nothing_to_pictures_that_show_why(
-    tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
-) -> None:
+def searched_pictures(shared: Path, folder: Path) -> None:
+    """``web/`` to be searched and ``aside/`` to be predicted: flamingos and motorbikes."""
     from PIL import Image
 
     for keyword, name in (("bird", "flamingo"), ("bike", "Motorbikes")):
         files = sorted((shared / "images" / "caltech101" / name).iterdir())[:30]
         for at, file in enumerate(files):
-            folder = tmp_path / ("aside" if at >= 24 else "web") / keyword
-            folder.mkdir(parents=True, exist_ok=True)
+            place = folder / ("aside" if at >= 24 else "web") / keyword
+            place.mkdir(parents=True, exist_ok=True)
             picture = Image.open(file).convert("RGB")
             scale = max(1.0, 256 / min(picture.size))
             size = tuple(round(side * scale) for side in picture.size)
-            picture.resize(size).save(folder / file.name, quality=90)
+            picture.resize(size).save(place / file.name, quality=90)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_papers_line_from_nothing_to_pictures_that_show_why(
+    tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    searched_pictures(shared, tmp_path)
     (tmp_path / "aside" / "broken.jpg").write_bytes(b"<!doctype html><p>no")
     (tmp_path / "aside" / "bike" / "again.jpg").write_bytes(
         next((tmp_path / "web" / "bike").iterdir()).read_bytes()
@@ -286,4 +296,63 @@ def test_the_papers_line_from_nothing_to_pictures_that_show_why(
     assert model.card["licences"] and registry.get(str(model.card["backbone"]))
     assert run(line) == 3  # found again: nothing is built
     assert "taken: " in capsys.readouterr().err
+    assert run([*line[:-2], "0.9999999", "--json"]) == 3
+    capsys.readouterr()
+    left = [p for kind in ("originals", "overlays", "segments") for p in (out / kind).iterdir()]
+    with (out / "predictions.csv").open() as file:
+        assert len(left) == 3 * sum(row["answered"] == "True" for row in csv.DictReader(file))
     assert likewise.__version__
+
+
+KILLS = (("build", ".unfinished"), ("run", "labels"), ("run", "cache/augmented"), ("run", "models"))
+"""Verb, and the folder of the study whose first content is the moment of the kill."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_lines_end_as_if_nobody_had_killed_them(tmp_path: Path, shared: Path) -> None:
+    searched_pictures(shared, tmp_path)
+    killed = []
+    with searching(tmp_path / "web", limits_factor=0, latency_s=0.05) as found:
+        common = ["--per-class", "12", "--source", f"openverse={found.url}"]
+        common += ["--source", f"commons={found.url}", "--study"]
+
+        def line(verb: str, study: Path) -> list[str]:
+            what = ["bird", "bike"] if verb == "build" else ["-c", "bird,bike", "-p", "aside"]
+            what += [] if verb == "build" else ["-t", "0.8"]
+            return [sys.executable, "-m", "likewise", "classify", verb, *what, *common, str(study)]
+
+        for verb, place in KILLS:
+            child = subprocess.Popen(
+                line(verb, tmp_path / "killed"), cwd=tmp_path, stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            while child.poll() is None and not any((tmp_path / "killed" / place).glob("**/*")):
+                time.sleep(0.02)
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+                killed.append(place)
+            child.wait()
+        for name in ("killed", "whole"):
+            for verb in ("build", "run"):
+                subprocess.run(
+                    line(verb, tmp_path / name), cwd=tmp_path, check=True, capture_output=True
+                )
+    assert len(killed) >= 2, "too few lines were killed before their end"
+    keys = {"posts": ["post_id"], "licences": ["post_id", "licence"], "fetches": ["picture_id"],
+            "labels": ["picture_id", "class", "split"], "features": ["picture_id"]}  # fmt: skip
+    studies = [Study.open(tmp_path / name) for name in ("killed", "whole")]
+    for table, columns in keys.items():
+        rows = [sorted(map(str, s.read(table, columns).to_pylist())) for s in studies]
+        assert rows[0] == rows[1], table
+        assert table == "fetches" or len(set(rows[0])) == len(rows[0]), table
+    assert len(studies[0].read("labels", ["class"])) == 24
+    tables = [(s.root / "results" / "aside" / "predictions.csv").read_text() for s in studies]
+    assert tables[0] == tables[1] and (tmp_path / "killed" / "reports" / "off-topic.html").is_file()
+    judged = evaluate(studies[1], model="search")
+    model = load_classes(studies[1], "search")
+    if model.card.get("network") is None:
+        pytest.fail("the network of this test was fine-tuned before: choose pictures anew")
+    assert 2 * judged.content["top_1"]["right"] >= judged.content["top_1"]["of"]
+    sure, _ = predict(studies[1], [tmp_path / "aside" / "bird"], model="search", known=0.9)
+    assert len(sure) == 6 and sum(one.said == "bird" for one in sure if one.said) >= 3

@@ -18,7 +18,8 @@ from training.comparison.class_words import per_class_text, promised
 from training.comparison.looks import look, looks
 from training.data.matrix import borrowed_matrix, load_labels
 from training.data.question import must_ask_classes
-from training.models.saved import load_classes
+from training.models.saved import load_classes, own_network
+from training.search.learning import features_of_labels
 from training.statistics.classes import mcnemar
 
 if TYPE_CHECKING:
@@ -134,8 +135,10 @@ class Rest:
 def of_rest(study: Study, model: ClassScorer, labels: Labels) -> Rest:
     """What a model says of all pictures that trained nothing, views averaged.
 
+    A fine-tuned network reads the pictures themselves, once: what it read is kept in the cache.
+
     Raises:
-        DataError: features of other weights, or a model of other classes.
+        DataError: features of other weights, a model of other classes, or a damaged picture.
     """
     if model.classes != labels.known:
         raise DataError(
@@ -144,9 +147,14 @@ def of_rest(study: Study, model: ClassScorer, labels: Labels) -> Rest:
             + ", ".join(sorted(set(model.classes) ^ set(labels.known))[:3]),
             hint="train it anew: likewise compare, or likewise classify train",
         )
+    if own_network(study, model) is not None:  # the study's features are not what it reads
+        features = features_of_labels(study, model, labels)
+        train, rest = features[: labels.n_train], features[labels.n_train :]
+        measure, near = nearness_of(labels, train, rest)
+        return Rest(model.probabilities(model.scores(rest)), near, measure)
     with borrowed_matrix(study, labels, model.layer) as matrix:
         check_maker(model, matrix)
-        measure, near = nearness_of(labels, matrix)
+        measure, near = nearness_of(labels, matrix.train(1), matrix.test[: matrix.n_test])
         share = model.probabilities(matrix.mean_views(model.scores(matrix.test)))
         return Rest(share, near, measure)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Study
-    from training.data.matrix import Labels, Matrix
+    from training.data.matrix import Labels
 
 __all__ = ["MAJORITY", "ClassJudge", "data_of", "finite", "nearness_of"]
 
@@ -172,16 +172,19 @@ class ClassJudge:
         ]
 
 
-def nearness_of(labels: Labels, matrix: Matrix) -> tuple[Nearness, NDArray[np.float64]]:
+def nearness_of(
+    labels: Labels, train: NDArray[np.float32], rest: NDArray[np.float32]
+) -> tuple[Nearness, NDArray[np.float64]]:
     """Nearness to the classes of training, and that of all pictures that train nothing.
 
-    Mirror images are left out. Beyond ``MOST_NEAR`` training pictures an even sample is taken.
+    ``train`` and ``rest`` are (n_train, d) and (n - n_train, d), without mirror images. Beyond
+    ``MOST_NEAR`` training pictures an even sample is taken.
     """
     rows = np.arange(labels.n_train)
     if len(rows) > MOST_NEAR:
         rows = np.linspace(0, len(rows) - 1, MOST_NEAR).round().astype(np.int64)
-    near = fit_nearness(matrix.train(1)[rows], labels.label[rows])
-    return near, near(matrix.test[: matrix.n_test])
+    near = fit_nearness(train[rows], labels.label[rows])
+    return near, near(rest)
 
 
 def finite(value: float) -> float | None:

@@ -133,7 +133,7 @@ class ClassFits(Fits):
         sets = len(self.settings.sets) if "sets" in self.settings.model_fields_set else 1
         with self.bar(len(layers) * sets * each):
             for matrix in self.matrices(layers):
-                _, near = nearness_of(self.labels, matrix)
+                _, near = nearness_of(self.labels, matrix.train(1), matrix.test[: matrix.n_test])
                 for problem in self.problems(matrix):
                     assert isinstance(problem, ClassProblem), "labels of classes make them"
                     found += [self._row(problem, name, near) for name in self.classifiers]

@@ -40,6 +40,7 @@ __all__ = [
     "Scorer",
     "best",
     "class_names",
+    "forget_networks",
     "load",
     "load_classes",
     "names",
@@ -202,6 +203,14 @@ def own_network(study: Study | str | os.PathLike[str], model: ClassScorer) -> Pa
             hint=f"run: likewise classify run -c {','.join(model.classes)} ...",
         )
     return path
+
+
+def forget_networks(study: Study, model: ClassScorer) -> None:
+    """Remove what was fine-tuned with earlier models of the name."""
+    kept = own_network(study, model)
+    for path in (study.root / "models" / f".{model.name}-network").glob("*.safetensors"):
+        if path != kept:
+            path.unlink()
 
 
 def _whole(

@@ -22,6 +22,7 @@ from backbones import registry
 from backbones.inference import embed
 from backbones.planning import make_plan
 from collectors.attribution import licence_counts
+from likewise.errors import DataError
 from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study, fingerprint
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from training.data.labels import Labels
     from training.models.classes import ClassScorer
 
-__all__ = ["MODEL", "Learnt", "features_of", "last_layer", "learn"]
+__all__ = ["MODEL", "Learnt", "features_of", "features_of_labels", "last_layer", "learn"]
 
 MODEL = "search"
 EPOCHS = 100
@@ -132,6 +133,7 @@ def learn(study: Study, *, tune_epochs: int = 1, name: str = MODEL) -> Learnt:
         if better is not None:
             model, tuned = better, True
     models.save(study, model)
+    models.forget_networks(study, model)
     write_json(study.folder("reports") / f"classify-{name}-epochs.json", fit.curve)
     return Learnt(model, len(fit.curve), fit.best, tuned, said)
 
@@ -288,6 +290,35 @@ def features_of(
             found.append(batch.features[layer])
             bar.advance(len(batch.ids))
     return names, errors, np.concatenate(found)
+
+
+def features_of_labels(study: Study, model: ClassScorer, labels: Labels) -> NDArray[np.float32]:
+    """(n, d) features of all labelled pictures by the network tuned with a model; kept on disk.
+
+    Raises:
+        DataError: a picture cannot be decoded any more.
+        WeightsError: the network's weights are damaged.
+    """
+    ids = [str(one) for one in labels.picture_id]
+    made_from = fingerprint([ids, model.card["maker"], model.layer])
+    path = study.root / "cache" / "tuned" / f"{made_from}.npy"
+    if path.is_file():
+        kept: NDArray[np.float32] = np.load(path)
+        return kept
+    names, errors, found = features_of(picture_bytes(study, ids), study, model, len(ids))
+    good = [name for name, error in zip(names, errors, strict=True) if error is None]
+    if len(good) < len(ids):
+        lost = sorted(set(ids) - set(good))
+        raise DataError(
+            f"{len(lost)} labelled pictures cannot be read for the fine-tuned network of model "
+            f"{model.name}, the first is {lost[0]}",
+            hint=f"run: likewise download {study.root} && likewise label {study.root}",
+        )
+    place = {name: at for at, name in enumerate(good)}
+    ordered = found[[place[name] for name in ids]]
+    with whole_file(path) as staged, staged.open("wb") as file:
+        np.save(file, ordered)
+    return ordered
 
 
 def _card(study: Study, problem: Problem, fit: LastLayer, name: str) -> dict[str, Any]:

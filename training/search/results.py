@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from filters.classes import ClassNames
 from filters.pictures.decode import Hygiene, inspect
 from likewise.progress import progress
 from likewise.study import Study
-from likewise.whole import write_bytes
+from likewise.whole import write_bytes, write_json
 from training.models.saved import own_network
 from training.search.learning import features_of, load_problem
 from training.statistics.abstention import coverage_curve
@@ -245,12 +246,14 @@ def draw(
     """Original, overlay and segment of everything above the threshold, by Grad-CAM.
 
     Returns:
-        file -> addresses of the three, relative to ``output``. Finished ones are not made again.
+        file -> addresses of the three, relative to ``output``. Those that the same model drew
+        already are not made again; of earlier lines nothing else is left.
     """
     chosen = [one for one in rows if one.answered]
     for kind in ("originals", "overlays", "segments"):
         (output / kind).mkdir(parents=True, exist_ok=True)
     places = {one.name: _places(one) for one in chosen}
+    _only(output, model, {place for three in places.values() for place in three})
     # A class that was said otherwise before is drawn anew: its name is part of the file's.
     left = [o for o in chosen if not all((output / p).is_file() for p in places[o.name])]
     if not left:
@@ -263,6 +266,17 @@ def draw(
                 _write_three(output, places[one.name], one, heat, rgb)
             bar.advance(len(group))
     return places
+
+
+def _only(output: Path, model: ClassScorer, wanted: set[str]) -> None:
+    """Remove what an earlier line drew and this one would not; nobody else's files are touched."""
+    path = output / "drawn.json"
+    drawn: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"files": []}
+    by = f"{model.card['maker']} {model.card['trained_at']}"
+    for place in drawn["files"]:
+        if place not in wanted or drawn["by"] != by:
+            (output / place).unlink(missing_ok=True)
+    write_json(path, {"by": by, "files": sorted(wanted)})  # before drawing: it may be killed
 
 
 def _places(one: Said) -> tuple[str, str, str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import likewise
-from collectors.attribution import write_attribution
 from likewise.progress import note
 from likewise.study import Study
 from training.search import build as building
@@ -158,7 +157,7 @@ def _of_folder(rows: Sequence[Said], threshold: float, folder: Path) -> Rates | 
 
 
 def make_model(study: Study, *, tune_epochs: int = 1) -> tuple[ClassScorer, list[str]]:
-    """Build, extract, learn and doubt; the study's lock is held. Returns the model and notes.
+    """Build, extract, doubt and learn; the study's lock is held. Returns the model and notes.
 
     Raises:
         DataError: fewer than two classes have pictures.
@@ -169,16 +168,16 @@ def make_model(study: Study, *, tune_epochs: int = 1) -> tuple[ClassScorer, list
         notes.append(f"fewer than {built.wanted:,} pictures of a class were found:")
         notes += [f"  {where}: {why}" for where, why in built.lacking]
     likewise.extract(study)
+    # The model comes last: once it is there the next line takes it, and makes nothing else.
+    found = doubt(study)
     learnt = learn(study, tune_epochs=tune_epochs)
     notes.append(
         f"the last layer was trained {learnt.epochs} epochs; epoch {learnt.best_epoch} is kept. "
         f"{learnt.sentence}"
     )
-    found = doubt(study)
     if found is not None:
         strangers, page = found
         notes += [strangers.sentence(), f"look through them: {page}"]
-    write_attribution(study)
     return learnt.model, notes
 
 

@@ -5,11 +5,13 @@ Paper 5, section 3.10: the tuned network is kept only where the validation loss 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,13 +20,15 @@ from backbones import registry
 from filters.pictures.headers import PictureError
 from likewise.pictures import picture_bytes
 from likewise.progress import progress
-from likewise.whole import sha256_of, whole_file
+from likewise.whole import write_bytes
 from training.explanation.gradcam import Backbone
 from training.search.augmentation import augmented
 from training.tuning.batches import centre, to_input
 from training.tuning.canvases import canvas
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from likewise.study import Study
@@ -87,6 +91,7 @@ def tune(
     before = now = judged()
     best: tuple[float, dict[str, Any], dict[str, Any]] | None = None
     rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)  # of dropout: the same line must make the same network
     with progress("fine-tuning", epochs * len(rows)) as bar:
         for _ in range(epochs):
             network.train()
@@ -114,12 +119,11 @@ def tune(
             f"{now:.4f} after): the network stays as it was"
         )
     loss_now, body, last = best
-    path = study.folder("models", f".{model.name}-network") / "network.safetensors"
-    _save(path, body)
+    path = _save(study.folder("models", f".{model.name}-network"), body)
     card = {
         **model.card,
         "network": str(path.relative_to(study.root / "models")),
-        "maker": f"tuned-{sha256_of(path)[:16]}",
+        "maker": path.stem,
         "classifier": f"{model.card['classifier']}, fine-tuned at {RATE:g}",
         "scores": {"held_cross_entropy": loss_now},
     }
@@ -150,8 +154,9 @@ def _copied(module: nn.Module) -> dict[str, Any]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def _save(path: Any, state: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    with whole_file(path) as staged:
-        save_file({name: value.contiguous() for name, value in state.items()}, staged)
+def _save(folder: Path, state: dict[str, Any]) -> Path:
+    """Named after its content: killed right after it, an earlier model keeps its own network."""
+    content = save({name: value.contiguous() for name, value in state.items()})
+    path = folder / f"tuned-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    write_bytes(path, content)
+    return path
