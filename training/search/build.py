@@ -192,7 +192,12 @@ def build(study: Study) -> Built:
         manifest = likewise.label(study)
     except DataError as error:
         said = "; ".join(f"{where}: {why}" for where, why in filling.reasons())
-        raise DataError(f"{error} ({said})" if said else str(error), hint=error.hint) from error
+        if not said:
+            raise
+        raise DataError(
+            f"{str(error).rstrip(' :')} ({said})",
+            hint="try other keywords, more licences (--licence) or another source (--source)",
+        ) from error
     classes = study.read("labels", ["class"])["class"].to_pylist()
     counts = Counter(classes)
     return Built(
