@@ -25,7 +25,7 @@ from likewise.cli import run
 from likewise.errors import DataError
 from likewise.study import Study
 from training.classification.cleaning import reject_listed, undo_doubts
-from training.classify import evaluate, predict, train
+from training.classify import evaluate, train
 from training.models.saved import load_classes
 from training.search.augmentation import ROTATION, SHEAR, SHIFT, ZOOM, augmented, matrix
 from training.search.learning import EPOCHS, cross_entropy, last_layer
@@ -354,5 +354,3 @@ def test_killed_lines_end_as_if_nobody_had_killed_them(tmp_path: Path, shared: P
     if model.card.get("network") is None:
         pytest.fail("the network of this test was fine-tuned before: choose pictures anew")
     assert 2 * judged.content["top_1"]["right"] >= judged.content["top_1"]["of"]
-    sure, _ = predict(studies[1], [tmp_path / "aside" / "bird"], model="search", known=0.9)
-    assert len(sure) == 6 and sum(one.said == "bird" for one in sure if one.said) >= 3

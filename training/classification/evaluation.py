@@ -12,6 +12,7 @@ import numpy as np
 from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from likewise.whole import write_json
+from training.classification.reading import features_of_labels
 from training.comparison.class_judge import ClassJudge, nearness_of
 from training.comparison.class_words import opened as opened_words
 from training.comparison.class_words import per_class_text, promised
@@ -19,7 +20,6 @@ from training.comparison.looks import look, looks
 from training.data.matrix import borrowed_matrix, load_labels
 from training.data.question import must_ask_classes
 from training.models.saved import load_classes, own_network
-from training.search.learning import features_of_labels
 from training.statistics.classes import mcnemar
 
 if TYPE_CHECKING:

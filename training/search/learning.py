@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from backbones import registry
-from backbones.inference import embed
 from backbones.planning import make_plan
 from collectors.attribution import licence_counts
-from likewise.errors import DataError
 from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study, fingerprint
@@ -39,9 +37,8 @@ if TYPE_CHECKING:
 
     from backbones.plan import Plan
     from training.data.labels import Labels
-    from training.models.classes import ClassScorer
 
-__all__ = ["MODEL", "Learnt", "features_of", "features_of_labels", "last_layer", "learn"]
+__all__ = ["MODEL", "Learnt", "last_layer", "learn"]
 
 MODEL = "search"
 EPOCHS = 100
@@ -268,57 +265,6 @@ def _run(plan: Plan, views: NDArray[np.float32]) -> NDArray[np.float32]:
     from backbones.engines import open_engine
 
     return open_engine(plan).run(views)[plan.layers[0]]
-
-
-def features_of(
-    pictures: Iterable[tuple[str, bytes]], study: Study, model: ClassScorer, n: int
-) -> tuple[list[str], list[str | None], NDArray[np.float32]]:
-    """Names, error classes, and (good pictures, d) features of n pictures, by the model's network.
-
-    Raises:
-        WeightsError: the network's weights are missing or damaged.
-    """
-    layer, weights = model.layer, models.own_network(study, model)
-    plan = make_plan(model.backbone, [layer], flip=False, weights=weights)
-    names: list[str] = []
-    errors: list[str | None] = []
-    found = [np.empty((0, int(model.card["dim"])), np.float32)]
-    with progress("predict", n) as bar:
-        for batch in embed(pictures, plan):
-            names += batch.ids
-            errors += batch.errors
-            found.append(batch.features[layer])
-            bar.advance(len(batch.ids))
-    return names, errors, np.concatenate(found)
-
-
-def features_of_labels(study: Study, model: ClassScorer, labels: Labels) -> NDArray[np.float32]:
-    """(n, d) features of all labelled pictures by the network tuned with a model; kept on disk.
-
-    Raises:
-        DataError: a picture cannot be decoded any more.
-        WeightsError: the network's weights are damaged.
-    """
-    ids = [str(one) for one in labels.picture_id]
-    made_from = fingerprint([ids, model.card["maker"], model.layer])
-    path = study.root / "cache" / "tuned" / f"{made_from}.npy"
-    if path.is_file():
-        kept: NDArray[np.float32] = np.load(path)
-        return kept
-    names, errors, found = features_of(picture_bytes(study, ids), study, model, len(ids))
-    good = [name for name, error in zip(names, errors, strict=True) if error is None]
-    if len(good) < len(ids):
-        lost = sorted(set(ids) - set(good))
-        raise DataError(
-            f"{len(lost)} labelled pictures cannot be read for the fine-tuned network of model "
-            f"{model.name}, the first is {lost[0]}",
-            hint=f"run: likewise download {study.root} && likewise label {study.root}",
-        )
-    place = {name: at for at, name in enumerate(good)}
-    ordered = found[[place[name] for name in ids]]
-    with whole_file(path) as staged, staged.open("wb") as file:
-        np.save(file, ordered)
-    return ordered
 
 
 def _card(study: Study, problem: Problem, fit: LastLayer, name: str) -> dict[str, Any]:

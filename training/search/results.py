@@ -23,8 +23,9 @@ from filters.pictures.decode import Hygiene, inspect
 from likewise.progress import progress
 from likewise.study import Study
 from likewise.whole import write_bytes, write_json
+from training.classification.reading import features_of
 from training.models.saved import own_network
-from training.search.learning import features_of, load_problem
+from training.search.learning import load_problem
 from training.statistics.abstention import coverage_curve
 from training.statistics.classes import Rate, rate
 
