@@ -19,6 +19,7 @@ from web.reviews.book import open_book
 from web.reviews.queues import prepare
 
 CHROMIUM = Path("/usr/bin/chromium")
+expect.set_options(timeout=20_000)  # as patient as page.set_default_timeout below
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
@@ -53,6 +54,7 @@ def review(
     study: Study, browser: Browser, run_server: Callable[..., Running]
 ) -> Callable[..., Page]:
     running = run_server(study.root)
+    running.wait_until_ready()
 
     def open_page(name: str = "ann", path: str = "/review") -> Page:
         context = browser.new_context(viewport={"width": 1000, "height": 800})

@@ -106,7 +106,17 @@ function show() {
     return button;
   }));
 }
-byId("picture").addEventListener("error", (event) => event.target.parentElement.classList.add("broken"));
+// A server that has just started, or is busy, has no thumbnail yet: it is asked again, ever more rarely.
+let tries = 0;
+byId("picture").addEventListener("error", (event) => {
+  const image = event.target, { id } = image.dataset;
+  image.parentElement.classList.add("broken");
+  tries = image.dataset.tried === id ? tries + 1 : 1;
+  image.dataset.tried = id;
+  if (tries > 8) return;
+  setTimeout(() => { if (image.dataset.id === id) image.src = source({ picture_id: id }); }, Math.min(500 * tries, 5000));
+});
+byId("picture").addEventListener("load", (event) => event.target.parentElement.classList.remove("broken"));
 
 // -- answers -----------------------------------------------------------------------------------
 
