@@ -22,7 +22,8 @@ def test_close_to_fp32_and_used_again(make_jpeg, tmp_path):
     labels, test = [0, 1] * 6, [False] * 6 + [True] * 6
     effect = measure(plan, files, labels, test)
     assert effect.pictures == 12
-    assert 0 < effect.relative_error["pooled"] < 0.3
+    # Seven bits, where the processor would overflow with eight, cost as much again.
+    assert 0 < effect.relative_error["pooled"] < 0.5
     assert set(effect.average_precision) == {"fp32", "int8"}
     small = quantise(plan, files[:6])
     assert small.precision == "int8" and small.onnx != plan.onnx

@@ -46,6 +46,9 @@ ODD_HEADERS = [
 ]  # fmt: skip
 
 
+SEARCHES = {"openverse", "commons"}
+
+
 def values(known: list[str]) -> st.SearchStrategy[Any]:
     """JSON whose keys and texts are those that the adapter looks for."""
     leaf = st.one_of(st.sampled_from(ODD), st.sampled_from(known))
@@ -61,7 +64,8 @@ def values(known: list[str]) -> st.SearchStrategy[Any]:
 
 def adapter(name: str) -> Platform:
     host = str(FOLDER) if name == "instagram-v1" else "https://h.example"
-    return get(name)(Source(platform=name, host=host, tags=["x"], accounts=["someone"]))
+    asked = {"keywords": ["x"]} if name in SEARCHES else {"tags": ["x"], "accounts": ["someone"]}
+    return get(name)(Source(platform=name, host=host, **asked))
 
 
 def read_everything(platform: Platform, answer: Answer) -> None:
@@ -72,8 +76,10 @@ def read_everything(platform: Platform, answer: Answer) -> None:
     if platform.judge(answer).outcome is not Outcome.OK:
         return
     pages: list[Page] = []
-    for kind in ("tag", "account"):
-        chain = Chain(kind, "x", 0, 10**15)
+    chains = [Chain(kind, "x", 0, 10**15) for kind in ("tag", "account")]
+    if platform.searches:
+        chains = platform.plan_searches(100)
+    for chain in chains:
         pages.append(platform.read_page(chain, None, answer))
     if platform.authors_per_call:
         platform.read_authors(["1"], answer)

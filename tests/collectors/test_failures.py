@@ -165,7 +165,7 @@ async def test_a_damaged_journal_is_told_as_such(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(StudyError, match="damaged") as caught, Journal(path) as journal:
         await journal.run(journal.set_meta, "150", "z")
-    assert "move the file away" in (caught.value.hint or "")
+    assert "move it away to start the crawl anew" in (caught.value.hint or "")
 
 
 def test_a_journal_in_a_folder_that_is_not_there(tmp_path: Path) -> None:

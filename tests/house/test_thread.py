@@ -87,8 +87,10 @@ def _merged(text: str) -> str:
 
 def test_every_table_has_its_schema_and_keys_that_are_unique(folder: Path) -> None:
     study = Study.open(folder)
-    assert set(TABLES) - set(study.tables()) == {"reviews"}  # people write these
-    for name in set(TABLES) - {"reviews"}:
+    # People write reviews, searches licences, and few authors are dealt in blocks.
+    absent = {"reviews", "licences", "blocks"}
+    assert set(TABLES) - set(study.tables()) == absent
+    for name in set(TABLES) - absent:
         spec = TABLES[name]
         rows = study.read(name)
         if name != "features":
@@ -106,7 +108,9 @@ def test_the_funnel_adds_up_from_the_platform_to_the_ranking(folder: Path) -> No
     for stage in order:
         funnel = funnels[stage]
         assert funnel.rows_in == funnel.rows_out + sum(funnel.dropped.values())
-    assert funnels["faces"].rows_in == funnels["download"].rows_out
+    # Bytes that several posts share were fetched for each and are looked at once.
+    pictures = Study.open(folder).require("pictures").rows
+    assert funnels["faces"].rows_in == pictures <= funnels["download"].rows_out
     assert funnels["extract"].rows_in == funnels["label"].rows_out
     assert 40 < funnels["label"].rows_out < funnels["clean"].rows_out
 
@@ -133,11 +137,14 @@ def test_the_ranking_covers_every_label_and_the_report_is_one_file(folder: Path)
 
 
 def test_a_second_run_does_nothing_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {name: Study.open(folder).require(name).published_at for name in MADE_BY}
+    there = set(Study.open(folder).tables())
+    made = [name for name in MADE_BY if name in there]
+    before = {name: Study.open(folder).require(name).published_at for name in made}
     assert run(["run", str(folder), "--json"]) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert {stage["state"] for stage in stages} == {"done"}
-    assert {stage["table"]: stage["published_at"] for stage in stages} == before
+    assert {stage["state"] for stage in stages if stage["table"] in there} == {"done"}
+    told = {stage["table"]: stage["published_at"] for stage in stages}
+    assert {name: told[name] for name in made} == before
 
 
 def test_a_changed_rule_makes_another_version(
@@ -152,7 +159,7 @@ def test_a_changed_rule_makes_another_version(
     config.write_text(text.replace("\n[clean]\n", "\n[clean]\nthreshold = 2.0\n"), encoding="utf-8")
     assert run(["clean", str(copy)]) == 0
     states = {stage.table: stage for stage in likewise.status(copy).stages}
-    assert states["pictures"].stale_because == ("kept_posts",)
+    assert states["fetches"].stale_because == ("kept_posts",)
     assert {states[name].state for name in ("faces", "labels", "features", "scores")} == {"stale"}
     kept = Study.open(copy).read("kept_posts")
     assert isinstance(kept, pa.Table)
@@ -160,7 +167,8 @@ def test_a_changed_rule_makes_another_version(
     capsys.readouterr()
     assert run(["run", str(copy), "--until", "faces", "--json"]) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert [stage["state"] for stage in stages[:5]] == ["done"] * 5
+    there = [stage for stage in stages if stage["table"] != "licences"]  # nothing was searched
+    assert [stage["state"] for stage in there[:5]] == ["done"] * 5
     assert stages[0]["published_at"] == Study.open(folder).require("posts").published_at
 
 

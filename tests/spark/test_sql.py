@@ -33,7 +33,9 @@ def made(folder: Path, master: str | None) -> list[Any]:
         rows = Study.open(folder).read(name)
         check_schema(rows.schema, TABLES[name].schema, name)
         keys = [(key, "ascending") for key in TABLES[name].key]
-        answer += [rows.sort_by(keys).to_pylist(), manifest.funnel, manifest.extra]
+        # The second labelling has a first to differ from, and tells by how much.
+        told = {key: value for key, value in manifest.extra.items() if key != "flips"}
+        answer += [rows.sort_by(keys).to_pylist(), manifest.funnel, told]
     return answer
 
 

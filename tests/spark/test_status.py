@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fetched_rows import publish_fetched
 from study_rows import author, configure, picture, post, publish
 
 import likewise
@@ -40,15 +41,16 @@ def download(folder: Path) -> None:
     study = Study.open(folder)
     store = Store(study)
     params = {"hygiene": store.hygiene}
-    stage = study.begin(
-        "pictures", inputs=["kept_posts"], params=params, code=CODE, n_buckets=store.n_buckets
-    )
     rows = [picture(n, str(n).encode(), f"a{n}", phash=None) for n in range(10)]
+    publish_fetched(study, rows)
+    fetches = study.read("fetches")
+    stage = study.begin(
+        "fetches", inputs=["kept_posts"], params=params, code=CODE, n_buckets=store.n_buckets
+    )
     for number in range(store.n_buckets):
         with stage.bucket(number) as directory:
-            here = [row for row in rows if row["bucket"] == number]
-            table = pa.Table.from_pylist(here, schema=TABLES["pictures"].schema)
-            pq.write_table(table, directory / "part-0000.parquet")
+            part = fetches if number == 0 else fetches.slice(0, 0)
+            pq.write_table(part, directory / "part-0000.parquet")
     stage.publish(kept_posts=store.kept_posts)
 
 
@@ -65,7 +67,7 @@ def test_a_parameter_is_named_with_both_values_down_to_the_last_table(folder: Pa
     configure(folder, clean={"threshold": 2.0, "max_gap_days": 60.0}, **NOBODY)
     changed = ("max_gap_days was 90.0, is 60.0", "threshold was 3.5, is 2.0")
     below = tuple(f"clean: {one}" for one in changed)
-    assert found(folder) == {"kept_posts": changed, "pictures": below, "labels": below}
+    assert found(folder) == {"kept_posts": changed, "fetches": below, "labels": below}
     assert Study.open(folder).current() == versions, "a look changes nothing"
     configure(folder, **NOBODY)
     assert found(folder) == {}, "the old value is back"
@@ -75,7 +77,7 @@ def test_an_input_is_named_by_the_table_where_it_changed(folder: Path) -> None:
     publish(folder, "posts", [post(n, f"a{n}", likes=n + 1) for n in range(10)])
     below = ("clean: posts holds other rows",)
     assert found(folder) == {
-        "kept_posts": ("posts holds other rows",), "pictures": below, "labels": below,
+        "kept_posts": ("posts holds other rows",), "fetches": below, "labels": below,
     }  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def test_a_rule_of_the_pictures_is_named(folder: Path) -> None:
     configure(folder, label=NOBODY["label"], download={"buckets": 8, "min_side": 77})
     changed = ("hygiene.min_side was 224, is 77", "n_buckets was 16, is 8")
     assert found(folder) == {
-        "pictures": changed, "labels": tuple(f"download: {one}" for one in changed),
+        "fetches": changed, "labels": tuple(f"download: {one}" for one in changed),
     }  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from planted import World, publish, study
 from likewise.errors import UsageError
 from likewise.study import Study
 from likewise.tables import LABELS
-from training import compare as comparison
 from training.classifiers import forest
 from training.compare import compare
 from training.data.mapped import create
@@ -175,7 +174,7 @@ def test_the_bar_ends_where_it_said_it_would(
         bars.append(Watched(title, total, None))
         yield bars[-1]
 
-    monkeypatch.setattr(comparison, "progress", watched)
+    monkeypatch.setattr("training.comparison.fits.progress", watched)
     opened, _ = study(tmp_path, World(settings={**SETTINGS, "sets": ["normal", "flipped"]}))
     compare(opened)
     assert [bar.completed for bar in bars] == [bar.total for bar in bars]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from scipy.special import log_expit, softmax
 
 from training.models.carded import Carded
 
@@ -84,6 +83,8 @@ class _Classes(Carded):
 
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """``softmax(scores / temperature)``."""
+        from scipy.special import softmax  # scoring models of likes does without SciPy
+
         share: NDArray[np.float64] = softmax(scores / float(self.card["temperature"]), axis=1)
         return share
 
@@ -142,6 +143,8 @@ def tree_scores(margin: NDArray[Any], path: NDArray[np.int8]) -> NDArray[np.floa
 
     A class that no node leads to can never be said.
     """
+    from scipy.special import log_expit
+
     right, left = log_expit(margin.astype(np.float64)), log_expit(-margin.astype(np.float64))
     answer: NDArray[np.float64] = right @ (path > 0) + left @ (path < 0)
     answer[:, ~path.any(axis=0)] = NEVER

@@ -49,6 +49,9 @@ __all__ = [
     "save",
 ]
 
+NONE = "none"
+"""A name to say that there is none; no model is called so unless a person calls it so."""
+
 CARD = "card.json"
 
 
@@ -183,7 +186,7 @@ def load_classes(study: Study | str | os.PathLike[str], name: str | None = None)
     Raises as ``load`` does.
     """
     known = class_names(study)
-    folder, card = _whole(study, name or (known[0] if known else ""), known, CLASS_READERS)
+    folder, card = _whole(study, name or (known[0] if known else NONE), known, CLASS_READERS)
     return CLASS_READERS[card["kind"]](folder, card)
 
 
@@ -218,8 +221,8 @@ def _whole(
 ) -> tuple[Path, dict[str, Any]]:
     """A model's folder and card, once its parameters have been found to be those of the card."""
     root = Study.open(study).root
-    folder = root / "models" / (_checked_name(name) if name else "")
-    card = _card(folder, kinds) if name else None
+    folder = root / "models" / _checked_name(name)
+    card = _card(folder, kinds)
     if card is None:
         what = f"there is no model {name!r} in" if name else "there is no saved model yet in"
         raise MissingTableError(
