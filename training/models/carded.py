@@ -1,18 +1,43 @@
-"""What every saved model on features has: a card that names the layer that it reads."""
+"""What every saved model has: a card that names the layer that it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from likewise.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Carded"]
+__all__ = ["Carded", "Saved"]
+
+
+class Saved(Protocol):
+    """A model of any kind, as it is saved."""
+
+    @property
+    def name(self) -> str:
+        """Folder name below ``models/``."""
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Content of ``card.json``."""
+
+    @property
+    def layer(self) -> str:
+        """Column of ``features`` that the model reads."""
+
+    @property
+    def backbone(self) -> str:
+        """Network that made those features."""
+
+    def write(self, folder: Path) -> str:
+        """Write the parameters into ``folder``; returns the file's name."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from training.models.carded import Carded
+from training.models.carded import Carded, Saved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,24 +41,8 @@ _TENSORS = "classes.safetensors"
 _FOREST = "classes.skops"
 
 
-class ClassScorer(Protocol):
+class ClassScorer(Saved, Protocol):
     """A saved model of k classes."""
-
-    @property
-    def name(self) -> str:
-        """Folder name below ``models/``."""
-
-    @property
-    def card(self) -> Mapping[str, Any]:
-        """Content of ``card.json``."""
-
-    @property
-    def layer(self) -> str:
-        """Column of ``features`` that the model reads."""
-
-    @property
-    def backbone(self) -> str:
-        """Network that made those features."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,9 +53,6 @@ class ClassScorer(Protocol):
 
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, k) scores, views averaged, to (n, k) probabilities."""
-
-    def write(self, folder: Path) -> str:
-        """Write the parameters into ``folder``; returns the file's name."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from likewise.errors import DataError, MissingTableError
 from likewise.study import Study, write_json
 from likewise.whole import sha256_of, whole_folder
 from training.models import cards
-from training.models.carded import Carded
+from training.models.carded import Carded, Saved
 from training.models.classes import CLASS_READERS, TRUSTED
 from training.statistics.sigmoid import probability
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ForestScorer",
     "LinearScorer",
-    "Saved",
     "Scorer",
     "best",
     "class_names",
@@ -53,29 +52,6 @@ NONE = "none"
 """A name to say that there is none; no model is called so unless a person calls it so."""
 
 CARD = "card.json"
-
-
-class Saved(Protocol):
-    """A model of any kind, as it is saved."""
-
-    @property
-    def name(self) -> str:
-        """Folder name below ``models/``."""
-
-    @property
-    def card(self) -> Mapping[str, Any]:
-        """Content of ``card.json``."""
-
-    @property
-    def layer(self) -> str:
-        """Column of ``features`` that the model reads."""
-
-    @property
-    def backbone(self) -> str:
-        """Network that made those features."""
-
-    def write(self, folder: Path) -> str:
-        """Write the parameters into ``folder``; returns the file's name."""
 
 
 class Scorer(Saved, Protocol):
