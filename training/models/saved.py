@@ -48,9 +48,6 @@ __all__ = [
     "save",
 ]
 
-NONE = "none"
-"""A name to say that there is none; no model is called so unless a person calls it so."""
-
 CARD = "card.json"
 
 
@@ -162,7 +159,7 @@ def load_classes(study: Study | str | os.PathLike[str], name: str | None = None)
     Raises as ``load`` does.
     """
     known = class_names(study)
-    folder, card = _whole(study, name or (known[0] if known else NONE), known, CLASS_READERS)
+    folder, card = _whole(study, name or next(iter(known), None), known, CLASS_READERS)
     return CLASS_READERS[card["kind"]](folder, card)
 
 
@@ -193,16 +190,22 @@ def forget_networks(study: Study, model: ClassScorer) -> None:
 
 
 def _whole(
-    study: Study | str | os.PathLike[str], name: str, known: list[str], kinds: Collection[str]
+    study: Study | str | os.PathLike[str],
+    name: str | None,
+    known: list[str],
+    kinds: Collection[str],
 ) -> tuple[Path, dict[str, Any]]:
-    """A model's folder and card, once its parameters have been found to be those of the card."""
+    """A model's folder and card, once its parameters have been found to be those of the card.
+
+    ``name`` is None where any model would do and there is none.
+    """
     root = Study.open(study).root
-    folder = root / "models" / _checked_name(name)
-    card = _card(folder, kinds)
-    if card is None:
-        what = f"there is no model {name!r} in" if name else "there is no saved model yet in"
+    folder = None if name is None else root / "models" / _checked_name(name)
+    card = None if folder is None else _card(folder, kinds)
+    if folder is None or card is None:
+        what = "there is no saved model yet" if name is None else f"there is no model {name!r}"
         raise MissingTableError(
-            f"{what} {root / 'models'}; known: {', '.join(known) or 'none'}",
+            f"{what} in {root / 'models'}; known: {', '.join(known) or 'none'}",
             hint=f"run: likewise compare {root}",
         )
     parameters = folder / str(card.get("file"))
