@@ -134,9 +134,8 @@ def count_changes(
         new = sum(one.rows for one in added.values())
         return Tally(new, rows - new, written)
     gone = [name for name in parts if name not in now]
-    found = _fresh(study, table, sorted(added), gone)
-    kept = sum(one.rows for name, one in now.items() if name not in added)
-    return Tally(found, kept + sum(one.rows for one in added.values()) - found, written)
+    new = _fresh(study, table, sorted(added), gone)
+    return Tally(new, rows - new, written)
 
 
 def _fresh(study: Study, table: str, added: Sequence[str], gone: Sequence[str]) -> int:
