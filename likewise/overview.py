@@ -17,9 +17,8 @@ from likewise.study import MADE_BY, Manifest, Study
 
 __all__ = ["AtWork", "StageStatus", "Status", "at_work", "status"]
 
-OPTIONAL = ("finetune",)
-"""Tables that `likewise run` does not make; they are shown once they are there."""
-
+OPTIONAL = {"licences": "collect", "finetune": "finetune"}
+"""Tables that not every study gets, by their verb; they are shown once they are there."""
 
 ASKED = {
     table: verb for table, verb in MADE_BY.items() if verb != "collect" and table != "pictures"
@@ -69,9 +68,13 @@ class Status:
 def status(study: Study | str | os.PathLike[str]) -> Status:
     """Where the study stands. Reads manifests only, so it may run beside a running stage."""
     opened = Study.open(study)
-    made_by = {**MADE_BY, **{name: name for name in OPTIONAL if opened.manifest(name)}}
-    known = _Known(opened, {table: opened.manifest(table) for table in made_by})
-    stages = [_stage(opened, table, verb, known) for table, verb in made_by.items()]
+    every = MADE_BY | OPTIONAL
+    manifests = {table: opened.manifest(table) for table in every}
+    for table in OPTIONAL:
+        if manifests[table] is None:
+            del manifests[table]
+    known = _Known(opened, manifests)
+    stages = [_stage(opened, table, every[table], known) for table in manifests]
     report = opened.root / "reports" / "report.html"
     made = str(report) if report.is_file() else None
     return Status(str(opened.root), stages, made, _moved(report.with_name("night.json")))

@@ -137,14 +137,12 @@ def test_the_ranking_covers_every_label_and_the_report_is_one_file(folder: Path)
 
 
 def test_a_second_run_does_nothing_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    there = set(Study.open(folder).tables())
-    made = [name for name in MADE_BY if name in there]
+    made = set(MADE_BY) - {"licences"}  # nothing was searched
     before = {name: Study.open(folder).require(name).published_at for name in made}
     assert run(["run", str(folder), "--json"]) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert {stage["state"] for stage in stages if stage["table"] in there} == {"done"}
-    told = {stage["table"]: stage["published_at"] for stage in stages}
-    assert {name: told[name] for name in made} == before
+    assert {stage["state"] for stage in stages} == {"done"}
+    assert {stage["table"]: stage["published_at"] for stage in stages} == before
 
 
 def test_a_changed_rule_makes_another_version(
@@ -167,8 +165,7 @@ def test_a_changed_rule_makes_another_version(
     capsys.readouterr()
     assert run(["run", str(copy), "--until", "faces", "--json"]) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
-    there = [stage for stage in stages if stage["table"] != "licences"]  # nothing was searched
-    assert [stage["state"] for stage in there[:5]] == ["done"] * 5
+    assert [stage["state"] for stage in stages[:5]] == ["done"] * 5
     assert stages[0]["published_at"] == Study.open(folder).require("posts").published_at
 
 
