@@ -62,7 +62,7 @@ def make_pictures(n: int, folder: Path) -> None:
     study = Study.open(folder)
     contents = [jpeg_of(seed) for seed in range(64)]
     keys = [media_key("mastodon", "b.example", str(i), 0) for i in range(n)]
-    rows = [_row(i, contents[i % 64], bucket_of(key, BUCKETS)) for i, key in enumerate(keys)]
+    rows = [fetched(i, contents[i % 64], bucket_of(key, BUCKETS)) for i, key in enumerate(keys)]
     fetches, pictures = split(pa.Table.from_pylist(rows, FETCHED), BUCKETS)
     stage = study.begin("fetches")
     stage.write(fetches)
@@ -78,7 +78,8 @@ def make_pictures(n: int, folder: Path) -> None:
     labels.publish()
 
 
-def _row(index: int, content: bytes, bucket: int) -> dict[str, Any]:
+def fetched(index: int, content: bytes, bucket: int) -> dict[str, Any]:
+    """A fetch that brought a picture, a row of ``FETCHED``; every index has a file of its own."""
     key = {"platform": "mastodon", "host": "b.example", "post_id": str(index), "media_index": 0}
     # Bytes after the end of a JPEG make every file another one.
     data = content + index.to_bytes(8, "big")

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.extract import jpeg_of
+from benchmarks.extract import fetched, jpeg_of
 from collectors.platforms.records import Author, Media, Post
 from likewise.config import render
 from likewise.pictures import GROUP_ROWS, split
@@ -73,20 +73,7 @@ def _zero(kind: pa.DataType) -> Any:
 
 
 def _picture(number: int, content: bytes) -> dict[str, Any]:
-    # Bytes after the end of a JPEG make every file another one.
-    data = content + number.to_bytes(8, "big")
-    key = {"platform": "mastodon", "host": "a.example", "post_id": str(number), "media_index": 0}
-    return key | {
-        "author_id": str(number % 997),
-        "bucket": number % BUCKETS,
-        "url": "https://a.example/",
-        "picture_id": hashlib.sha256(data).hexdigest(),
-        "bytes": data,
-        "n_bytes": len(data),
-        "format": "jpeg",
-        "status": "ok",
-        "attempts": 1,
-    }
+    return {**fetched(number, content, number % BUCKETS), "author_id": str(number % 997)}
 
 
 def extract(folder: Path, *, simulated: bool) -> None:
