@@ -36,7 +36,6 @@ from training.comparison import results
 
 TARGET_S, TARGET_GIB, TARGET_MB = 60, 1.5, 15
 DIM = 4096
-ROW_GROUP = 64
 KEY = {"platform": "mastodon", "host": "one.example"}
 
 
