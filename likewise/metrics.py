@@ -162,27 +162,17 @@ def registry_of(study: Study, seen: Observed) -> CollectorRegistry:
     gauge("store_bytes", "Bytes of all tables, every version.").labels(name).set(
         study.store.bytes()
     )
-    per_stage = {
-        title: gauge(title, help_, "stage")
-        for title, help_ in (
-            ("items_new", "Rows that the last run made new."),
-            ("items_reused", "Rows that the last run took over."),
-            ("items_failed", "Items that failed in the last run."),
-            ("stage_seconds", "Wall time of the last run."),
-            ("stage_cpu_seconds", "CPU time of the last run, all processes."),
-            ("stage_bytes", "Bytes that the last run wrote."),
-        )
-    }
-    for facts in seen.stages:
-        for title, key in (
-            ("items_new", "new"),
-            ("items_reused", "reused"),
-            ("items_failed", "failed"),
-            ("stage_seconds", "seconds"),
-            ("stage_cpu_seconds", "cpu"),
-            ("stage_bytes", "bytes"),
-        ):
-            per_stage[title].labels(name, facts["stage"]).set(facts[key])
+    for title, key, help_ in (
+        ("items_new", "new", "Rows that the last run made new."),
+        ("items_reused", "reused", "Rows that the last run took over."),
+        ("items_failed", "failed", "Items that failed in the last run."),
+        ("stage_seconds", "seconds", "Wall time of the last run."),
+        ("stage_cpu_seconds", "cpu", "CPU time of the last run, all processes."),
+        ("stage_bytes", "bytes", "Bytes that the last run wrote."),
+    ):
+        per_stage = gauge(title, help_, "stage")
+        for facts in seen.stages:
+            per_stage.labels(name, facts["stage"]).set(facts[key])
     rows = gauge("table_rows", "Rows of a table.", "table")
     for table in study.tables():
         manifest = study.manifest(table)
