@@ -159,6 +159,11 @@ def _licences(study: Study) -> dict[tuple[str, ...], tuple[str, int]]:
     return {_post(row): (row["source"] or "", row["rank"] or 0) for row in rows}
 
 
+def _in_order(rows: Rows, found: Mapping[tuple[str, ...], tuple[str, int]]) -> Rows:
+    """The rows in the order of their searches; those of one place by their posts."""
+    return sorted(rows, key=lambda one: (found.get(_post(one[0]), ("", 0))[1], _post(one[0])))
+
+
 def _without_copies(
     rows: Rows,
     found: Mapping[tuple[str, ...], tuple[str, int]],
@@ -166,7 +171,7 @@ def _without_copies(
     dropped: dict[str, int],
 ) -> Rows:
     """One of each set of near copies, the first of its search; none where classes differ."""
-    rows = sorted(rows, key=lambda one: (found.get(_post(one[0]), ("", 0))[1], _post(one[0])))
+    rows = _in_order(rows, found)
     codes = np.array([row["phash"] or 0 for row, _ in rows], np.int64)
     label = np.array([number for _, number in rows], np.int64)
     pairs = _near(codes, radius)
@@ -193,10 +198,9 @@ def _balanced(chosen: _Chosen, question: QuestionSection) -> tuple[Rows, int]:
     most = question.per_class or len(chosen.rows)
     if question.balance and sizes:
         most = min(most, *(sizes[number] for number in range(len(chosen.titles))))
-    pool.sort(key=lambda one: (chosen.found.get(_post(one[0]), ("", 0))[1], _post(one[0])))
     taken: Counter[int] = Counter()
     kept: Rows = []
-    for row, number in pool:
+    for row, number in _in_order(pool, chosen.found):
         taken[number] += 1
         if taken[number] <= most:
             kept.append((row, number))
