@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
 
-from likewise.config import Config as Defaults
+from likewise.config import Config
 from likewise.errors import ResourcesError
 from likewise.progress import Bar, note, progress
 from spark_jobs.java import find_java
@@ -28,7 +28,7 @@ from spark_jobs.java import find_java
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from likewise.config import Config, SparkSection
+    from likewise.config import SparkSection
 
 __all__ = [
     "is_submitted",
@@ -74,7 +74,7 @@ def spark_session(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    settings, given = (config or Defaults()).spark, _submitted()
+    settings, given = (config or Config()).spark, _submitted()
     where = master or given.get("spark.master") or settings.master
     local = where.startswith("local")
     _prepare_environment(local=local)
