@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from likewise.whole import write_json
-from training.classification.reading import features_of_labels
+from training.classification.reading import tuned_matrix
 from training.comparison.class_judge import ClassJudge, nearness_of
 from training.comparison.class_words import opened as opened_words
 from training.comparison.class_words import per_class_text, promised
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from training.data.matrix import Labels, Matrix
     from training.models.classes import ClassScorer
-    from training.statistics.nearness import Nearness
 
-__all__ = ["Evaluation", "Rest", "check_maker", "check_promise", "evaluate", "of_rest"]
+__all__ = ["Evaluation", "check_promise", "evaluate", "matrix_read_by", "share_of_rest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,16 @@ def evaluate(
     found = load_classes(opened, model)
     labels = load_labels(opened)
     judge = ClassJudge(labels)
-    rest = of_rest(opened, found, labels)
-    share = rest.share
+    with matrix_read_by(opened, found, labels) as matrix:
+        share = share_of_rest(found, matrix)
+        world = judge.open_world(share, lambda: nearness_of(labels, matrix)[1])
     result = judge.judged(share)
     abstention = judge.abstention(share, accuracy, confidence)
-    world = judge.open_world(share, rest.near)
     sentences = [promised(abstention), *([] if world is None else [opened_words(world)])]
     if against is not None:
         other = load_classes(opened, against)
-        theirs = judge.right(of_rest(opened, other, labels).share)
+        with matrix_read_by(opened, other, labels) as matrix:
+            theirs = judge.right(share_of_rest(other, matrix))
         paired = mcnemar(judge.right(share), theirs, judge.group)
         sentences.append(f"{found.name} and {against}: {paired.sentence(found.name, against)}.")
     before = looks(opened).runs
@@ -120,20 +121,9 @@ def evaluate(
     return Evaluation(found.name, content, per_class_text(result.per_class))
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Of the pictures that trained nothing: (n, k) probabilities and (n,) nearness.
-
-    ``measure`` is what measured the nearness, for pictures that are no part of the study.
-    """
-
-    share: NDArray[np.float64]
-    near: NDArray[np.float64]
-    measure: Nearness
-
-
-def of_rest(study: Study, model: ClassScorer, labels: Labels) -> Rest:
-    """What a model says of all pictures that trained nothing, views averaged.
+@contextmanager
+def matrix_read_by(study: Study, model: ClassScorer, labels: Labels) -> Iterator[Matrix]:
+    """Features of all labelled pictures as a model reads them, for a while.
 
     A fine-tuned network reads the pictures themselves, once: what it read is kept in the cache.
 
@@ -148,15 +138,20 @@ def of_rest(study: Study, model: ClassScorer, labels: Labels) -> Rest:
             hint="train it anew: likewise compare, or likewise classify train",
         )
     if own_network(study, model) is not None:  # the study's features are not what it reads
-        features = features_of_labels(study, model, labels)
-        train, rest = features[: labels.n_train], features[labels.n_train :]
-        measure, near = nearness_of(labels, train, rest)
-        return Rest(model.probabilities(model.scores(rest)), near, measure)
+        yield tuned_matrix(study, model, labels)
+        return
     with borrowed_matrix(study, labels, model.layer) as matrix:
-        check_maker(model, matrix)
-        measure, near = nearness_of(labels, matrix.train(1), matrix.test[: matrix.n_test])
-        share = model.probabilities(matrix.mean_views(model.scores(matrix.test)))
-        return Rest(share, near, measure)
+        if model.card["maker"] != matrix.maker:
+            raise DataError(
+                f"model {model.name} was trained on features of other weights than the study's",
+                hint="train it anew: likewise compare, or likewise classify train",
+            )
+        yield matrix
+
+
+def share_of_rest(model: ClassScorer, matrix: Matrix) -> NDArray[np.float64]:
+    """(n - n_train, k) probabilities of all pictures that trained nothing, views averaged."""
+    return model.probabilities(matrix.mean_views(model.scores(matrix.test)))
 
 
 def check_promise(accuracy: float, confidence: float) -> None:
@@ -165,13 +160,4 @@ def check_promise(accuracy: float, confidence: float) -> None:
         raise UsageError(
             f"accuracy {accuracy} and confidence {confidence} must lie between 0 and 1",
             hint="for example: --accuracy .99 --confidence .95",
-        )
-
-
-def check_maker(model: ClassScorer, matrix: Matrix) -> None:
-    """Raises DataError where other weights made the features than the model was trained on."""
-    if model.card["maker"] != matrix.maker:
-        raise DataError(
-            f"model {model.name} was trained on features of other weights than the study's",
-            hint="train it anew: likewise compare, or likewise classify train",
         )

@@ -16,8 +16,8 @@ from backbones.planning import make_plan
 from likewise.errors import UsageError
 from likewise.progress import progress
 from likewise.study import Study
-from training.classification.evaluation import check_promise, of_rest
-from training.comparison.class_judge import ClassJudge
+from training.classification.evaluation import check_promise, matrix_read_by, share_of_rest
+from training.comparison.class_judge import ClassJudge, nearness_of
 from training.comparison.class_words import promised
 from training.data.matrix import load_labels
 from training.models.saved import load_classes, own_network
@@ -83,18 +83,21 @@ def predict(
         check_promise(accuracy, confidence)
     if accuracy is not None or known is not None:
         labels = load_labels(opened)
-        rest, judge = of_rest(opened, found, labels), ClassJudge(labels)
-    if known is not None:
-        measure, limit = rest.measure, judge.limit(rest.near, known)
-        notes.append(
-            f"Nothing is said of pictures that lie further from every class than {known:.1%} of "
-            "the study's own held-out pictures do."
-        )
-    if accuracy is not None:
-        promise = judge.abstention(rest.share, accuracy, confidence)
-        least = np.inf if promise.threshold is None else promise.threshold
-        notes.append(promised(promise))
-    elif threshold is not None:
+        with matrix_read_by(opened, found, labels) as matrix:
+            judge = ClassJudge(labels)
+            if known is not None:
+                measure, near = nearness_of(labels, matrix)
+                limit = judge.limit(near, known)
+                notes.append(
+                    "Nothing is said of pictures that lie further from every class than "
+                    f"{known:.1%} of the study's own held-out pictures do."
+                )
+            if accuracy is not None:
+                share = share_of_rest(found, matrix)
+                promise = judge.abstention(share, accuracy, confidence)
+                least = np.inf if promise.threshold is None else promise.threshold
+                notes.append(promised(promise))
+    if threshold is not None:
         least = threshold
         notes.append(
             f"-t {threshold:g} promises nothing by itself: a model may be that sure of pictures of "

@@ -14,6 +14,8 @@ from likewise.pictures import picture_bytes
 from likewise.progress import progress
 from likewise.study import Study, fingerprint
 from likewise.whole import whole_file
+from training.data.mapped import open_rows
+from training.data.matrix import Matrix
 from training.models.saved import own_network
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from training.data.labels import Labels
     from training.models.classes import ClassScorer
 
-__all__ = ["features_of", "features_of_labels"]
+__all__ = ["features_of", "tuned_matrix"]
 
 
 def features_of(
@@ -47,8 +49,8 @@ def features_of(
     return names, errors, np.concatenate(found)
 
 
-def features_of_labels(study: Study, model: ClassScorer, labels: Labels) -> NDArray[np.float32]:
-    """(n, d) features of all labelled pictures by the network tuned with a model; kept on disk.
+def tuned_matrix(study: Study, model: ClassScorer, labels: Labels) -> Matrix:
+    """Features of all labelled pictures by the network tuned with a model; kept on disk.
 
     Raises:
         DataError: a picture cannot be decoded any more.
@@ -57,20 +59,26 @@ def features_of_labels(study: Study, model: ClassScorer, labels: Labels) -> NDAr
     ids = [str(one) for one in labels.picture_id]
     made_from = fingerprint([ids, model.card["maker"], model.layer])
     path = study.root / "cache" / "tuned" / f"{made_from}.npy"
-    if path.is_file():
-        kept: NDArray[np.float32] = np.load(path)
-        return kept
-    names, errors, found = features_of(picture_bytes(study, ids), study, model, len(ids))
-    good = [name for name, error in zip(names, errors, strict=True) if error is None]
-    if len(good) < len(ids):
-        lost = sorted(set(ids) - set(good))
-        raise DataError(
-            f"{len(lost)} labelled pictures cannot be read for the fine-tuned network of model "
-            f"{model.name}, the first is {lost[0]}",
-            hint=f"run: likewise download {study.root} && likewise label {study.root}",
-        )
-    place = {name: at for at, name in enumerate(good)}
-    ordered = found[[place[name] for name in ids]]
-    with whole_file(path) as staged, staged.open("wb") as file:
-        np.save(file, ordered)
-    return ordered
+    if not path.is_file():
+        names, errors, found = features_of(picture_bytes(study, ids), study, model, len(ids))
+        good = [name for name, error in zip(names, errors, strict=True) if error is None]
+        if len(good) < len(ids):
+            lost = sorted(set(ids) - set(good))
+            raise DataError(
+                f"{len(lost)} labelled pictures cannot be read for the fine-tuned network of model "
+                f"{model.name}, the first is {lost[0]}",
+                hint=f"run: likewise download {study.root} && likewise label {study.root}",
+            )
+        place = {name: at for at, name in enumerate(good)}
+        with whole_file(path) as staged, staged.open("wb") as file:
+            np.save(file, found[[place[name] for name in ids]])
+    return Matrix(
+        layer=model.layer,
+        backbone=model.backbone,
+        maker=str(model.card["maker"]),
+        rows=open_rows(path),
+        n_train=labels.n_train,
+        n_test=len(ids) - labels.n_train,
+        views=1,
+        path=path,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.study import Study
-    from training.data.matrix import Labels
+    from training.data.matrix import Labels, Matrix
 
 __all__ = ["MAJORITY", "ClassJudge", "data_of", "finite", "nearness_of"]
 
@@ -142,8 +142,13 @@ class ClassJudge:
         own = near[self.held] if self.labels.n_validation else near[self.test]
         return float(np.quantile(own, 1 - share, method="lower"))
 
-    def open_world(self, share: NDArray[np.float64], near: NDArray[np.float64]) -> OpenWorld | None:
-        """Known and unseen classes apart, by nearness; None where no class is held out whole."""
+    def open_world(
+        self, share: NDArray[np.float64], near: Callable[[], NDArray[np.float64]]
+    ) -> OpenWorld | None:
+        """Known and unseen classes apart, by nearness; None where no class is held out whole.
+
+        ``near`` is asked for the (n - n_train,) nearness only where one is.
+        """
         labels = self.labels
         group = np.concatenate([self.group, labels.group[labels.hidden]])
         n = len(labels.label[labels.hidden])
@@ -151,7 +156,7 @@ class ClassJudge:
             return None
         by = [
             open_world(value[self.test], value[self.hidden], group)
-            for value in (near, share.max(axis=1))
+            for value in (near(), share.max(axis=1))
         ]
         return OpenWorld(labels.unseen, n, *by)
 
@@ -172,19 +177,16 @@ class ClassJudge:
         ]
 
 
-def nearness_of(
-    labels: Labels, train: NDArray[np.float32], rest: NDArray[np.float32]
-) -> tuple[Nearness, NDArray[np.float64]]:
-    """Nearness to the classes of training, and that of all pictures that train nothing.
+def nearness_of(labels: Labels, matrix: Matrix) -> tuple[Nearness, NDArray[np.float64]]:
+    """Nearness to the classes of training, and the (n - n_train,) of what trains nothing.
 
-    ``train`` and ``rest`` are (n_train, d) and (n - n_train, d), without mirror images. Beyond
-    ``MOST_NEAR`` training pictures an even sample is taken.
+    Mirror images are left out. Beyond ``MOST_NEAR`` training pictures an even sample is taken.
     """
     rows = np.arange(labels.n_train)
     if len(rows) > MOST_NEAR:
         rows = np.linspace(0, len(rows) - 1, MOST_NEAR).round().astype(np.int64)
-    near = fit_nearness(train[rows], labels.label[rows])
-    return near, near(rest)
+    near = fit_nearness(matrix.train(1)[rows], labels.label[rows])
+    return near, near(matrix.test[: matrix.n_test])
 
 
 def finite(value: float) -> float | None:

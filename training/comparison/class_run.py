@@ -16,6 +16,7 @@ from scipy.special import softmax
 
 from likewise.errors import UsageError
 from likewise.funnel import Funnel
+from likewise.progress import progress
 from likewise.tables import COMPARISON
 from training.classifiers import forest, linear
 from training.classifiers import softmax as softmax_layer
@@ -26,7 +27,7 @@ from training.comparison.class_reviews import gain_of_reviews, with_reviews
 from training.comparison.crossing import REASON, apart
 from training.comparison.fits import Fits
 from training.comparison.looks import look
-from training.data.matrix import load_labels
+from training.data.matrix import borrowed_matrix, load_labels
 from training.fitting.classes import ClassProblem
 from training.fitting.grid import safe_name
 from training.models import saved as models
@@ -65,7 +66,6 @@ def check_classifiers(wanted: Sequence[str], refused: Sequence[str], question: s
 class Row:
     """One classifier on one set of one layer; ``share`` are probabilities of what trains nothing.
 
-    ``near`` is how near those pictures lie to the classes of training, whatever the classifier.
     ``held`` is its accuracy on the pictures that chose it.
     """
 
@@ -77,7 +77,6 @@ class Row:
     dim: int
     held: Rate
     share: NDArray[np.float64]
-    near: NDArray[np.float64]
 
     @property
     def model(self) -> str:
@@ -133,13 +132,12 @@ class ClassFits(Fits):
         sets = len(self.settings.sets) if "sets" in self.settings.model_fields_set else 1
         with self.bar(len(layers) * sets * each):
             for matrix in self.matrices(layers):
-                _, near = nearness_of(self.labels, matrix.train(1), matrix.test[: matrix.n_test])
                 for problem in self.problems(matrix):
                     assert isinstance(problem, ClassProblem), "labels of classes make them"
-                    found += [self._row(problem, name, near) for name in self.classifiers]
+                    found += [self._row(problem, name) for name in self.classifiers]
         return found
 
-    def _row(self, problem: ClassProblem, name: str, near: NDArray[np.float64]) -> Row:
+    def _row(self, problem: ClassProblem, name: str) -> Row:
         fitted, matrix, labels = self.fit_classes(problem, name), problem.matrix, self.labels
         right = fitted.held.argmax(axis=1) == problem.held_label
         group = labels.group[labels.validation if labels.n_validation else slice(labels.n_train)]
@@ -152,7 +150,6 @@ class ClassFits(Fits):
             matrix.dim,
             rate(right, group),
             softmax(fitted.rest / fitted.chosen.temperature, axis=1),
-            near,
         )
 
 
@@ -214,6 +211,16 @@ def _found(
     labels = fits.labels
     best = best_row(rows)
     others = {row.model: row.share for row in rows if row is not best}
+
+    def near() -> NDArray[np.float64]:
+        with (
+            progress("nearness to the classes", 1) as bar,
+            borrowed_matrix(study, labels, best.layer) as matrix,
+        ):
+            _, found = nearness_of(labels, matrix)
+            bar.advance()
+            return found
+
     if copies := labels.dropped.get(REASON):
         fits.note(f"training pictures left out as near copies of held-out ones: {copies}")
     found = ClassComparison(
@@ -231,7 +238,7 @@ def _found(
         results=[row.result(judge) for row in rows],
         against=judge.against(best.share, others),
         abstention=judge.abstention(best.share, ACCURACY, CONFIDENCE),
-        open_world=judge.open_world(best.share, best.near),
+        open_world=judge.open_world(best.share, near),
         difficult=judge.difficult(best.share),
         looks=look(study, "compare", stage.fingerprint, len(rows)),
         notes=fits.notes,
