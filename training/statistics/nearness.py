@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,13 +40,14 @@ class _Ball:
     spread: NDArray[np.float64]
     rest: float
 
-    def distance(self, offset: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, d) differences to (n,) squared Mahalanobis distances (Woodbury's identity)."""
-        along = offset @ self.basis.T
-        less = 1 / self.rest - 1 / (self.spread + self.rest)
-        whole = np.einsum("nd,nd->n", offset, offset) / self.rest
-        answer: NDArray[np.float64] = whole - np.einsum("nr,r->n", along**2, less)
-        return answer
+    def distances(
+        self, points: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(n, d) and (k, d) to (n, k) squared Mahalanobis distances (Woodbury's identity)."""
+        less = np.sqrt(1 / self.rest - 1 / (self.spread + self.rest))
+        along, of_centres = (rows @ self.basis.T * less for rows in (points, centres))
+        whole: NDArray[np.float64] = cdist(points, centres, "sqeuclidean") / self.rest
+        return whole - cdist(along, of_centres, "sqeuclidean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,8 @@ class Nearness:
         answer = np.empty(len(features))
         for start in range(0, len(features), ROWS):
             unit = _unit(features[start : start + ROWS])
-            nearest = np.full(len(unit), np.inf)
-            for mean in self.means:  # one class at a time: n x k x d would not fit
-                np.minimum(nearest, self.within.distance(unit - mean), out=nearest)
-            far = self.whole.distance(unit - self.centre)
+            nearest = self.within.distances(unit, self.means).min(axis=1)
+            far = self.whole.distances(unit, self.centre[None])[:, 0]
             answer[start : start + ROWS] = far - nearest
         return answer
 
