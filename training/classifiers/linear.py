@@ -112,10 +112,9 @@ def fit_classes(problem: ClassProblem, store: GridStore, c_values: Sequence[floa
     A C of its own for each class would make scores that cannot be compared with each other.
     """
     ordered = sorted(c_values)
-    own = [problem.one_against_rest(number) for number in range(problem.n_classes)]
-    stores = [store.below(f"class={number}") for number in range(problem.n_classes)]
+    own = problem.each_against_rest(store)
     like: list[solver.Path] = []
-    grid = [_curve(*pair, ordered, like) for pair in zip(own, stores, strict=True)]
+    grid = [_curve(*pair, ordered, like) for pair in own]
     held = [
         np.stack([points[at]["out_of_fold"] for points in grid], axis=1)
         for at in range(len(ordered))
@@ -127,7 +126,7 @@ def fit_classes(problem: ClassProblem, store: GridStore, c_values: Sequence[floa
     best = choose_class(curve)
     final = [
         place.point("refit", lambda o=one, p=points[best]: _refit(o, ordered[best], p))  # type: ignore[misc]
-        for one, place, points in zip(own, stores, grid, strict=True)
+        for (one, place), points in zip(own, grid, strict=True)
     ]
     weight = np.stack([point["weight"] for point in final], axis=1).astype(np.float32)
     bias = np.array([float(point["bias"]) for point in final], np.float32)

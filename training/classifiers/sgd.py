@@ -66,6 +66,11 @@ class Scaling:
         """Features as they are, neither centred nor scaled: what the paper will have done."""
         return cls(np.zeros(dim), np.ones(dim), 0)
 
+    @classmethod
+    def named(cls, name: str, rows: NDArray[np.float32]) -> Scaling:
+        """The scaling of (n, d) rows that ``[compare] sgd_scaling`` calls so."""
+        return cls.standard(rows) if name == STANDARD else cls.none(rows.shape[1])
+
     def fold_in(self, weight: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """(k, d) weights of scaled rows to (k, d) weights and (k,) biases of plain rows."""
         plain = weight / self.scale
@@ -96,11 +101,7 @@ def fit(
     spark: Callable[[], SparkSession],
 ) -> Fitted:
     """Cross-validate regParam x stepSize x scaling, then fit the best with MLlib on ``spark()``."""
-    rows = problem.matrix.all_train
-    made = {
-        n: Scaling.standard(rows) if n == STANDARD else Scaling.none(rows.shape[1])
-        for n in scalings
-    }
+    made = {name: Scaling.named(name, problem.matrix.all_train) for name in scalings}
     curve: list[CurvePoint] = []
     scores: list[NDArray[np.float64]] = []
     tried: list[tuple[Scaling, float, float]] = []
@@ -151,13 +152,8 @@ def fit_classes(
     spark: Callable[[], SparkSession],
 ) -> ClassFitted:
     """One against the rest: one grid point for all classes, each fitted by MLlib on ``spark()``."""
-    rows = problem.matrix.all_train
-    made = {
-        n: Scaling.standard(rows) if n == STANDARD else Scaling.none(rows.shape[1])
-        for n in scalings
-    }
-    own = [problem.one_against_rest(number) for number in range(problem.n_classes)]
-    stores = [store.below(f"class={number}") for number in range(problem.n_classes)]
+    made = {name: Scaling.named(name, problem.matrix.all_train) for name in scalings}
+    own = problem.each_against_rest(store)
     curve: list[ClassPoint] = []
     scores: list[NDArray[np.float64]] = []
     for name, step in product(scalings, step_sizes):
@@ -166,7 +162,7 @@ def fit_classes(
                 f"stepSize={step:g} {name}",
                 lambda o=one, n=name, s=step: _batch(o, made[n], reg_params, s, iterations),  # type: ignore[misc]
             )["out_of_fold"]
-            for one, place in zip(own, stores, strict=True)
+            for one, place in own
         ]
         for reg, held in zip(reg_params, np.stack(points, axis=2), strict=True):
             place_of: dict[str, float | str]
@@ -181,7 +177,7 @@ def fit_classes(
             "mllib",
             lambda o=one, p=place: _mllib(o, scaling, chosen, iterations, spark, p),  # type: ignore[misc]
         )
-        for one, place in zip(own, stores, strict=True)
+        for one, place in own
     ]
     plain, offset = scaling.fold_in(np.stack([point["weight"] for point in final]))
     weight, bias = np.ascontiguousarray(plain.T), offset.astype(np.float32)

@@ -55,10 +55,16 @@ class ClassProblem(Problem):
         """(h,) classes of the held pictures."""
         return self.labels.label[self.labels.validation] if not self.folds else self.train_label
 
-    def one_against_rest(self, number: int) -> ClassProblem:
-        """The problem of two classes: 1 for pictures of class ``number``."""
-        own = (self.labels.label == number).astype(np.int64)
-        return replace(self, labels=replace(self.labels, label=own))
+    def each_against_rest(self, store: GridStore) -> list[tuple[ClassProblem, GridStore]]:
+        """For each class the problem of two, 1 for its pictures, and a store below ``store``."""
+        label = self.labels.label
+        return [
+            (
+                replace(self, labels=replace(self.labels, label=(label == k).astype(np.int64))),
+                store.below(f"class={k}"),
+            )
+            for k in range(self.n_classes)
+        ]
 
     def held_scores(self, weight: NDArray[np.float32], bias: NDArray[Any]) -> NDArray[np.float64]:
         """(h,) scores of one output by (m, d) weights and (m,) biases: a model a fold, or one."""
