@@ -6,16 +6,11 @@ not exist is None, in the file null.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from likewise.errors import DataError
-from likewise.study import Study, write_json
+from training.comparison.report_file import ReportFile
 from training.comparison.results import FigureFile, Looks
 from training.statistics.classes import ClassRow, Paired, Rate, Separation
 
@@ -191,31 +186,5 @@ class ClassComparison:
         return next(row for row in self.results if row.model == self.best)
 
 
-@cache
-def _adapter() -> TypeAdapter[ClassComparison]:
-    return TypeAdapter(ClassComparison)
-
-
-def save(study: Study, found: ClassComparison) -> None:
-    """Write ``reports/classes.json``, whole or not at all."""
-    write_json(study.folder("reports") / FILE, _adapter().dump_python(found, mode="json"))
-
-
-def load(study: Study | str | os.PathLike[str]) -> ClassComparison | None:
-    """Read ``reports/classes.json``; None before ``compare``.
-
-    Raises:
-        DataError: the file is damaged, or another version wrote it.
-    """
-    path = Study.open(study).root / "reports" / FILE
-    try:
-        return _adapter().validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{path} is damaged or of another version: {place or 'content'}: {first['msg']}",
-            hint="make it anew with: likewise compare --redo",
-        ) from None
+_REPORT = ReportFile(FILE, ClassComparison)
+save, load = _REPORT.save, _REPORT.load

@@ -6,16 +6,11 @@ that does not exist (a diverged grid point, one class in a resample) is None, in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from likewise.errors import DataError
-from likewise.study import Study, write_json
+from training.comparison.report_file import ReportFile
 from training.data.unit import AUTHORS, Unit
 
 __all__ = [
@@ -315,31 +310,5 @@ class Comparison:
         return next((row for row in self.baselines if row.name == name), None)
 
 
-@cache
-def _adapter() -> TypeAdapter[Comparison]:
-    return TypeAdapter(Comparison)
-
-
-def save(study: Study, comparison: Comparison) -> None:
-    """Write ``reports/comparison.json``, whole or not at all."""
-    write_json(study.folder("reports") / FILE, _adapter().dump_python(comparison, mode="json"))
-
-
-def load(study: Study | str | os.PathLike[str]) -> Comparison | None:
-    """Read ``reports/comparison.json``; None before ``compare``.
-
-    Raises:
-        DataError: the file is damaged, or another version wrote it.
-    """
-    path = Study.open(study).root / "reports" / FILE
-    try:
-        return _adapter().validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{path} is damaged or of another version: {place or 'content'}: {first['msg']}",
-            hint="make it anew with: likewise compare --redo",
-        ) from None
+_REPORT = ReportFile(FILE, Comparison)
+save, load = _REPORT.save, _REPORT.load
