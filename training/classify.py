@@ -24,10 +24,10 @@ from training.classification.evaluation import Evaluation, evaluate
 from training.classification.prediction import Prediction, predict
 from training.classification.zero_shot import zero_shot
 from training.classifiers import softmax
-from training.comparison.class_judge import finite
 from training.comparison.class_reviews import gain_of_reviews, with_reviews
 from training.comparison.class_run import ClassFits, Row, best_row, class_card
 from training.comparison.crossing import apart
+from training.comparison.judge import finite
 from training.comparison.looks import look
 from training.comparison.tabulate import grid
 from training.data.matrix import borrowed_matrix, load_labels

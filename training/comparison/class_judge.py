@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from likewise.study import Study
     from training.data.matrix import Labels, Matrix
 
-__all__ = ["MAJORITY", "ClassJudge", "data_of", "finite", "nearness_of"]
+__all__ = ["MAJORITY", "ClassJudge", "data_of", "nearness_of"]
 
 MAJORITY = "majority"
 SHOWN = 24
@@ -187,11 +187,6 @@ def nearness_of(labels: Labels, matrix: Matrix) -> tuple[Nearness, NDArray[np.fl
         rows = np.linspace(0, len(rows) - 1, MOST_NEAR).round().astype(np.int64)
     near = fit_nearness(matrix.train(1)[rows], labels.label[rows])
     return near, near(matrix.test[: matrix.n_test])
-
-
-def finite(value: float) -> float | None:
-    """The number, or None where it does not exist."""
-    return float(value) if np.isfinite(value) else None
 
 
 def data_of(study: Study, labels: Labels) -> ClassData:

@@ -21,11 +21,12 @@ from likewise.tables import COMPARISON
 from training.classifiers import forest, linear
 from training.classifiers import softmax as softmax_layer
 from training.comparison import class_results, class_words
-from training.comparison.class_judge import ClassJudge, data_of, finite, nearness_of
+from training.comparison.class_judge import ClassJudge, data_of, nearness_of
 from training.comparison.class_results import ClassComparison, ClassGridPoint, ClassResult
 from training.comparison.class_reviews import gain_of_reviews, with_reviews
 from training.comparison.crossing import REASON, apart
 from training.comparison.fits import Fits
+from training.comparison.judge import finite
 from training.comparison.looks import look
 from training.data.matrix import borrowed_matrix, load_labels
 from training.fitting.classes import ClassProblem
