@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from likewise.study import Study, write_json
-from likewise.tables import AUTHOR_KEY, POST_KEY
-from training.galleries.gallery import hashes_of, lookup, pick, safe_url
+from likewise.tables import AUTHOR_KEY
+from training.galleries.gallery import hashes_of, pick, with_origin
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
+
+    from likewise.config import RankSection
 
 __all__ = ["ClassGalleries", "ClassPick", "Confused", "OfClass", "choose", "load", "make"]
 
@@ -86,98 +89,84 @@ def choose(study: Study) -> ClassGalleries:
     """By the published ranking, test pictures alone unless there are hardly any."""
     labels = study.read("labels", ["picture_id", "post_id", "media_index", "class", "split"])
     frame = study.read("scores").join(labels, "picture_id", join_type="inner").sort_by("rank")
-    manifest = study.require("labels")
+    hashes = hashes_of(study, frame["picture_id"].to_pylist())
+    frame = frame.append_column("phash", pa.array(hashes))
+    manifest, rules = study.require("labels"), study.config.rank
     unseen = set(manifest.extra.get("unseen", ()))
-    hidden = pc.is_in(frame["class"], _strings(sorted(unseen)))
+    hidden = pc.is_in(frame["class"], pa.array(sorted(unseen), pa.string()))
     known = frame.filter(pc.invert(hidden))
     held_out = known.filter(pc.equal(known["split"], "test"))
     split = "test" if held_out.num_rows >= LEAST else "all"
     known = (held_out if split == "test" else known).combine_chunks()
     names = [name for name in manifest.extra["classes"] if name not in unseen]
+    own = {name: known.filter(pc.equal(known["class"], name)) for name in names}
+    own = {name: rows for name, rows in own.items() if rows.num_rows}
+    pairs = list(_confused(known))
+    shown = [end for rows in own.values() for end in _ends(rules, rows)]
+    shown += [_surest(rules, rows, OF_PAIR) for _, rows in pairs]
+    shown.append(_surest(rules, frame.filter(hidden), 2 * EACH))
+    picks = iter(_picks(study, shown))
     return ClassGalleries(
         model=str(study.require("scores").extra["model"]),
         split=split,
-        classes=[one for name in names if (one := _of_class(study, known, name)).seen],
-        confused=_confused(study, known),
-        unseen=_surest(study, frame.filter(hidden)),
+        classes=[
+            OfClass(name, rows.num_rows, next(picks), next(picks)) for name, rows in own.items()
+        ],
+        confused=[replace(pair, picks=next(picks)) for pair, _ in pairs],
+        unseen=next(picks),
     )
 
 
-def _strings(values: Sequence[str]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
-
-
-def _of_class(study: Study, frame: pa.Table, name: str) -> OfClass:
-    own = frame.filter(pc.equal(frame["class"], name)).combine_chunks()
-    best = _unlike(study, own, EACH)
-    back = own.num_rows - 1 - _unlike(study, own.take(_reversed(own)), EACH)
-    worst = back[~np.isin(back, best)]
-    ends = [_picks(study, own.take(rows)) for rows in (best, worst)]
-    return OfClass(name, own.num_rows, *ends)
+def _ends(rules: RankSection, own: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The surest and the hardest rows of a class."""
+    best = _unlike(rules, own, EACH)
+    last = own.num_rows - 1
+    back = last - _unlike(rules, own.take(np.arange(own.num_rows)[::-1]), EACH)
+    return own.take(best), own.take(back[~np.isin(back, best)])
 
 
-def _confused(study: Study, frame: pa.Table) -> list[Confused]:
+def _confused(frame: pa.Table) -> Iterator[tuple[Confused, pa.Table]]:
+    """The most frequent mistakes, without pictures yet, and the rows of each."""
     wrong = frame.filter(pc.not_equal(frame["class"], frame["said"]))
     pairs = wrong.group_by(["class", "said"]).aggregate([("picture_id", "count")]).to_pylist()
     pairs.sort(key=lambda row: (-row["picture_id_count"], row["class"], row["said"]))
-    found = []
     for row in pairs[:PAIRS]:
         same = [pc.equal(wrong[name], row[name]) for name in ("class", "said")]
         of = int(pc.sum(pc.equal(frame["class"], row["class"])).as_py() or 0)
-        picks = _surest(study, wrong.filter(pc.and_(*same)))[:OF_PAIR]
-        found.append(Confused(row["class"], row["said"], row["picture_id_count"], of, picks))
-    return found
+        pair = Confused(row["class"], row["said"], row["picture_id_count"], of, [])
+        yield pair, wrong.filter(pc.and_(*same))
 
 
-def _surest(study: Study, rows: pa.Table) -> list[ClassPick]:
-    """At most eight pictures, the surest answers first."""
-    rows = rows.sort_by([("certainty", "descending"), ("picture_id", "ascending")]).combine_chunks()
-    return _picks(study, rows.take(_unlike(study, rows, 2 * EACH)))
+def _surest(rules: RankSection, rows: pa.Table, n: int) -> pa.Table:
+    """At most ``n`` rows, the surest answers first."""
+    rows = rows.sort_by([("certainty", "descending"), ("picture_id", "ascending")])
+    return rows.take(_unlike(rules, rows, n))
 
 
-def _unlike(study: Study, rows: pa.Table, n: int) -> NDArray[np.int64]:
+def _unlike(rules: RankSection, rows: pa.Table, n: int) -> NDArray[np.int64]:
     """The first ``n`` rows without copies, at most ``[rank] per_author`` of one author."""
-    rules = study.config.rank
-    authors = [
-        "\0".join(key) for key in zip(*(rows[c].to_pylist() for c in AUTHOR_KEY), strict=True)
-    ]
-    hashes = hashes_of(study, rows["picture_id"].to_pylist())
+    authors = list(zip(*(rows[c].to_pylist() for c in AUTHOR_KEY), strict=True))
     radius = rules.near_duplicate_radius
     # Imported folders are of one author; there nobody floods a gallery.
     most = rules.per_author if len(set(authors)) > 1 else n
-    chosen, _ = pick(authors, hashes, n=n, per_author=most, radius=radius)
+    chosen, _ = pick(authors, rows["phash"].to_numpy(), n=n, per_author=most, radius=radius)
     return np.array(chosen, np.int64)
 
 
-def _reversed(rows: pa.Table) -> NDArray[np.int64]:
-    return np.arange(rows.num_rows)[::-1]
-
-
-def _picks(study: Study, rows: pa.Table) -> list[ClassPick]:
-    records = rows.to_pylist()
-    posts = lookup(study, "posts", POST_KEY, ("url", "media"), records)
-    authors = lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
-    found = []
-    for row in records:
-        post = posts.get(tuple(row[c] for c in POST_KEY), {})
-        author = authors.get(tuple(row[c] for c in AUTHOR_KEY), {})
-        media = [m for m in post.get("media") or [] if m["index"] == row["media_index"]]
-        found.append(
-            ClassPick(
-                picture_id=row["picture_id"],
-                true=row["class"],
-                said=row["said"],
-                probability=row["probability"],
-                certainty=row["certainty"],
-                handle=author.get("handle") or row["author_id"],
-                url=safe_url(post.get("url")),
-                alt=(media[0]["alt"] or "") if media else "",
-                held_out=row["split"] == "test",
-            )
+def _picks(study: Study, shown: Sequence[pa.Table]) -> list[list[ClassPick]]:
+    """The pictures of every gallery; posts and authors are looked up once for all of them."""
+    found = (
+        ClassPick(
+            picture_id=row["picture_id"],
+            true=row["class"],
+            said=row["said"],
+            probability=row["probability"],
+            certainty=row["certainty"],
+            **told,
         )
-    return found
+        for row, told in with_origin(study, pa.concat_tables(shown))
+    )
+    return [list(islice(found, rows.num_rows)) for rows in shown]
 
 
 def make(study: Study) -> ClassGalleries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from training.pictures.thumbnails import decoded, square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["choose", "hashes_of", "load", "lookup", "make", "pick", "safe_url"]
+__all__ = ["choose", "hashes_of", "load", "make", "pick", "safe_url", "with_origin"]
 
 FILE = "galleries.json"
 
@@ -124,33 +124,36 @@ def hashes_of(study: Study, picture_ids: list[str]) -> NDArray[np.int64]:
 
 
 def _picks(study: Study, rows: pa.Table) -> list[Pick]:
-    records = rows.to_pylist()
-    posts = lookup(study, "posts", POST_KEY, ("url", "media"), records)
-    authors = lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
-    return [_pick(row, posts, authors) for row in records]
-
-
-def _pick(
-    row: dict[str, Any],
-    posts: dict[tuple[str, ...], dict[str, Any]],
-    authors: dict[tuple[str, ...], dict[str, Any]],
-) -> Pick:
-    post = posts.get(tuple(row[c] for c in POST_KEY), {})
-    author = authors.get(tuple(row[c] for c in AUTHOR_KEY), {})
-    media = [m for m in post.get("media") or [] if m["index"] == row["media_index"]]
-    return Pick(
-        handle=author.get("handle") or row["author_id"],
-        url=safe_url(post.get("url")),
-        alt=(media[0]["alt"] or "") if media else "",
-        held_out=row["split"] == "test",
-        **{name: row[name] for name in _COPIED},
-    )
+    return [
+        Pick(**told, **{name: row[name] for name in _COPIED})
+        for row, told in with_origin(study, rows)
+    ]
 
 
 _COPIED = ("picture_id", "rank", "score", "probability", "ratio", "likes", "audience", "label")
 
 
-def lookup(
+def with_origin(study: Study, rows: pa.Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each row beside its picture's ``handle``, ``url`` and ``alt``, and whether ``held_out``."""
+    records = rows.to_pylist()
+    posts = _lookup(study, "posts", POST_KEY, ("url", "media"), records)
+    authors = _lookup(study, "authors", AUTHOR_KEY, ("handle",), records)
+    for row in records:
+        post = posts.get(tuple(row[c] for c in POST_KEY), {})
+        author = authors.get(tuple(row[c] for c in AUTHOR_KEY), {})
+        media = [m for m in post.get("media") or [] if m["index"] == row["media_index"]]
+        yield (
+            row,
+            {
+                "handle": author.get("handle") or row["author_id"],
+                "url": safe_url(post.get("url")),
+                "alt": (media[0]["alt"] or "") if media else "",
+                "held_out": row["split"] == "test",
+            },
+        )
+
+
+def _lookup(
     study: Study,
     table: str,
     key: tuple[str, ...],
