@@ -249,8 +249,6 @@ def ranked(
 
     Ties go by picture_id, so the ranks do not depend on the order of the rows.
     """
-    known = labels.num_rows
-    met = pc.is_in(labels["picture_id"], value_set=pc.unique(views["picture_id"]))
     means = (
         views.filter(pc.equal(views["status"], "ok"))
         .group_by("picture_id")
@@ -258,34 +256,11 @@ def ranked(
     )
     joined = labels.join(means, "picture_id", join_type="inner").combine_chunks()
     joined = joined.sort_by([("score_mean", "descending"), ("picture_id", "ascending")])
-    scores = joined["score_mean"].to_numpy()
-    without = known - int(pc.sum(met).as_py() or 0)
-    funnel = Funnel(
-        "rank",
-        "pictures",
-        known,
-        joined.num_rows,
-        {"features_failed": known - without - joined.num_rows, "no_features": without},
-    )
+    funnel = _funnel(labels, views, joined)
     if not joined.num_rows:
-        raise DataError(
-            "not one labelled picture has features to score",
-            hint="run: likewise extract, after label",
-        )
-    rows = {
-        "picture_id": joined["picture_id"],
-        "model": pa.array([scorer.name] * joined.num_rows, pa.string()),
-        "platform": joined["platform"],
-        "host": joined["host"],
-        "author_id": joined["author_id"],
-        "score": scores,
-        "probability": pa.array(scorer.probability(scores), from_pandas=True),
-        "said": pa.nulls(joined.num_rows, pa.string()),
-        "certainty": pa.nulls(joined.num_rows, pa.float64()),
-        "rank": np.arange(1, joined.num_rows + 1),
-        "rank_in_author": _rank_within(joined),
-    }
-    return pa.table(rows, schema=SCORES.schema), funnel
+        raise _nothing()
+    scores = joined["score_mean"].to_numpy()
+    return _rows(joined, scorer, scores, scorer.probability(scores)), funnel
 
 
 def ranked_classes(
@@ -296,13 +271,9 @@ def ranked_classes(
     The score is the log-odds of the label's class against the likeliest other one; a picture of a
     class that the model does not know scores as its likeliest class against all it might have said.
     """
-    met = pc.is_in(labels["picture_id"], value_set=pc.unique(views["picture_id"]))
     good = views.filter(pc.equal(views["status"], "ok")).combine_chunks()
     if not good.num_rows:
-        raise DataError(
-            "not one labelled picture has features to score",
-            hint="run: likewise extract, after label",
-        )
+        raise _nothing()
     ids, place = np.unique(good["picture_id"].to_numpy(zero_copy_only=False), return_inverse=True)
     each = pc.list_flatten(good["scores"]).to_numpy().reshape(good.num_rows, -1)
     total = np.zeros((len(ids), each.shape[1]))
@@ -324,24 +295,50 @@ def ranked_classes(
     score = np.where(known, log[rows, own] - rival, -log[rows, likely] + log.min(axis=1))
     order = np.lexsort([kept["picture_id"].to_numpy(zero_copy_only=False), -score])
     kept = kept.take(order).combine_chunks()
-    n, met_n = labels.num_rows, int(pc.sum(met).as_py() or 0)
-    dropped = {"features_failed": met_n - kept.num_rows, "no_features": n - met_n}
     said = np.array(scorer.classes, dtype=object)[likely[order]]
+    certainty = share.max(axis=1)[order]
+    table = _rows(kept, scorer, score[order], probability[order], said, certainty)
+    return table, _funnel(labels, views, kept)
+
+
+def _nothing() -> DataError:
+    return DataError(
+        "not one labelled picture has features to score",
+        hint="run: likewise extract, after label",
+    )
+
+
+def _funnel(labels: pa.Table, views: pa.Table, kept: pa.Table) -> Funnel:
+    met = pc.is_in(labels["picture_id"], value_set=pc.unique(views["picture_id"]))
+    n, seen = labels.num_rows, int(pc.sum(met).as_py() or 0)
+    dropped = {"features_failed": seen - kept.num_rows, "no_features": n - seen}
+    return Funnel("rank", "pictures", n, kept.num_rows, dropped)
+
+
+def _rows(
+    kept: pa.Table,
+    scorer: AnyScorer,
+    score: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    said: NDArray[np.object_] | None = None,
+    certainty: NDArray[np.float64] | None = None,
+) -> pa.Table:
+    """The rows of ``scores`` from labels that come best first; all arrays are (n,)."""
+    n = kept.num_rows
     columns = {
         "picture_id": kept["picture_id"],
-        "model": pa.array([scorer.name] * kept.num_rows, pa.string()),
+        "model": pa.array([scorer.name] * n, pa.string()),
         "platform": kept["platform"],
         "host": kept["host"],
         "author_id": kept["author_id"],
-        "score": score[order],
-        "probability": pa.array(probability[order], from_pandas=True),
-        "said": pa.array(said, pa.string()),
-        "certainty": share.max(axis=1)[order],
-        "rank": np.arange(1, kept.num_rows + 1),
+        "score": score,
+        "probability": pa.array(probability, from_pandas=True),
+        "said": pa.nulls(n, pa.string()) if said is None else pa.array(said, pa.string()),
+        "certainty": pa.nulls(n, pa.float64()) if certainty is None else certainty,
+        "rank": np.arange(1, n + 1),
         "rank_in_author": _rank_within(kept),
     }
-    table = pa.table(columns, schema=SCORES.schema)
-    return table, Funnel("rank", "pictures", n, kept.num_rows, dropped)
+    return pa.table(columns, schema=SCORES.schema)
 
 
 def _rank_within(joined: pa.Table) -> NDArray[np.int64]:
