@@ -133,6 +133,7 @@ class Context:
         self.sharing = sharing or Sharing()
         veil = FaceVeil(study) if self.sharing.blur_faces else None
         self.thumbs = Thumbs(study.config.report.thumbnail, veil)
+        self._drawn: dict[str, Figure] = {}
 
     def manifest(self, table: str) -> Manifest | None:
         """The table's manifest, or None."""
@@ -144,8 +145,10 @@ class Context:
         return {} if manifest is None else manifest.extra
 
     def figure(self, name: str, title: str, words: str, paint: Painter, **shape: float) -> Figure:
-        """Draw a figure into the report's folder."""
-        return draw(self.figures, name, title, words, paint, **shape)
+        """Draw a figure into the report's folder; one that is shown twice is drawn once."""
+        if name not in self._drawn:
+            self._drawn[name] = draw(self.figures, name, title, words, paint, **shape)
+        return self._drawn[name]
 
     @cached_property
     def unit(self) -> Unit:
