@@ -1,9 +1,9 @@
-"""Heat maps of the galleries, put among the page's thumbnails."""
+"""Pictures of the galleries with their heat maps, put among the page's thumbnails."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from likewise.errors import UsageError
 from training.explanation import heatmaps
@@ -11,14 +11,24 @@ from training.pictures import thumbnails
 from training.report.context import Context
 
 if TYPE_CHECKING:
+    from training.galleries.class_gallery import ClassPick
+    from training.galleries.picks import Pick
     from training.models.classes import ClassScorer
     from training.models.saved import Scorer
     from training.tuning.saved import FinetunedScorer
 
-__all__ = ["key", "paint"]
+__all__ = ["cards", "paint"]
 
 
-def key(picture_id: str) -> str:
+def cards(context: Context, picks: Sequence[Pick] | Sequence[ClassPick]) -> list[dict[str, Any]]:
+    """What the templates show of each picture; its heat is there once it has been painted."""
+    return [
+        {"pick": one, "thumb": context.thumbs.square(one.picture_id), "heat": _key(one.picture_id)}
+        for one in picks
+    ]
+
+
+def _key(picture_id: str) -> str:
     """Key of a picture's heat map among the thumbnails."""
     return f"heat:{picture_id}"
 
@@ -31,7 +41,7 @@ def paint(
     try:
         for picture_id, rgb in heatmaps.overlays(context.study, scorer, towards, side=side):
             shown = context.thumbs.veiled(picture_id, rgb)
-            context.thumbs.give(key(picture_id), thumbnails.square(shown, side))
+            context.thumbs.give(_key(picture_id), thumbnails.square(shown, side))
     except UsageError as error:  # also missing weights and a features table of another width
         return str(error)
     return None

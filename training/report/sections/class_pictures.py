@@ -24,12 +24,12 @@ def section(context: Context) -> Section:
             {
                 "name": one.name,
                 "seen": one.seen,
-                "best": _cards(context, one.best),
-                "worst": _cards(context, one.worst),
+                "best": heat.cards(context, one.best),
+                "worst": heat.cards(context, one.worst),
             }
             for one in chosen.classes
         ]
-        data["unseen"] = _cards(context, chosen.unseen)
+        data["unseen"] = heat.cards(context, chosen.unseen)
     return Section("galleries", "Pictures of each class", "class_pictures.html", data)
 
 
@@ -51,7 +51,7 @@ def difficult(context: Context) -> Section:
             if one.picture_id not in shown and not (one.right and (one.probability or 0.0) >= 0.9)
         ]
         data["why_no_heat"] = _paint(context, [*hard, *pairs])
-        data["cards"] = _cards(context, hard)
+        data["cards"] = heat.cards(context, hard)
         data["confused"] = [_pair(context, one) for one in chosen.confused]
     return Section("difficult", "Difficult pictures", "difficult.html", data)
 
@@ -63,8 +63,8 @@ def of_class(context: Context, one: OfClass, taken: Sequence[Confused]) -> Secti
     data = {
         "name": one.name,
         "seen": one.seen,
-        "best": _cards(context, one.best),
-        "worst": _cards(context, one.worst),
+        "best": heat.cards(context, one.best),
+        "worst": heat.cards(context, one.worst),
         "confused": [_pair(context, group) for group in taken],
         "why_no_heat": why,
     }
@@ -72,18 +72,7 @@ def of_class(context: Context, one: OfClass, taken: Sequence[Confused]) -> Secti
 
 
 def _pair(context: Context, one: Confused) -> dict[str, Any]:
-    return {"pair": one, "cards": _cards(context, one.picks)}
-
-
-def _cards(context: Context, picks: Sequence[ClassPick]) -> list[dict[str, Any]]:
-    return [
-        {
-            "pick": one,
-            "thumb": context.thumbs.square(one.picture_id),
-            "heat": heat.key(one.picture_id),
-        }
-        for one in picks
-    ]
+    return {"pair": one, "cards": heat.cards(context, one.picks)}
 
 
 def _paint(context: Context, picks: Sequence[ClassPick], *, towards: str = "") -> str | None:

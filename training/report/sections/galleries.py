@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from training.galleries.picks import Galleries, Pick
+from training.galleries.picks import Galleries
 from training.report import heat
 from training.report.context import Context, Section
 
@@ -23,12 +22,12 @@ def section(context: Context, *, heat_maps: bool = True) -> Section:
             {
                 "id": "best",
                 "title": f"Best {len(chosen.top)}",
-                "cards": _cards(context, chosen.top),
+                "cards": heat.cards(context, chosen.top),
             },
             {
                 "id": "worst",
                 "title": f"Worst {len(chosen.bottom)}",
-                "cards": _cards(context, chosen.bottom),
+                "cards": heat.cards(context, chosen.bottom),
             },
         ]
     return Section("galleries", "Best and worst pictures", "galleries.html", data)
@@ -41,14 +40,3 @@ def _heat(context: Context, chosen: Galleries) -> str | None:
     towards = {one.picture_id: 0 for one in chosen.bottom}
     towards |= {one.picture_id: 1 for one in chosen.top}
     return heat.paint(context, context.scorer, towards)
-
-
-def _cards(context: Context, picks: Sequence[Pick]) -> list[dict[str, Any]]:
-    return [
-        {
-            "pick": one,
-            "thumb": context.thumbs.square(one.picture_id),
-            "heat": heat.key(one.picture_id),
-        }
-        for one in picks
-    ]
