@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "ROUNDED", "count", "count_problem", "literal",
-    "moment", "name", "plain_text", "plain_words", "text", "words",
+    "moment", "name", "plain_count", "plain_text", "plain_words", "text", "words",
 ]  # fmt: skip
 
 AMBIGUOUS = "ambiguous"
@@ -47,14 +47,15 @@ def _unknown(value: str) -> str:
 
 def count(column: str, thousands: str | None, *, rounded: bool) -> str:
     """BIGINT of a column; null where it is unknown or where ``count_problem`` has a name."""
-    value = _trimmed(column)
+    other = _other_count(_trimmed(column), thousands, rounded=rounded)
+    return f"CASE WHEN {plain_count(column)} THEN try_cast({column} AS BIGINT) ELSE {other} END"
+
+
+def plain_count(column: str) -> str:
+    """Whether a cell is a count's digits and nothing else; null where no number is in it."""
     whole = f"try_cast({column} AS BIGINT)"
     # DuckDB rounds "1.5" and reads "1e3": only text that comes back unchanged is digits alone.
-    plain = f"{whole}::VARCHAR = {column}"
-    return (
-        f"CASE WHEN {plain} THEN CASE WHEN {whole} >= 0 THEN {whole} END "
-        f"ELSE {_other_count(value, thousands, rounded=rounded)} END"
-    )
+    return f"({whole}::VARCHAR = {column} AND {whole} >= 0)"
 
 
 def _other_count(value: str, thousands: str | None, *, rounded: bool) -> str:
@@ -96,8 +97,7 @@ def count_problem(column: str, thousands: str | None, *, rounded: bool) -> str:
     """Why a cell gives no count: AMBIGUOUS, ROUNDED, NOT_A_COUNT; null when it is one or empty."""
     value = _trimmed(column)
     read = count(column, thousands, rounded=rounded)
-    whole = f"try_cast({column} AS BIGINT)"
-    cases = [f"WHEN {whole}::VARCHAR = {column} AND {whole} >= 0 THEN NULL"]
+    cases = [f"WHEN {plain_count(column)} THEN NULL"]
     cases.append(f"WHEN {_unknown(value)} OR {read} IS NOT NULL THEN NULL")
     if not thousands:
         cases.append(

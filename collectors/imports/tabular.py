@@ -193,9 +193,7 @@ def _quick(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
     for meaning in meanings.COUNTS:
         cell = cells.get(meaning, "NULL")
         columns.append(f"try_cast({cell} AS BIGINT) AS {meaning}")
-        # Casts read "1.5" and "1e3", too: only text that comes back unchanged is digits alone.
-        back = f"try_cast({cell} AS BIGINT)::VARCHAR = {cell} AND try_cast({cell} AS BIGINT) >= 0"
-        odd.append(f"{cell} IS NOT NULL AND NOT coalesce({back}, false)")
+        odd.append(f"{cell} IS NOT NULL AND NOT coalesce({sqltext.plain_count(cell)}, false)")
     for meaning in meanings.TIMES:
         cell = cells.get(meaning, "NULL")
         read = f"try_cast({cell} AS TIMESTAMPTZ)"
