@@ -129,7 +129,7 @@ def missing(has: set[str]) -> list[str]:
     if "followers" not in has and "views" in has:
         lines.append('no followers: [label] target can be "likes/views" or "likes"')
     elif "followers" not in has:
-        lines.append('no followers or views: [label] target can only be "likes"')
+        lines.append('no followers or views: [label] target = "likes" is the only one left')
     if "author" not in has:
         lines.append(
             "no author: every post counts as an author of its own, so that pictures of one person "
