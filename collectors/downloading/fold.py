@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collectors.downloading.plan import KEY, Key, Plan
-from collectors.downloading.store import Store, ids_of, rows_of
+from collectors.downloading.store import Store, rows_of
 from likewise.compaction import LARGE, MOST_SMALL, SMALL
 from likewise.errors import LikewiseError
 from likewise.pictures import GROUP_BYTES, GROUP_ROWS, pictures_writer
@@ -195,11 +195,12 @@ def _write_pictures(store: Store, shown: set[str]) -> list[str]:
     staged = target.with_name(".pictures")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    parts, sizes = store.picture_parts(), store.sizes("pictures")
+    ids, sizes = store.picture_ids, store.sizes("pictures")
+    parts = list(ids)
     names = [part.rsplit("/", 1)[-1] for part in parts]
-    whole = [n for n, part in enumerate(parts) if shown.issuperset(ids_of(part))]
+    whole = [n for n, part in enumerate(parts) if shown.issuperset(ids[part])]
     keep = _without_small(whole, [sizes[names[n]].size for n in whole], SMALL)
-    left = shown.difference(*(ids_of(parts[n]) for n in keep))
+    left = shown.difference(*(ids[parts[n]] for n in keep))
     with _Writer(staged) as writer:
         for row in _stored(store, [part for n, part in enumerate(parts) if n not in keep], left):
             writer.write(row)

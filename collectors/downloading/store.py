@@ -32,7 +32,7 @@ from likewise.tables import FETCHED, PICTURES
 if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
-__all__ = ["CODE", "WITH_STILLS", "Store", "hygiene_of", "ids_of", "read_note", "rows_of"]
+__all__ = ["CODE", "WITH_STILLS", "Store", "hygiene_of", "read_note", "rows_of"]
 
 CODE = 2
 """Raised whenever the rows that the same bytes give would change."""
@@ -113,9 +113,14 @@ class Store:
         return self.study.store.facts(table)
 
     @cached_property
+    def picture_ids(self) -> dict[str, list[str]]:
+        """Part of ``picture_parts`` -> its pictures; no run changes them before it publishes."""
+        return {part: _ids_of(part) for part in self.picture_parts()}
+
+    @cached_property
     def there(self) -> frozenset[str]:
         """Pictures whose bytes need no fetching."""
-        ids = {one for part in self.picture_parts() for one in ids_of(part)}
+        ids = set(itertools.chain.from_iterable(self.picture_ids.values()))
         for batch in self.anew.all_batches():
             ids.update(batch["picture_id"].to_pylist())
         return frozenset(ids)
@@ -244,10 +249,9 @@ def rows_of(part: str, columns: Sequence[str] | None = None) -> Iterator[pa.Reco
         yield from file.iter_batches(batch_size=size, columns=names, use_threads=False)
 
 
-def ids_of(part: str) -> Iterator[str]:
-    """Pictures of one part of ``pictures``."""
-    for batch in rows_of(part, ["picture_id"]):
-        yield from batch["picture_id"].to_pylist()
+def _ids_of(part: str) -> list[str]:
+    batches = rows_of(part, ["picture_id"])
+    return [one for batch in batches for one in batch["picture_id"].to_pylist()]
 
 
 def read_note(path: Path) -> dict[str, Any]:
