@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -27,7 +28,7 @@ from collectors.downloading.store import Store, hygiene_of
 from collectors.imports.places import roots
 from likewise import __version__
 from likewise.config import DownloadSection
-from likewise.errors import PartialError
+from likewise.errors import MissingTableError, PartialError
 from likewise.funnel import Funnel
 from likewise.progress import Bar, progress
 from likewise.study import Manifest, Study
@@ -75,9 +76,8 @@ def download(
     study = Study.open(study)
     store = Store(study)
     kept = store.kept_posts
-    pictures = study.manifest("pictures")
-    if pictures is not None and "publication" not in pictures.extra:
-        study.require("fetches")
+    with suppress(MissingTableError):  # there are none before the first download
+        study.require("fetches")  # refuses pictures of an older layout
     store.finish_publication()
     store.drop_lost()
     if retry == "damaged":

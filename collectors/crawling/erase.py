@@ -65,7 +65,8 @@ def pictures_of(study: Study, *doomed: Doomed) -> set[str]:
     """Pictures that they have posted and that no other post shows now.
 
     Raises:
-        StudyError: the study is of the layout before ``fetches``.
+        StudyError: there are pictures, but no ``fetches`` that tell whose they are: the study is of
+            an older layout, or its first download was killed between the two.
     """
     if study.manifest("pictures") is None:
         return set()
