@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
@@ -18,7 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from collectors.crawling.journal.budgets import LONGEST_WINDOW_S
-from collectors.tokens.store import config_home
+from collectors.tokens.store import config_home, locked
 from likewise.progress import note
 from likewise.whole import fingerprint, write_json
 
@@ -56,16 +55,11 @@ def _lock_file(folder: Path, name: str) -> int:
 
 async def _turn(lock: int, host: str) -> None:
     told = False
-    while True:  # another process holds it: there is no event to wait for
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not told:
-                note(f"{host}: another study reads it now; this one waits for its turn")
-                told = True
-            await asyncio.sleep(POLL_S)
-        else:
-            return
+    while not locked(lock):  # another process holds it: there is no event to wait for
+        if not told:
+            note(f"{host}: another study reads it now; this one waits for its turn")
+            told = True
+        await asyncio.sleep(POLL_S)
 
 
 def _others(listed: Path, own: Path) -> list[Path]:

@@ -26,7 +26,7 @@ import platformdirs
 from collectors.tokens.database import open_database
 from likewise.errors import CredentialsError
 
-__all__ = ["Token", "TokenStore", "config_home", "from_environment", "new_token"]
+__all__ = ["Token", "TokenStore", "config_home", "from_environment", "locked", "new_token"]
 
 _COLUMNS = ("id", "platform", "host", "user", "app", "purpose", "given_at", "expires_at")
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, secret FROM tokens"  # noqa: S608 - names of our own
@@ -188,7 +188,7 @@ class TokenStore:
         handle = await asyncio.to_thread(path.open, "a", encoding="utf-8")
         try:
             # Another process holds it: there is no event to wait for.
-            while not _locked(handle.fileno()):  # noqa: ASYNC110
+            while not locked(handle.fileno()):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
             yield await asyncio.to_thread(self.find, token_id)
         finally:
@@ -249,7 +249,8 @@ def _token(row: tuple[Any, ...]) -> Token:
     return Token(**dict(zip(_COLUMNS, about, strict=True)), secret=json.loads(secret))
 
 
-def _locked(handle: int) -> bool:
+def locked(handle: int) -> bool:
+    """Whether this process holds the lock of the file from now on; false when another has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
