@@ -122,6 +122,10 @@ class Chain:
     lo: int | None = None
     hi: int | None = None
 
+    def covers(self, at: int) -> bool:
+        """Whether a moment, or the rank of a search's result, lies within the chain."""
+        return (self.lo is None or at >= self.lo) and (self.hi is None or at < self.hi)
+
 
 @dataclass(slots=True)
 class Page:
@@ -194,6 +198,10 @@ class Platform(ABC):
             for name, keyword in self.searches.items()
             if self.results[keyword]
         ]
+
+    def number_of(self, chain: Chain, cursor: str | None) -> int:
+        """Page of a search whose cursor is the page, from 1; without one that of its first rank."""
+        return int(cursor or (chain.lo or 0) // self.results_per_page + 1)
 
     # -- what to ask ----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ drawings, and a hundredth of the bytes of large photographs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from collectors.budgets.buckets import BucketSpec
@@ -57,7 +57,6 @@ class Commons(Platform):
     results_per_page = PER_PAGE
     counts_per_call = PER_PAGE
     counted = frozenset({"licence"})
-    environment: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, source: Source) -> None:
         wanted = licences.checked(source.licences)

@@ -131,20 +131,19 @@ class Flickr(Platform):
     def _search(self, chain: Chain, cursor: str | None) -> Request:
         """Results by relevance; a cursor is the page, from 1."""
         wanted = [i for i, (code, _) in self.licences.items() if code in self.source.licences]
-        number = cursor or str((chain.lo or 0) // RANKED_PAGE + 1)
         return _call(
             "flickr.photos.search", text=self.searches[chain.value],
             license=",".join(sorted(wanted, key=int)), sort="relevance", media="photos",
             content_types="0", safe_search="1", extras=_EXTRAS, per_page=str(RANKED_PAGE),
-            page=number,
+            page=str(self.number_of(chain, cursor)),
         )  # fmt: skip
 
     def _read_search(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
         page = Page()
-        number = int(cursor or (chain.lo or 0) // RANKED_PAGE + 1)
+        number = self.number_of(chain, cursor)
         keyword = self.searches[chain.value]
         for rank, photo in enumerate(answer.body.iter("photo"), (number - 1) * RANKED_PAGE):
-            if rank < (chain.lo or 0) or (chain.hi is not None and rank >= chain.hi):
+            if not chain.covers(rank):
                 continue
             before = len(page.posts)
             read_photo(photo, page, known=self.licences)

@@ -75,11 +75,10 @@ class Openverse(Platform):
 
     def page(self, chain: Chain, cursor: str | None) -> Request:
         """A cursor is the number of the page, from 1."""
-        number = cursor or str((chain.lo or 0) // PER_PAGE + 1)
         params = (
             ("q", self.searches[chain.value]),
             ("license", ",".join(self.source.licences)),
-            ("page", number),
+            ("page", str(self.number_of(chain, cursor))),
             ("page_size", str(PER_PAGE)),
         )
         return Request("/v1/images/", params, "page")
@@ -87,11 +86,11 @@ class Openverse(Platform):
     def read_page(self, chain: Chain, cursor: str | None, answer: Answer) -> Page:
         page = Page()
         body = fields.table(answer.body)
-        number = int(cursor or (chain.lo or 0) // PER_PAGE + 1)
+        number = self.number_of(chain, cursor)
         keyword = self.searches[chain.value]
         first = (number - 1) * PER_PAGE
         for rank, item in enumerate(fields.listed(body.get("results")), first):
-            if rank < (chain.lo or 0) or (chain.hi is not None and rank >= chain.hi):
+            if not chain.covers(rank):
                 continue
             self._read(item, page, labels=[f"class:{keyword}"], rank=rank)
         pages = fields.count(body.get("page_count"), "page_count", page.oddities) or 0
@@ -118,7 +117,8 @@ class Openverse(Platform):
             page.dropped["malformed"] += 1
             return
         found = read_licence(record, rank)
-        if found.code not in self.source.licences and not again:
+        unwanted = found.code not in self.source.licences
+        if unwanted and not again:
             page.dropped["other_licence"] += 1
             return
         author_id = found.creator_url or found.creator
@@ -135,9 +135,7 @@ class Openverse(Platform):
                 sensitive=fields.flag(record.get("mature")),
                 labels=labels,
                 media=_media(record, page.oddities),
-                flags=frozenset(
-                    {"other_licence"} if found.code not in self.source.licences else ()
-                ),
+                flags=frozenset({"other_licence"} if unwanted else ()),
                 licence=found,
             )
         )
