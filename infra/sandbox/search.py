@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import threading
 import time
 import uuid
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from infra.sandbox.threads import loop_in_thread
 from likewise.errors import UsageError
 
 __all__ = ["SearchServices", "searching"]
@@ -341,9 +341,6 @@ def _licence_url(code: str, version: str) -> str:
 def searching(folder: Path, *, port: int = 0, **options: Any) -> Iterator[SearchServices]:
     """Run the services in a thread of their own while the block lasts; ``options`` are theirs."""
     services = SearchServices(folder, **options)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="search", daemon=True)
-    thread.start()
     application = web.Application()
     services.add_routes(application.router)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
@@ -353,11 +350,9 @@ def searching(folder: Path, *, port: int = 0, **options: Any) -> Iterator[Search
         await web.TCPSite(runner, "127.0.0.1", port).start()
         services.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
-    try:
-        asyncio.run_coroutine_threadsafe(start(), loop).result(30)
-        yield services
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+    with loop_in_thread("search") as loop:
+        try:
+            asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+            yield services
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)

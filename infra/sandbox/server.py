@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -26,6 +25,7 @@ from infra.sandbox.media import MediaStore
 from infra.sandbox.oauth import OOB, OAuthServer
 from infra.sandbox.platform import Feeds, Platform
 from infra.sandbox.reading import Reading
+from infra.sandbox.threads import loop_in_thread
 from infra.sandbox.world import World
 
 __all__ = ["Sandbox", "running"]
@@ -173,15 +173,10 @@ def running(world: World, **options: Any) -> Iterator[Sandbox]:
 
     ``options`` are those of :class:`Sandbox`. For programs and tests without an event loop.
     """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
-    thread.start()
-    server = Sandbox(world, **options)
-    try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
-        yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+    with loop_in_thread("sandbox") as loop:
+        server = Sandbox(world, **options)
+        try:
+            asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
