@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from driver import WideMastodon
+from moved_clock import EPOCH, Clock
 
 from collectors.collect import collect_from
 from collectors.crawling.journal import Journal
@@ -24,25 +25,14 @@ from infra.sandbox.server import Sandbox
 from likewise.config import render
 from likewise.study import Study
 
-EPOCH = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
 DAY = 86_400_000_000
 WHERE = ("mastodon", "h.example")
 
 
-class Clock:
-    def __init__(self, days_ago: float) -> None:
-        self.set(days_ago)
-
-    def __call__(self) -> int:
-        return round(self.now.timestamp() * 1e9)
-
-    def set(self, days_ago: float) -> None:
-        self.now = EPOCH - dt.timedelta(days=days_ago)
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock(20)
+    made = Clock()
+    made.set(20)
     monkeypatch.setattr(time, "time_ns", made)
     return made
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+from moved_clock import Clock
+
 from likewise.config import render
 from likewise.nights import nights
 from likewise.study import Study
 
-EPOCH = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
 DAYS_AGO = (90, 45, 0)
 
 NIGHT = """
@@ -46,9 +46,10 @@ def make(folder: Path, url: str) -> Path:
 
 
 def start(folder: Path, days_ago: float, *options: str) -> subprocess.Popen[bytes]:
-    now = round((EPOCH - dt.timedelta(days=days_ago)).timestamp() * 1e9)
+    clock = Clock()
+    clock.set(days_ago)
     return subprocess.Popen(
-        [sys.executable, "-c", NIGHT, str(folder), str(now), *options],
+        [sys.executable, "-c", NIGHT, str(folder), str(clock()), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -19,14 +19,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from night_runs import DAYS_AGO, EPOCH, TABLES, Reader, finish, make, start, state
+from night_runs import DAYS_AGO, TABLES, Reader, finish, make, start, state
 
-from infra.sandbox import World, WorldSpec, running
 from likewise.errors import ExitCode
 from likewise.nights import nights
 from likewise.orphans import left_files, left_folders, left_processes
@@ -51,13 +49,6 @@ OTHERS = ("group", "second scheduler", "descriptors", "memory")
 KINDS = (*WHO, *OTHERS)
 # Sessions on Spark cost a minute each: every twentieth moment is one of them.
 WEIGHTS = (6, 4, 4, 1, 1, 4, 2, 2, 2)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running(World(WorldSpec(seed=3, authors=60, posts=240, epoch=EPOCH.date()))) as sandbox:
-        sandbox.limiter.enabled = False
-        yield sandbox.url
 
 
 def fault(kind: str, folder: Path, days: float, draw: random.Random) -> str:

@@ -6,24 +6,15 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from night_runs import DAYS_AGO, EPOCH, TABLES, Reader, finish, make, start, state
+from night_runs import DAYS_AGO, TABLES, Reader, finish, make, start, state
 
-from infra.sandbox import World, WorldSpec, running
 from likewise.nights import nights
 from likewise.study import Study
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running(World(WorldSpec(seed=3, authors=60, posts=240, epoch=EPOCH.date()))) as sandbox:
-        sandbox.limiter.enabled = False
-        yield sandbox.url
 
 
 def test_kills_over_three_nights_with_a_reader(url: str, tmp_path: Path) -> None:

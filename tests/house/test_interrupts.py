@@ -39,15 +39,6 @@ VERBS = {
 """Verbs that take a study, with what makes them do all their work again."""
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    world = ["--authors", "80", "--posts", "220", "--seed", "5"]
-    demo = [sys.executable, "-m", "infra.demo", "--folder", str(folder), *world]
-    assert subprocess.run(demo, cwd=ROOT, capture_output=True, timeout=600).returncode == 0
-    return folder / "study"
-
-
 def start(verb: str, study: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "likewise", verb, str(study), *VERBS[verb]],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moved_clock import EPOCH, Clock
 
 import likewise
 from collectors.crawling.client import Client
@@ -22,25 +23,11 @@ from likewise.nights import nights
 from likewise.planning import plan
 from likewise.study import Study
 
-EPOCH = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
 DAYS_AGO = (90, 45, 28, 14, 0)
 """Five nights: between them posts appear, come of age, and nothing else changes."""
 
 TIMES = {"collected_at", "fetched_at", "attempts", "followers_at", "age_days"}
 """Columns that say when something was read; all others must not hang on the nights."""
-
-
-class Clock:
-    """What ``time.time_ns`` says, for everything that dates a row or plans a chain."""
-
-    def __init__(self) -> None:
-        self.now = EPOCH
-
-    def __call__(self) -> int:
-        return round(self.now.timestamp() * 1e9)
-
-    def set(self, days_ago: float) -> None:
-        self.now = EPOCH - dt.timedelta(days=days_ago)
 
 
 @pytest.fixture

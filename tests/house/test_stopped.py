@@ -38,15 +38,6 @@ LOADED_S = 0.5
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    world = ["--authors", "80", "--posts", "220", "--seed", "5"]
-    demo = [sys.executable, "-m", "infra.demo", "--folder", str(folder), *world]
-    assert subprocess.run(demo, cwd=ROOT, capture_output=True, timeout=900).returncode == 0
-    return folder / "study"
-
-
 def left_of(session: int) -> list[list[str]]:
     """Living processes of a session."""
     found = []
