@@ -84,14 +84,16 @@ class Study:
         """Version of each table that this snapshot shows; None sees the newest."""
 
     @classmethod
-    def open(cls, path: Study | str | os.PathLike[str], at: At | None = None) -> Study:
+    def open(
+        cls, path: Study | str | os.PathLike[str], at: At | Mapping[str, int] | None = None
+    ) -> Study:
         """Open an existing study; ``at`` gives a snapshot that nothing changes any more.
 
         Args:
             path: The study's folder.
             at: Number of a night (its tables as that run left them), a moment (the last night that
-                had ended then), ``"now"`` (the newest version of every table), or None: not a
-                snapshot, reads see what is published meanwhile.
+                had ended then), ``"now"`` (the newest version of every table), the ``versions`` of
+                another snapshot, or None: not a snapshot, reads see what is published meanwhile.
 
         Raises:
             StudyError: the folder is missing or is a file; there was no such night.
@@ -351,5 +353,7 @@ def _refuse_links(root: Path) -> None:
             )
 
 
-def _pinned(study: Study, at: At) -> dict[str, int]:
+def _pinned(study: Study, at: At | Mapping[str, int]) -> dict[str, int]:
+    if isinstance(at, Mapping):
+        return dict(at)
     return study.current() if at == "now" else versions_at(study.nights(), at)

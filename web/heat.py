@@ -9,7 +9,6 @@ import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 from likewise.errors import LikewiseError
 from likewise.study import Study
@@ -88,8 +87,7 @@ def _painted(
     from training.models.scoring import saved_model
     from training.pictures.thumbnails import encode
 
-    opened = Study.open(root)
-    study = Study(Path(root), opened.config, versions)
+    study = Study.open(root, at=versions)
     try:
         scorer = saved_model(study, model)
         for _, rgb in overlays(study, scorer, {picture_id: sign}, side=SIDE):

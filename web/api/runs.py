@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
+from likewise.study import Study
 from training.diff import compared
 from web.problems import ProblemError, responses
 from web.running import recent, running
@@ -87,7 +88,7 @@ def changes(snapshot: SnapshotDep) -> Changes:
     left, right = nights[-2], nights[-1]
     if snapshot.changes is None:
         study = snapshot.study
-        states = [type(study)(study.root, study.config, one["versions"]) for one in (left, right)]
+        states = [Study.open(study, at=one["versions"]) for one in (left, right)]
         names = [f"night {one['night']}" for one in (left, right)]
         snapshot.changes = compared(states[0], states[1], names[0], names[1]).to_dict()
     found = snapshot.changes

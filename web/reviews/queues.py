@@ -263,9 +263,9 @@ def _out_of_fold(study: Study, queues: Queues) -> tuple[NDArray[np.int64], NDArr
 def main(arguments: Sequence[str]) -> int:
     """``ROOT`` and the versions of its tables as JSON."""
     root, versions = arguments
-    opened = Study.open(root)
+    study = Study.open(root, at=json.loads(versions))
     try:
-        prepare(Study(opened.root, opened.config, json.loads(versions)))
+        prepare(study)
     except (LikewiseError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

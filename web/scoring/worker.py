@@ -13,7 +13,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from filters.pictures.inspect_worker import receive
@@ -85,7 +84,7 @@ def _session(
 ) -> Session:
     key = json.dumps([asked["root"], asked["versions"], asked["models"]], sort_keys=True)
     if key not in sessions:
-        study = Study(Path(asked["root"]), Study.open(asked["root"]).config, asked["versions"])
+        study = Study.open(asked["root"], at=asked["versions"])
         made = Session(study, asked["models"], threads=threads)
         made.open()
         sessions[key] = made
