@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from training.data.mapped import open_rows
 from training.maps.projection import lay_out, principal_components, quality
 from training.maps.writer import map_content
 from training.pictures.thumbnails import decoded
+from web.children import work
 from web.index.reading import Index
 
 MOST = 20_000
@@ -58,20 +58,9 @@ def _labels(index: Index, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> l
     return [words.get(float(one)) for one in index.column("label")[rows]]
 
 
-def main() -> int:
-    """Draw what is asked for; what cannot be drawn is told in one line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; it ends this process
-    os.nice(10)  # pages come first
-    asked = json.load(sys.stdin)
-    opened = Study.open(asked["root"])
-    try:
-        study = Study(opened.root, opened.config, asked["versions"])
-        draw(study, Index(Path(asked["index"])), Path(asked["folder"]))
-    except (LikewiseError, OSError, ValueError) as error:
-        sys.stdout.write(f"{error}\n")
-        return 1
-    return 0
+def _do(study: Study, asked: dict[str, Any]) -> None:
+    draw(study, Index(Path(asked["index"])), Path(asked["folder"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(work(_do, (LikewiseError, OSError, ValueError)))

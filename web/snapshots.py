@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import json
 import logging
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from fastapi import Depends, Query, Request
 
 from likewise.errors import LikewiseError, StudyError
 from likewise.study import Study, fingerprint
+from web.children import have_done
 from web.index import CODE, FOLDER
 from web.index.reading import Index
 from web.problems import ProblemError
@@ -92,7 +91,7 @@ class Served:
         self._stamp = stamp
         if made in self.kept:
             return None
-        pinned = Study(study.root, study.config, versions)
+        pinned = Study.open(study, at=versions)
         snapshot = Snapshot(made, pinned, dt.datetime.now(dt.UTC), _night(study, versions))
         self.kept[made] = snapshot
         return snapshot
@@ -125,22 +124,9 @@ class Served:
                 "path": str(path),
                 "versions": dict(snapshot.study.versions or {}),
             }
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "web.index",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            try:
-                said, _ = await process.communicate(json.dumps(asked).encode())
-            except asyncio.CancelledError:
-                process.kill()
-                await process.wait()
-                raise
-            if process.returncode:
-                snapshot.failed = said.decode().strip() or "the index could not be made"
+            why = await have_done("web.index", asked)
+            if why is not None:
+                snapshot.failed = why or "the index could not be made"
                 log.error("%s: %s", self.name, snapshot.failed)
                 return
             snapshot.index = await asyncio.to_thread(Index, path)

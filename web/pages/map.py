@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Annotated, Any
@@ -15,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import FileResponse, Response
 
+from web.children import have_done
 from web.pages.gallery import ReadyDep
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, Shelf, Snapshot, SnapshotDep
@@ -115,21 +114,5 @@ async def _made(root: str, folder: str, snapshot: Snapshot) -> str | None:
         "versions": dict(snapshot.study.versions or {}),
         "index": str(snapshot.index.path),
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "web.maps",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    try:
-        said, _ = await process.communicate(json.dumps(asked).encode())
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        return re.sub(r"\s+", " ", said.decode()).strip() or "the map could not be made"
-    return None
+    why = await have_done("web.maps", asked)
+    return None if why is None else re.sub(r"\s+", " ", why) or "the map could not be made"

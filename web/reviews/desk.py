@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from collectors.crawling.reviews import REVIEWS_FILE, note_address
 from likewise.errors import UsageError
 from likewise.study import Study
+from web.children import environment
 from web.reviews.book import Book, open_book
 from web.reviews.opinions import Outcome, Review, by_picture, outcome
 from web.reviews.queues import Queues, open_queues, path_of
@@ -99,7 +99,7 @@ class Desk:
         versions = json.dumps(dict(study.versions or {}))
         self._job = subprocess.Popen(  # noqa: S603 - this program's own module
             [sys.executable, "-m", "web.reviews.queues", str(study.root), versions],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment(),
             stdin=subprocess.DEVNULL,
         )
         return True
