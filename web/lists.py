@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -53,17 +55,24 @@ async def _list(
             422, f"there are no scores of model {order.model!r}", hint=", ".join(index.models)
         )
     reviewed: Reviewed | None = getattr(request.app.state, "reviewed", None)
-    rows: list[int] = []
     version = 0
-    if asked.reviewed is not None and reviewed is not None:
-        version = reviewed.version(one.name)
-        found = map(index.row_of, reviewed.pictures(one.name))
-        rows = [row for row in found if row is not None]
-    pictures = index.find(asked, order, rows, version)
+    if asked.reviewed is None or reviewed is None:
+        pictures = index.find(asked, order)
+    else:
+        # In threads: the book is a database, which may be slow, locked or on another machine.
+        version = await asyncio.to_thread(reviewed.version, one.name)
+        rows = partial(_rows, index, reviewed, one.name)
+        pictures = await asyncio.to_thread(index.find, asked, order, rows, version)
     which = f"{snapshot.id}/{asked.key}/{order.column}/{order.model}/{order.ascending}"
     if version:
         which += f"/{version}"
     return List(index, asked, order, pictures, which)
+
+
+def _rows(index: Index, reviewed: Reviewed, study: str) -> list[int]:
+    """Rows of the pictures that have a review that stands."""
+    found = map(index.row_of, reviewed.pictures(study))
+    return [row for row in found if row is not None]
 
 
 ListDep = Annotated[List, Depends(_list)]

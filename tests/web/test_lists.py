@@ -228,6 +228,23 @@ def test_what_has_no_value_comes_last_both_ways(tmp_path: Path) -> None:
     assert len(index.find(Filter(), Order("score")).rows) == 24
 
 
+def test_what_was_reviewed_is_looked_up_once_a_version(tmp_path: Path) -> None:
+    study = make(tmp_path / "study", n_authors=6, features=False)
+    build(Study.open(study, at="now"), tmp_path / "index.sqlite", tmp_path)
+    index, asked = Index(tmp_path / "index.sqlite"), []
+
+    def reviewed() -> list[int]:
+        asked.append(1)
+        return [0, 5]
+
+    for version in (7, 7, 8):
+        rows = index.find(Filter(reviewed=True), Order("likes"), reviewed, version).rows
+        assert sorted(rows.tolist()) == [0, 5]
+    assert len(index.find(Filter(reviewed=False), Order("likes"), reviewed, 8).rows) == 22
+    index.find(Filter(), Order("likes"), reviewed, 8)
+    assert len(asked) == 3
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():

@@ -42,9 +42,13 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def ask(study: Study, run_server: Callable[..., Running]) -> Iterator[Ask]:
-    running = run_server(study.root)
-    client = running.client()
+def server_of(study: Study, run_server: Callable[..., Running]) -> Running:
+    return run_server(study.root)
+
+
+@pytest.fixture
+def ask(server_of: Running) -> Iterator[Ask]:
+    client = server_of.client()
 
     def post(path: str, body: Any = None, *, who: str = "ann", status: int = 200) -> Any:
         headers = {"X-Reviewer": quote(who)}
@@ -227,6 +231,27 @@ def test_a_filter_is_labelled_and_taken_back_whole(ask: Ask, study: Study) -> No
     assert ask("/bulk", {**body, "label": "newt"}, status=422)
     assert ask("/bulk/undo", {"batch": done["batch"]})["count"] == 80
     assert ask("/summary")["reviewed"] == 1  # bob's stands again
+
+
+def test_lists_know_what_was_reviewed(ask: Ask, server_of: Running) -> None:
+    server_of.wait_until_ready()
+    items = ask("/next", {"n": 3})["items"]
+
+    def listed(reviewed: str) -> list[str]:
+        with server_of.client() as client:
+            query = {"reviewed": reviewed, "limit": 100}
+            return [
+                one["id"] for one in client.get("/api/v1/rankings", params=query).json()["items"]
+            ]
+
+    assert (len(listed("true")), len(listed("false"))) == (0, 80)
+    for item in items:
+        ask("", write(item), status=201)
+    mine = {item["picture_id"] for item in items}
+    assert set(listed("true")) == mine
+    assert len(listed("false")) == 77 and not mine & set(listed("false"))
+    ask("/undo", {})
+    assert set(listed("true")) == mine - {items[-1]["picture_id"]}
 
 
 def test_a_locked_database_is_told_and_loses_nothing(

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,15 +132,20 @@ class Index:
     # -- filters --------------------------------------------------------------------------
 
     def find(
-        self, asked: Filter, order: Order, reviewed: Collection[int] = (), version: int = 0
+        self,
+        asked: Filter,
+        order: Order,
+        reviewed: Callable[[], Collection[int]] = tuple,
+        version: int = 0,
     ) -> Found:
         """Pictures of a filter in an order.
 
         Args:
             asked: the filter.
             order: the order.
-            reviewed: rows that have a review; read only where the filter asks for it.
-            version: changes whenever ``reviewed`` does.
+            reviewed: gives the rows that have a review; asked only where the filter asks for it
+                and this version's result is not there yet.
+            version: changes whenever what ``reviewed`` gives does.
         """
         changing = f"{self.changes}/{version if asked.reviewed is not None else 0}"
         key = (asked.key, order.column, order.model or "", str(order.ascending), changing)
@@ -174,7 +179,7 @@ class Index:
         return self._columns[name]
 
     def _mask(
-        self, asked: Filter, model: str | None, reviewed: Collection[int]
+        self, asked: Filter, model: str | None, reviewed: Callable[[], Collection[int]]
     ) -> NDArray[np.bool_] | None:
         """(n,) whether a row is meant; None when all are."""
         if asked.empty and not len(self._hidden):
@@ -209,7 +214,7 @@ class Index:
                 mask &= self.column(name) <= high
         if asked.reviewed is not None:
             seen = np.zeros(self.n, bool)
-            seen[np.fromiter(reviewed, np.int64)] = True
+            seen[np.fromiter(reviewed(), np.int64)] = True
             mask &= seen if asked.reviewed else ~seen
         return mask
 
