@@ -17,7 +17,7 @@ from web.problems import ProblemError, responses
 from web.reviews.agreement import ErrorRate, Kappa, agreement, error_rate
 from web.reviews.book import Said, StaleReviewError
 from web.reviews.desk import Desk, Desks
-from web.reviews.opinions import Action, Review, hidden, live
+from web.reviews.opinions import Action, Review, hidden, live, tally
 from web.reviews.publishing import Published, publish
 from web.reviews.queues import Mode, Queues
 from web.snapshots import ServedDep, SnapshotDep
@@ -346,14 +346,12 @@ def lines(
 def summary(desk: DeskDep, reviewer: ReviewerDep) -> Summary:
     """Counts, conflicts, agreement of reviewers and the error rate of the labels."""
     standing = desk.standing()
-    decided = [one.last for one in standing.outcomes.values() if one.decided]
-    rejected = sum(one.new_label is None for one in decided)
-    accepted = sum(one.new_label is not None and one.new_label == one.old_label for one in decided)
+    accepted, corrected, rejected = tally(standing.outcomes.values())
     kappas, rate = agreement(standing.lines), error_rate(standing.lines)
     return Summary(
         reviewed=len(standing.outcomes),
         accepted=accepted,
-        corrected=len(decided) - accepted - rejected,
+        corrected=corrected,
         rejected=rejected,
         mine=sum(
             any(line.reviewer == reviewer for line in one.reviews)

@@ -15,7 +15,7 @@ from likewise.errors import UsageError
 from likewise.study import Study
 from web.children import environment
 from web.reviews.book import Book, open_book
-from web.reviews.opinions import Outcome, Review, by_picture, outcome
+from web.reviews.opinions import Outcome, Review, outcomes
 from web.reviews.queues import Queues, open_queues, path_of
 from web.snapshots import Served, Shelf, Snapshot
 
@@ -67,12 +67,8 @@ class Desk:
             known = self._standing
             if known is None or (known.newest, len(known.lines)) != state:
                 lines = tuple(self.book.lines())
-                found = {
-                    picture: one
-                    for picture, history in by_picture(lines)
-                    if (one := outcome(picture, history)) is not None
-                }
-                known = self._standing = Standing(lines[-1].id if lines else 0, lines, found)
+                newest = lines[-1].id if lines else 0
+                known = self._standing = Standing(newest, lines, outcomes(lines))
             return known
 
     def queues(self, snapshot: Snapshot) -> Queues:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 __all__ = [
     "ACTIONS", "OPINIONS", "Action", "Outcome", "Review", "independent_pairs", "live", "outcome",
-    "standing",
+    "outcomes", "standing", "tally",
 ]  # fmt: skip
 
 Action = Literal["accept", "correct", "reject", "skip", "undo"]
@@ -105,6 +105,23 @@ def outcome(picture_id: str, history: Iterable[Review]) -> Outcome | None:
     """What stands of a picture; None where nobody's opinion does."""
     found = standing(history)
     return Outcome(picture_id, tuple(found)) if found else None
+
+
+def outcomes(lines: Iterable[Review]) -> dict[str, Outcome]:
+    """What stands of every picture of which somebody's opinion does."""
+    return {
+        picture_id: found
+        for picture_id, history in by_picture(lines)
+        if (found := outcome(picture_id, history)) is not None
+    }
+
+
+def tally(found: Iterable[Outcome]) -> tuple[int, int, int]:
+    """Labels accepted, corrected and rejected, of the pictures with one answer."""
+    decided = [one.last for one in found if one.decided]
+    rejected = sum(one.new_label is None for one in decided)
+    accepted = sum(one.new_label is not None and one.new_label == one.old_label for one in decided)
+    return accepted, len(decided) - accepted - rejected, rejected
 
 
 def independent_pairs(history: Sequence[Review]) -> Iterator[tuple[Review, Review]]:

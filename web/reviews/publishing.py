@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from likewise.study import fingerprint
 from likewise.tables import REVIEWS
 from training.data.reviews import reviews_table
-from web.reviews.opinions import Outcome, Review, by_picture, outcome
+from web.reviews.opinions import Review, outcomes, tally
 
 if TYPE_CHECKING:
     from likewise.study import Study
@@ -62,12 +62,8 @@ def publish(study: Study, book: Book) -> Published:
     Raises:
         ReviewsUnavailableError, StorageError: the book cannot be read, or the table be written.
     """
-    outcomes = [
-        found
-        for picture_id, history in by_picture(book.lines())
-        if (found := outcome(picture_id, history)) is not None
-    ]
-    rows = [row for one in outcomes if one.decided for row in map(_row, one.reviews)]
+    found = outcomes(book.lines()).values()
+    rows = [row for one in found if one.decided for row in map(_row, one.reviews)]
     there = reviews_table(study)
     others = there.filter(pc.is_null(there["review_id"]))
     # Numbers of lines say it all: a line never changes.
@@ -78,7 +74,9 @@ def publish(study: Study, book: Book) -> Published:
     if not unchanged:
         stage.write(pa.concat_tables([others, pa.Table.from_pylist(rows, schema=REVIEWS.schema)]))
         stage.publish(rows=others.num_rows + len(rows))
-    return _counted(outcomes, others.num_rows, unchanged=unchanged)
+    accepted, corrected, rejected = tally(found)
+    conflicts = sum(one.conflict for one in found)
+    return Published(accepted, corrected, rejected, conflicts, others.num_rows, unchanged)
 
 
 def _row(review: Review) -> dict[str, Any]:
@@ -101,18 +99,4 @@ def _named(others: pa.Table) -> list[str]:
     return sorted(
         f"{row['picture_id']} {row['reviewer']} {row['reviewed_at'].isoformat()}"
         for row in others.select(["picture_id", "reviewer", "reviewed_at"]).to_pylist()
-    )
-
-
-def _counted(outcomes: list[Outcome], kept: int, *, unchanged: bool) -> Published:
-    decided = [one.last for one in outcomes if one.decided]
-    rejected = sum(one.new_label is None for one in decided)
-    accepted = sum(one.new_label == one.old_label and one.new_label is not None for one in decided)
-    return Published(
-        accepted=accepted,
-        corrected=len(decided) - accepted - rejected,
-        rejected=rejected,
-        conflicts=len(outcomes) - len(decided),
-        kept=kept,
-        unchanged=unchanged,
     )
