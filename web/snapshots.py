@@ -96,15 +96,15 @@ class Served:
         self.kept[made] = snapshot
         return snapshot
 
-    def hide_deleted(self, newest: Snapshot) -> None:
-        """Show pictures that the newest state has no more in no older state either: their people
-        may have asked for it."""
+    def hide_deleted(self, newest: Study) -> None:
+        """Show pictures that ``newest`` has no more in no older state either: their people may have
+        asked for it."""
         older = [one.index for one in self.kept.values() if one.index is not None]
         if not older:
             return
         there: set[str] = set()
-        if newest.study.manifest("pictures") is not None:
-            there = set(newest.study.read("pictures", ["picture_id"])["picture_id"].to_pylist())
+        if newest.manifest("pictures") is not None:
+            there = set(newest.read("pictures", ["picture_id"])["picture_id"].to_pylist())
         for index in older:
             gone = set(index.all_ids()) - there
             index.hide(gone)
@@ -181,7 +181,7 @@ class Shelf:
             try:
                 found = await asyncio.to_thread(one.look)
                 if found is not None:
-                    await asyncio.to_thread(one.hide_deleted, found)
+                    await asyncio.to_thread(one.hide_deleted, found.study)
                     await one.make_index(found)
             except (LikewiseError, OSError, sqlite3.Error) as error:
                 # A study that is being moved or erased: what is open stays so.

@@ -10,9 +10,8 @@ from collectors.crawling.erase import Doomed, pictures_of
 from collectors.forget import forget
 from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, TABLES
-from web.index.reading import Index
 from web.problems import ProblemError, responses
-from web.snapshots import Served, ServedDep
+from web.snapshots import ServedDep
 
 __all__ = ["router"]
 
@@ -44,7 +43,7 @@ def forget_author(one: ServedDep, asked: Asked) -> Forgotten:
     """Delete one person everywhere in the study, or count what that would delete."""
     key = {"platform": asked.platform, "host": asked.host, "author_id": asked.author_id}
     study = Study.open(one.root)
-    rows, pictures = _counted(study, key)
+    rows = _counted(study, key)
     if not sum(rows.values()):
         raise ProblemError(404, "nobody in this study has this id")
     if asked.dry_run:
@@ -52,12 +51,12 @@ def forget_author(one: ServedDep, asked: Asked) -> Forgotten:
     if asked.confirm != asked.author_id:
         raise ProblemError(409, "`confirm` is not the author's id", hint="send the id once more")
     erased = forget(study, asked.author_id, host=asked.host)
-    _hide(one, pictures)
+    one.hide_deleted(Study.open(one.root))  # at once, before the next look at the tables
     return Forgotten(dry_run=False, rows=erased)
 
 
-def _counted(study: Study, key: dict[str, str]) -> tuple[dict[str, int], set[str]]:
-    """Rows of the newest tables, and the pictures that only this person has posted."""
+def _counted(study: Study, key: dict[str, str]) -> dict[str, int]:
+    """Rows of the newest tables, with those of pictures that only this person has posted."""
     rule = None
     for name in AUTHOR_KEY:
         one = pc.field(name) == key[name]
@@ -72,15 +71,4 @@ def _counted(study: Study, key: dict[str, str]) -> tuple[dict[str, int], set[str
         elif name in BY_PICTURE and pictures:
             mine = pc.field("picture_id").isin(sorted(pictures))
             rows[name] = study.dataset(name).count_rows(filter=mine)
-    return rows, pictures
-
-
-def _hide(one: Served, pictures: set[str]) -> None:
-    """At once, before the next look at the tables; copies that others posted too stay."""
-    study = Study.open(one.root)
-    kept = set()
-    if study.manifest("pictures") is not None:
-        kept = set(study.read("pictures", ["picture_id"])["picture_id"].to_pylist())
-    indexes: list[Index] = [each.index for each in one.kept.values() if each.index is not None]
-    for index in indexes:
-        index.hide(pictures - kept)
+    return rows
