@@ -38,7 +38,13 @@ NAVIGATION = (
 def environment() -> jinja2.Environment:
     """Jinja's environment of ``templates/``; ``|number`` and friends are its filters."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.FileSystemLoader(HERE / "templates"),
+                # What the map's script works with stands on both of its pages.
+                jinja2.PrefixLoader({"maps": jinja2.PackageLoader("training.maps", "page")}),
+            ]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -54,11 +54,13 @@ def write_map(
     own = files("training.maps") / "page"
     script = (own / "map.js").read_text(encoding="utf-8")
     style = (own / "map.css").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (own / "map.html").read_text(encoding="utf-8")
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("training.maps", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = template.render(
+    page = templates.get_template("map.html").render(
         title=title,
         n=len(picture_ids),
         trusted=trust is not None and trust.trusted,
