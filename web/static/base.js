@@ -13,6 +13,9 @@ export function address(path, query = {}) {
   return `${path}?${params}`;
 }
 
+/** Address of a page that a reader may keep: their cookie names the snapshot. */
+export const pageOf = (path, query) => address(path, query).replace(/[?&]snapshot=[^&]*/, "").replace(/\?$/, "");
+
 /** fetch that answers with JSON, and throws {status, title, detail, hint} otherwise. */
 export async function ask(url, options = {}) {
   const headers = { Accept: "application/json", "X-CSRF-Token": csrf, ...options.headers };

@@ -1,5 +1,5 @@
 // A grid as long as the list it shows, of which only what is near the window exists.
-import { address, ask } from "./base.js";
+import { address, ask, pageOf } from "./base.js";
 
 const byId = (id) => document.getElementById(id);
 const grid = byId("grid"), form = byId("filters"), count = byId("count"), failed = byId("failed");
@@ -197,7 +197,7 @@ function card(at, item) {
   cell.className = "cell";
   cell.setAttribute("aria-posinset", at + 1);
   cell.setAttribute("aria-setsize", state.total ?? -1);
-  link.href = address(`/picture/${item.id}`).replace(/[?&]snapshot=[^&]*/, "").replace(/\?$/, "");
+  link.href = pageOf(`/picture/${item.id}`);
   link.dataset.at = at;
   frame.className = "frame";
   const image = new Image();

@@ -1,5 +1,5 @@
 // Faces, heat, what is alike, and forgetting a person.
-import { address, ask } from "./base.js";
+import { address, ask, pageOf } from "./base.js";
 
 const byId = (id) => document.getElementById(id);
 const id = document.querySelector(".picture").dataset.id;
@@ -46,7 +46,7 @@ async function neighbours() {
     const found = await ask(address(`/api/v1/pictures/${id}/neighbours`, { k: 12 }));
     list.append(...found.items.map(({ similarity, picture }) => {
       const item = document.createElement("li"), link = document.createElement("a"), line = document.createElement("span");
-      link.href = address(`/picture/${picture.id}`).replace(/[?&]snapshot=[^&]*/, "").replace(/\?$/, "");
+      link.href = pageOf(`/picture/${picture.id}`);
       const image = Object.assign(new Image(), { alt: picture.alt || `Picture by ${picture.author}`, loading: "lazy", src: address(`/thumbs/small/${picture.id}.webp`) });
       image.onerror = () => image.replaceWith(Object.assign(document.createElement("div"), { className: "no", textContent: "no picture" }));
       const label = picture.class ?? (picture.label === 1 ? "liked more" : picture.label === 0 ? "liked less" : "");
