@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from page_server import Running
 from likewise.nights import end_night
 from likewise.study import Study
 from training.rank import rank
+from web.reviews.queues import prepare
 from web.settings import Settings
 
 
@@ -28,6 +30,21 @@ def ranked_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     rank(study)
     end_night(study)
     return study
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """80 pictures of 20 authors, with the beliefs that reviewers see. Not to be changed."""
+    study = make(tmp_path_factory.mktemp("reviews") / "likes", n_authors=20)
+    prepare(study)
+    return study
+
+
+@pytest.fixture
+def study(made: Study, tmp_path: Path) -> Study:
+    """A copy of ``made``, which a test may change."""
+    shutil.copytree(made.root, tmp_path / "likes")
+    return Study.open(tmp_path / "likes")
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from fake_study import make
 from page_server import Running
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from likewise.study import Study
 from training.pictures.thumbnails import picture_bytes
 from web.reviews.book import open_book
-from web.reviews.queues import prepare
 
 CHROMIUM = Path("/usr/bin/chromium")
 expect.set_options(timeout=20_000)  # as patient as page.set_default_timeout below
@@ -24,19 +21,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    study = make(tmp_path_factory.mktemp("browser") / "likes", n_authors=20)
-    prepare(study)
-    return study
-
-
-@pytest.fixture
-def study(made: Study, tmp_path: Path) -> Study:
-    shutil.copytree(made.root, tmp_path / "likes")
-    return Study.open(tmp_path / "likes")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -23,19 +22,6 @@ from web.reviews.queues import Queues, open_queues, path_of, prepare
 from web.settings import Settings
 
 ROOT = "/api/v1/reviews"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    study = make(tmp_path_factory.mktemp("reviews") / "likes", n_authors=20)
-    prepare(study)
-    return study
-
-
-@pytest.fixture
-def study(made: Study, tmp_path: Path) -> Study:
-    shutil.copytree(made.root, tmp_path / "likes")
-    return Study.open(tmp_path / "likes")
 
 
 Ask = Callable[..., Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,12 +32,6 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make(tmp_path_factory.mktemp("forgotten") / "likes", n_authors=4, features=False)
-
-
-@pytest.fixture
-def study(made: Study, tmp_path: Path) -> Study:
-    shutil.copytree(made.root, tmp_path / "likes")
-    return Study.open(tmp_path / "likes")
 
 
 def two_of(study: Study) -> tuple[str, list[str], str]:
