@@ -13,7 +13,7 @@ try {
     for (const one of rows.slice(0, 6)) {
       const item = document.createElement("li"), id = /^[0-9a-f]{64}$/.test(one.name);
       const name = Object.assign(document.createElement("a"), { textContent: id ? `picture ${one.name.slice(0, 8)}` : `#${one.name}` });
-      name.href = id ? `/picture/${one.name}` : pageOf("/gallery", { tag: one.name });
+      name.href = id ? pageOf(`/picture/${one.name}`) : pageOf("/gallery", { tag: one.name });
       item.append(name, ` is ${one.after > one.before ? "more" : "less"} liked: ${percent(one.before)} → ${percent(one.after)}`);
       list.append(item);
     }
