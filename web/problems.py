@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,7 +19,7 @@ from starlette.responses import Response
 from likewise.errors import DataError, ExitCode, LikewiseError
 from web.templating import page
 
-__all__ = ["RESPONSES", "Problem", "ProblemError", "answer", "install", "responses"]
+__all__ = ["RESPONSES", "Problem", "ProblemError", "answer", "in_words", "install", "responses"]
 
 _TYPE = "application/problem+json"
 
@@ -77,6 +77,13 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
 
+def in_words(errors: Sequence[Any]) -> str:
+    """Where the first few errors of a validation lie, and what they are."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in errors[:5]
+    )
+
+
 def answer(request: Request, error: ProblemError) -> Response:
     """The problem in the form that the client reads."""
     problem = error.problem
@@ -112,11 +119,7 @@ def install(app: FastAPI) -> None:
 
     async def _invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        words = [
-            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-            for one in error.errors()[:5]
-        ]
-        return answer(request, ProblemError(422, "; ".join(words)))
+        return answer(request, ProblemError(422, in_words(error.errors())))
 
     async def _ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, LikewiseError)

@@ -20,7 +20,7 @@ from collectors.downloading.guard import AddressGuard
 from collectors.downloading.room import Hold, Room
 from training.scoring.answers import AuthorBaseline, Opinion, Similar
 from training.scoring.session import NEIGHBOURS
-from web.problems import ProblemError, responses
+from web.problems import ProblemError, in_words, responses
 from web.scoring.limits import MOST, Clients, Once, ReusedKeyError
 from web.scoring.service import BusyError, Option, RefusedAnswerError, Scoring, asked_of
 from web.snapshots import Snapshot, SnapshotDep
@@ -239,11 +239,7 @@ async def _addresses(request: Request) -> _Request:
     try:
         found = Addresses.model_validate_json(bytes(body))
     except ValidationError as error:
-        words = [
-            f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}"
-            for one in error.errors()[:5]
-        ]
-        raise ProblemError(422, "; ".join(words)) from None
+        raise ProblemError(422, in_words(error.errors())) from None
     option = Option(found.author, found.neighbours)
     return _Request([], found.urls, _models(found.models), option)
 
