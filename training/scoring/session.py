@@ -261,9 +261,7 @@ def _doubt(model: Scorer | FinetunedScorer, base_rate: float) -> str:
     return ""
 
 
-def _baseline(known: Reference, author: str | None) -> AuthorBaseline | None:
-    if author is None:
-        return None
+def _baseline(known: Reference, author: str) -> AuthorBaseline:
     name = author.strip().removeprefix("@")
     if name not in known.authors:
         raise UsageError(

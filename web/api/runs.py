@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -134,14 +135,6 @@ async def _events(request: Request, one: Served) -> AsyncIterator[str]:
 def _now(one: Served) -> dict[str, Any]:
     at_work = running(one.root)
     return {
-        "running": None
-        if at_work is None
-        else {
-            "pid": at_work.pid,
-            "command": at_work.command,
-            "stage": at_work.stage,
-            "since": at_work.since,
-            "buckets": at_work.buckets,
-        },
+        "running": None if at_work is None else asdict(at_work),
         "log": recent(one.root, LINES),
     }

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -172,10 +172,7 @@ def open_queues(study: Study) -> Queues:
     with np.load(path) as file:
         why = str(file["why_not"]) or None
         made = Beliefs(file["given"], file["margin"], file["rather"])
-    return Queues(
-        found.picture_id, found.label, names, found.cluster, found.seed,
-        made if why is None else None, why,
-    )  # fmt: skip
+    return replace(found, beliefs=made if why is None else None, why_not=why)
 
 
 def _clusters(study: Study, picture_id: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -213,7 +210,6 @@ def prepare(study: Study) -> Path:
     except LikewiseError as error:
         why = str(error)
     path = path_of(study)
-    path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob("*.npz"):
         old.unlink(missing_ok=True)
     with whole_file(path) as staged, staged.open("wb") as file:
