@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from web.index.filters import Filter, Order, asked_by
 from web.index.reading import Found, Index
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, SnapshotDep
 
-__all__ = ["List", "ListDep", "Reviewed", "there"]
+__all__ = ["List", "ListDep", "PictureId", "Reviewed", "there"]
+
+
+PictureId = Annotated[
+    str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the picture's bytes.")
+]
 
 
 class Reviewed(Protocol):

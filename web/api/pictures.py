@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from web.api.rankings import Card
-from web.lists import there
+from web.lists import PictureId, there
 from web.problems import ProblemError, responses
 from web.snapshots import IndexDep
 
-__all__ = ["PictureId", "router"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["pictures"])
-
-PictureId = Annotated[
-    str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the picture's bytes.")
-]
 
 
 class Box(BaseModel):

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from likewise.errors import DataError, StorageError, UsageError
 from likewise.study import Study
-from web.lists import ListDep
+from web.lists import ListDep, PictureId
 from web.problems import ProblemError, responses
 from web.reviews.agreement import ErrorRate, Kappa, agreement, error_rate
 from web.reviews.book import Said, StaleReviewError
@@ -222,7 +222,7 @@ def _items(desk: Desk, queues: Queues, ids: list[str], *, blind: bool, shut: boo
 
 @router.get("/pictures/{picture_id}", responses=responses(404, 410))
 def history(
-    picture_id: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    picture_id: PictureId,
     desk: DeskDep,
     blind: Annotated[
         bool, Query(description="Show that lines are there, not what they say.")

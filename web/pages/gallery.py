@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from web.index import SORTS
 from web.index.filters import FilterDep, OrderDep
+from web.index.reading import Index
 from web.problems import ProblemError
-from web.snapshots import Snapshot, SnapshotDep
+from web.snapshots import SnapshotDep
 from web.templating import page
 
 __all__ = ["ReadyDep", "router"]
@@ -18,8 +19,8 @@ __all__ = ["ReadyDep", "router"]
 router = APIRouter()
 
 
-def ready(snapshot: SnapshotDep) -> Snapshot:
-    """The snapshot, once its index is there.
+async def ready(snapshot: SnapshotDep) -> Index:
+    """The index of the state that a page shows.
 
     Raises:
         ProblemError: 503 with a page that loads itself again.
@@ -32,17 +33,15 @@ def ready(snapshot: SnapshotDep) -> Snapshot:
             hint="It takes about a minute for 100,000 pictures; this page loads itself again.",
             headers={"Retry-After": "2", "Refresh": "2"},
         )
-    return snapshot
+    return snapshot.index
 
 
-ReadyDep = Annotated[Snapshot, Depends(ready)]
+ReadyDep = Annotated[Index, Depends(ready)]
 
 
 @router.get("/gallery")
-def gallery(request: Request, snapshot: ReadyDep, asked: FilterDep, order: OrderDep) -> Response:
+def gallery(request: Request, index: ReadyDep, asked: FilterDep, order: OrderDep) -> Response:
     """The page; its script asks for the pictures."""
-    index = snapshot.index
-    assert index is not None
     known = index.facts["known"]
     state = request.app.state
     return page(

@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import FileResponse, Response
 
 from web.children import have_done
+from web.index.reading import Index
 from web.pages.gallery import ReadyDep
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, Shelf, Snapshot, SnapshotDep
@@ -37,10 +38,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @router.get("/map")
-def show(request: Request, one: ServedDep, snapshot: ReadyDep) -> Response:
+def show(request: Request, one: ServedDep, snapshot: SnapshotDep, index: ReadyDep) -> Response:
     """The map, or how far it is."""
-    index = snapshot.index
-    assert index is not None
     path = one.cache / "maps" / snapshot.id / "map.json"
     content = None
     # A map shows every picture at once: once one of them is deleted, it is not shown any more.
@@ -70,7 +69,7 @@ async def make(request: Request, one: ServedDep, snapshot: SnapshotDep, index: I
     if task is None:
         if index.facts["vectors"] is None:
             raise ProblemError(404, "there are no features to lay out", hint="likewise extract")
-        task = asyncio.create_task(_made(str(one.root), str(folder), snapshot))
+        task = asyncio.create_task(_made(str(one.root), str(folder), snapshot, index))
         maps[snapshot.id] = task
     if task.done():
         del maps[snapshot.id]
@@ -105,14 +104,13 @@ def atlas(
     return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
 
-async def _made(root: str, folder: str, snapshot: Snapshot) -> str | None:
+async def _made(root: str, folder: str, snapshot: Snapshot, index: Index) -> str | None:
     """Make the map in another process; why it could not be made."""
-    assert snapshot.index is not None
     asked = {
         "root": root,
         "folder": folder,
         "versions": dict(snapshot.study.versions or {}),
-        "index": str(snapshot.index.path),
+        "index": str(index.path),
     }
     why = await have_done("web.maps", asked)
     return None if why is None else re.sub(r"\s+", " ", why) or "the map could not be made"

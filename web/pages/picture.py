@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
 
 from web.heat import Heat
-from web.lists import there
+from web.lists import PictureId, there
 from web.pages.gallery import ReadyDep
 from web.problems import ProblemError
 from web.snapshots import IndexDep, ServedDep, SnapshotDep
@@ -19,7 +19,6 @@ from web.templating import page
 __all__ = ["lifespan", "router"]
 
 router = APIRouter()
-Id = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 @contextlib.asynccontextmanager
@@ -33,10 +32,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @router.get("/picture/{picture_id}")
-def picture(request: Request, picture_id: Id, snapshot: ReadyDep) -> Response:
+def picture(request: Request, picture_id: PictureId, index: ReadyDep) -> Response:
     """The page."""
-    index = snapshot.index
-    assert index is not None
     found = there(index, picture_id)
     return page(
         request,
@@ -51,7 +48,7 @@ def picture(request: Request, picture_id: Id, snapshot: ReadyDep) -> Response:
 @router.get("/heat/{picture_id}.webp")
 async def heat(
     request: Request,
-    picture_id: Id,
+    picture_id: PictureId,
     one: ServedDep,
     snapshot: SnapshotDep,
     index: IndexDep,

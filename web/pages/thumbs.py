@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Path, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from web.lists import PictureId
 from web.snapshots import IndexDep, ServedDep
 from web.thumbnails import Thumbnails
 
@@ -33,7 +34,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def thumbnail(
     request: Request,
     size: Literal["small", "large"],
-    picture_id: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    picture_id: PictureId,
     one: ServedDep,
     index: IndexDep,
 ) -> Response:
