@@ -47,7 +47,8 @@ class _Ball:
         less = np.sqrt(1 / self.rest - 1 / (self.spread + self.rest))
         along, of_centres = (rows @ self.basis.T * less for rows in (points, centres))
         whole: NDArray[np.float64] = cdist(points, centres, "sqeuclidean") / self.rest
-        return whole - cdist(along, of_centres, "sqeuclidean")
+        within: NDArray[np.float64] = cdist(along, of_centres, "sqeuclidean")
+        return whole - within
 
 
 @dataclass(frozen=True, slots=True)
