@@ -118,7 +118,7 @@ class Client:
         """
         if self.platform.offline:
             return await self._replayed(request)
-        failures = 0
+        failures = refusals = 0
         renewals: Counter[str] = Counter()
         while True:
             answer, verdict, lease = await self._once(request)
@@ -129,7 +129,8 @@ class Client:
                 return answer
             self.counters[verdict.reason] += 1
             if verdict.outcome is Outcome.THROTTLED:
-                self._throttled(lease, verdict)
+                refusals += 1
+                self._throttled(lease, verdict, refusals)
                 continue
             if verdict.outcome is Outcome.TOKEN and lease.token is not None:
                 renewals[lease.token.id] += 1
@@ -160,11 +161,16 @@ class Client:
         mend = answer.mend or None
         return CallError(verdict.reason, what, detail=detail_of(answer), mend=mend)
 
-    def _throttled(self, lease: Lease, verdict: Verdict) -> None:
+    def _throttled(self, lease: Lease, verdict: Verdict, refusals: int) -> None:
         now = self.pool.clock()
         until = self._plausible(verdict.until)
-        if until is None or until <= now:
-            until = now + max((spec.period for spec in lease.specs), default=1.0)
+        whole = max((spec.period for spec in lease.specs), default=1.0)
+        if until is None:
+            until = now + whole
+        elif until <= now:
+            # The window has turned while the answer was under way. Should that not be true, the
+            # pauses double up to a whole window, so that a wrong header costs few refused calls.
+            until = now + min(whole, self.limits.first_pause_s * 2.0 ** min(refusals - 1, 60))
         self.pool.block(lease, until)
         self._remember()
 

@@ -224,7 +224,7 @@ async def test_a_reset_in_another_age_is_not_believed() -> None:
         specs = platform.buckets(None, "call")
         answer = Answer(429, headers, received=client.pool.clock())
         client.pool.settle(lease, client._believed(platform.corrections(answer, specs)))
-        client._throttled(lease, verdict)
+        client._throttled(lease, verdict, 1)
         now = client.pool.clock()
         assert now < client.pool.bucket(specs[0].key).ready_at(now) < now + 301
     assert client.counters == {"reset_implausible": 2}

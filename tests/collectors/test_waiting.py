@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import re
 import time
 from pathlib import Path
@@ -84,6 +85,21 @@ async def test_after_a_429_one_call_goes_alone_until_it_is_answered(
     said = re.findall(r"waiting until \d\d:\d\d: host 127\.0\.0\.1:\d+ allows no more calls",
                       capsys.readouterr().err)  # fmt: skip
     assert 1 <= len(said) <= 2, "once for each minute"
+
+
+async def test_a_reset_that_has_passed_is_not_a_whole_window() -> None:
+    busy = Busy(refusals=1, retry_after="0")
+    async with asyncio.timeout(20):  # the window is a minute
+        await calls(busy, 1)
+    assert len(busy.log) == 2
+
+
+async def test_a_server_whose_resets_have_always_passed_is_asked_more_and_more_rarely() -> None:
+    busy = Busy(refusals=6, retry_after="0")
+    await calls(busy, 1)
+    times = [t for t, _, _ in busy.log]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert [p >= QUICK.first_pause_s * 2**n for n, p in enumerate(pauses)] == [True] * 6
 
 
 async def test_a_host_that_fails_again_and_again_is_asked_by_one_call() -> None:
