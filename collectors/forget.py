@@ -132,12 +132,14 @@ def forget(
         leave_out(opened, names)
         for one in doomed:
             erased.update(erase(opened, one))
+        settled = journal.settled
         with journal.transaction():
             for person in people:
                 where = (person.platform, person.host, person.author_id)
                 erased["journal"] += journal.forgotten.forget(*where, names)
         scrubbed = journal.scrub()
-        refresh_digests(opened, journal)
+        if settled:  # else the next publication has more to write than the person's absence
+            refresh_digests(opened, journal)
     left = [
         (path, "look through it: delete it, or the name") for path in still_named(opened, marks)
     ]

@@ -192,7 +192,12 @@ class Study:
                 page_checksum_verification=True
             )
         )
-        return ds.dataset(paths, format=form, partitioning=None, filesystem=filesystem)
+        try:
+            return ds.dataset(paths, format=form, partitioning=None, filesystem=filesystem)
+        except FileNotFoundError as error:
+            raise StudyError(
+                f"{error}, a part of {table}, is not there", hint=self._mend(table)
+            ) from error
 
     def read(self, table: str, columns: Sequence[str] | None = None, **scan: Any) -> pa.Table:
         """The published table in memory; ``scan`` goes to ``Dataset.to_table`` (``filter=...``)."""
@@ -259,9 +264,7 @@ class Study:
         manifest = self.require(table)
         if table == "pictures":
             self.require("fetches")  # without it these are pictures of the older layout
-        verb = MADE_BY.get(table, table)
-        redo = "" if verb in MENDS_ITSELF else " --redo"
-        hint = f"this brings back what it held: likewise {verb} {self.root}{redo}"
+        hint = self._mend(table)
         for part in filter(None, map(local_path, self.parts(table))):
             try:
                 with part.open("rb") as file:
@@ -272,6 +275,11 @@ class Study:
             if not whole:
                 raise StudyError(f"{part} is not a whole Parquet file", hint=hint)
         return manifest
+
+    def _mend(self, table: str) -> str:
+        verb = MADE_BY.get(table, table)
+        redo = "" if verb in MENDS_ITSELF else " --redo"
+        return f"this brings back what it held: likewise {verb} {self.root}{redo}"
 
     def nights(self) -> list[dict[str, Any]]:
         """Runs that have ended, oldest first: ``night``, ``ended_at``, ``versions`` by table."""

@@ -11,14 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["OUT", "elsewhere_id", "key_in_journal", "unite"]
-
-OUT = """
-DROP TABLE IF EXISTS temp.out;
-CREATE TEMP TABLE out (platform, host, post_id, author_id, in_platform, in_host, in_post,
-    PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
-"""
-"""Keys of the posts that are published, and where they stand in the journal under another one."""
+__all__ = ["draw", "elsewhere_id", "key_in_journal", "unite"]
 
 
 def elsewhere_id(post_id: str, host: str) -> str:
@@ -37,26 +30,28 @@ def key_in_journal(db: sqlite3.Connection, post_id: str) -> tuple[str, str, str]
     return None if row is None else (row[0], row[1], row[2])
 
 
-def unite(db: sqlite3.Connection) -> int:
-    """Give each person in ``out`` one key, and leave each post once; returns the posts left out."""
+def draw(db: sqlite3.Connection, authors: str) -> None:
+    """Give the persons of ``authors`` (a query of their keys) an author's key, for good."""
     db.execute("DROP TABLE IF EXISTS temp.who")
     db.execute(_TABLE)
-    db.execute(_WHO)
+    db.execute(_WHO.format(authors=authors))
     db.execute(_DRAW)
+
+
+def unite(db: sqlite3.Connection) -> None:
+    """Give each person in ``judging`` one key, and keep each post once."""
+    draw(db, "SELECT DISTINCT platform, host, out_author AS author_id FROM judging WHERE reason=''")
     [places] = db.execute(_PLACES).fetchone()
     if places < 2:
-        return 0
-    dropped = db.execute(_ONCE).rowcount
+        return
+    db.execute(_ONCE)
     for *was, platform, host, author_id in db.execute(_MOVED).fetchall():
         same = (platform, host) == tuple(was[:2])
         post_id = was[2] if same else elsewhere_id(was[2], was[1])
-        key = (platform, host, post_id, author_id, *was)
-        db.execute("DELETE FROM out WHERE platform = ? AND host = ? AND post_id = ?", was)
-        db.execute("INSERT INTO out VALUES (?, ?, ?, ?, ?, ?, ?)", key)
-    return dropped
+        db.execute(_MOVE, (platform, host, post_id, author_id, *was))
 
 
-_PLACES = "SELECT count(*) FROM (SELECT DISTINCT platform, host FROM out)"
+_PLACES = "SELECT count(*) FROM (SELECT DISTINCT platform, host FROM judging WHERE reason = '')"
 
 _TABLE = """
 CREATE TEMP TABLE who (platform, host, author_id, person, home,
@@ -67,8 +62,7 @@ _WHO = """
 INSERT INTO who
 SELECT a.platform, a.host, a.author_id, max(a.person) AS person,
     max(coalesce(json_extract(a.record, '$.handle'), '') NOT LIKE '%@%') AS home
-FROM (SELECT DISTINCT platform, host, author_id FROM out) o
-    CROSS JOIN authors a USING (platform, host, author_id)
+FROM ({authors}) o CROSS JOIN authors a USING (platform, host, author_id)
 WHERE a.person != '' AND a.record != ''
 GROUP BY a.platform, a.host, a.author_id
 """
@@ -83,26 +77,33 @@ WHERE turn = 1
 """
 
 _ONCE = """
-DELETE FROM out WHERE (platform, host, post_id) IN (
+UPDATE judging SET reason = 'seen_elsewhere' WHERE (platform, host, post_id) IN (
     SELECT platform, host, post_id FROM (
         SELECT o.platform, o.host, o.post_id, row_number() OVER (
             PARTITION BY p.uri ORDER BY r.person IS NULL, o.platform, o.host, o.post_id) AS turn
-        FROM out o JOIN posts p USING (platform, host, post_id)
+        FROM judging o JOIN posts p USING (platform, host, post_id)
             LEFT JOIN who w ON (w.platform, w.host, w.author_id)
-                = (o.platform, o.host, o.author_id)
+                = (o.platform, o.host, o.out_author)
             LEFT JOIN persons r ON r.person = w.person
                 AND (r.platform, r.host) = (o.platform, o.host)
-        WHERE p.uri IN (
-            SELECT p.uri FROM out o JOIN posts p USING (platform, host, post_id)
-            WHERE p.uri != '' GROUP BY p.uri HAVING count(*) > 1))
+        WHERE o.reason = '' AND p.uri IN (
+            SELECT p.uri FROM judging o JOIN posts p USING (platform, host, post_id)
+            WHERE o.reason = '' AND p.uri != '' GROUP BY p.uri HAVING count(*) > 1))
     WHERE turn > 1)
 """
 """Of the copies of a post the one on the server that gave its author's key stays."""
 
 _MOVED = """
 SELECT o.platform, o.host, o.post_id, r.platform, r.host, r.author_id
-FROM out o JOIN who w USING (platform, host, author_id) JOIN persons r ON r.person = w.person
-WHERE (r.platform, r.host, r.author_id) != (o.platform, o.host, o.author_id)
+FROM judging o JOIN who w ON (w.platform, w.host, w.author_id)
+        = (o.platform, o.host, o.out_author)
+    JOIN persons r ON r.person = w.person
+WHERE o.reason = '' AND (r.platform, r.host, r.author_id) != (o.platform, o.host, o.out_author)
     AND EXISTS (SELECT 1 FROM authors a WHERE a.record != '' AND a.author_id = r.author_id
         AND a.platform = r.platform AND a.host = r.host)
+"""
+
+_MOVE = """
+UPDATE judging SET out_platform = ?, out_host = ?, out_post = ?, out_author = ?
+WHERE platform = ? AND host = ? AND post_id = ?
 """

@@ -1,18 +1,21 @@
 """From the journal to ``posts``, ``authors``, ``post_counts`` and ``licences``, in order of time.
 
 Rows are streamed, so memory does not depend on how many there are. The manifest holds a digest of
-the rows: the same rows make no version, others write the parts that hold them (``shards``).
+the rows: the same rows make no version, others write the parts that hold them (``shards``). What
+has not changed since the last publication is not looked at (``judging``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sqlite3
 import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from collectors.crawling.federation import OUT, key_in_journal, unite
-from collectors.crawling.manners import reason_to_drop
-from collectors.crawling.rows import COUNT, SOURCES, keys_of, rows_of, tables_of
-from collectors.crawling.shards import cut, total
+from collectors.crawling.federation import key_in_journal
+from collectors.crawling.judging import Changed, Place, dropped, judge, kept
+from collectors.crawling.rows import COUNT, SOURCES, rows_at, rows_of, tables_of
+from collectors.crawling.shards import Shard, cut, grown, total
 from collectors.imports.publishing import combined, imports_of, rows_of_imports
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study, fingerprint
@@ -40,46 +43,91 @@ _BATCHES = 8
 CODE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What of a host belongs into the tables: dates, and the oldest post within ``max_posts``."""
-
-    platform: str
-    host: str
-    since: int | None
-    until: int | None
-    most: int
-
-
 def publish(
     study: Study, journal: Journal, platforms: Sequence[Platform], since: int | None
 ) -> Manifest:
-    """Publish the tables whose rows changed; returns the manifest of ``posts``."""
+    """Publish the tables whose rows changed; returns the manifest of ``posts``.
+
+    Where nobody else has written into the tables since, only what the journal has noted as new is
+    looked at. Verdicts and news change with the tables: a killed publication is done again.
+    """
     places = [_place(platform, since) for platform in platforms]
+    section = study.config.collect
+    rules = fingerprint([CODE, places, section.include_bots, section.include_sensitive])
     db = journal.db
-    db.executescript(OUT)
-    db.execute("BEGIN")
-    funnel = _select(study, db, places, journal)
-    db.execute("COMMIT")
-    keys_of(db, "posts")
-    manifest = _write(study, "posts", db, funnel, _extra(journal, platforms))
-    for name, unit in (("authors", "author readings"), ("post_counts", "post readings")):
-        read = sum(_count(db, name, place) for place in places)
-        out = keys_of(db, name)
-        readings = Funnel("collect", unit, read, out, {"no_post_kept": read - out})
-        _write(study, name, db, readings, {})
-    licensed = keys_of(db, "licences")
-    if licensed or study.manifest("licences") is not None:
-        untold = {"no_licence_told": funnel.rows_out - licensed}
-        told = Funnel("collect", "licences", funnel.rows_out, licensed, untold)
-        _write(study, "licences", db, told, {})
+    with journal.transaction():
+        before = json.loads(journal.meta("published", "{}"))
+        known = bool(before) and before["parts"] == _parts(study)
+        news = judge(db, places, section, anew=not known or before["rules"] != rules)
+        changed = news if known else None
+        manifest = _write_all(study, journal, platforms, places, changed)
+        parts = _parts(study)
+        told = {"parts": parts, "rules": rules} if parts else {}
+        journal.set_meta("published", json.dumps(told))
     return manifest
 
 
-def _place(platform: Platform, since: int | None) -> _Place:
+def _parts(study: Study) -> str:
+    """What the tables are made of: erasures, imports and repairs make it another one.
+
+    Empty where a part does not hold the rows that it is named after: an erasure went through it.
+    """
+    names = {name: sorted(study.store.sizes(name)) for name in SOURCES}
+    for name, parts in names.items():
+        manifest = study.manifest(name)
+        found = total(filter(None, map(Shard.of, parts)))
+        if manifest is not None and manifest.extra.get("digest") != found:
+            return ""
+    return fingerprint(names)
+
+
+def _write_all(
+    study: Study,
+    journal: Journal,
+    platforms: Sequence[Platform],
+    places: Sequence[Place],
+    changed: Changed | None,
+) -> Manifest:
+    db = journal.db
+    lost: Counter[str] = Counter()
+    for place in places:
+        counters = journal.counters.of(place.platform, place.host)
+        lost.update(
+            {n.removeprefix("dropped:"): k for n, k in counters.items() if n.startswith("dropped:")}
+        )
+    reasons, out = lost + dropped(db), kept(db)
+    funnel = Funnel("collect", "posts", out + reasons.total(), out, dict(reasons))
+    rows = {name: _shards(study, db, name, changed) for name in SOURCES}
+    manifest = _write(study, "posts", db, rows["posts"], funnel, _extra(journal, platforms))
+    for name, unit in (("authors", "author readings"), ("post_counts", "post readings")):
+        read = sum(_count(db, name, place) for place in places)
+        told = sum(one.rows for one in rows[name])
+        readings = Funnel("collect", unit, read, told, {"no_post_kept": read - told})
+        _write(study, name, db, rows[name], readings, {})
+    licensed = sum(one.rows for one in rows["licences"])
+    if licensed or study.manifest("licences") is not None:
+        untold = {"no_licence_told": funnel.rows_out - licensed}
+        licences = Funnel("collect", "licences", funnel.rows_out, licensed, untold)
+        _write(study, "licences", db, rows["licences"], licences, {})
+    return manifest
+
+
+def _shards(
+    study: Study, db: sqlite3.Connection, name: str, changed: Changed | None
+) -> list[Shard]:
+    """How the table is cut now; a part that is lost is made again."""
+    gone = set(study.store.lost(name))
+    there = {part: one.rows for part, one in study.store.facts(name).items() if part not in gone}
+    if changed is None or gone:
+        return cut(rows_of(db, name), list(there), CODE)
+    within, at = partial(rows_of, db, name), partial(rows_at, db, name)
+    return grown(there, changed.of(name), within, at, CODE)
+
+
+def _place(platform: Platform, since: int | None) -> Place:
     source = platform.source
     until = None if source.until is None else micros(source.until)
-    return _Place(platform.name, platform.host, since_of(platform, since), until, source.max_posts)
+    return Place(platform.name, platform.host, since_of(platform, since), until, source.max_posts)
 
 
 def micros(day: Any) -> int:
@@ -95,75 +143,26 @@ def since_of(platform: Platform, since: int | None) -> int | None:
     return micros(given) if since is None else min(micros(given), since)
 
 
-# -- which posts ------------------------------------------------------------------------------
-
-
-def _select(study: Study, db: sqlite3.Connection, places: list[_Place], journal: Journal) -> Funnel:
-    """Fill the temporary table ``out`` with the keys that stay, and count the others."""
-    dropped: Counter[str] = Counter()
-    rows_in = 0
-    for place in places:
-        left = place.most
-        lost = {
-            name.removeprefix("dropped:"): n
-            for name, n in journal.counters.of(place.platform, place.host).items()
-            if name.startswith("dropped:")
-        }
-        dropped.update(lost)
-        rows_in += sum(lost.values())
-        cursor = db.execute(_NEWEST_FIRST, (place.platform, place.host))
-        for post_id, author_id, created_at, sensitive, flags, author_flags in cursor:
-            rows_in += 1
-            reason = reason_to_drop(
-                [*flags.split(), *(author_flags or "").split()],
-                sensitive=bool(sensitive),
-                section=study.config.collect,
-            )
-            reason = reason or _why_not(place, created_at, left)
-            if reason is not None:
-                dropped[reason] += 1
-                continue
-            left -= 1
-            db.execute(
-                "INSERT INTO out VALUES (?, ?, ?, ?, NULL, NULL, NULL)",
-                (place.platform, place.host, post_id, author_id),
-            )
-    dropped["seen_elsewhere"] += unite(db)
-    return Funnel("collect", "posts", rows_in, rows_in - sum(dropped.values()), dict(dropped))
-
-
-_NEWEST_FIRST = """
-SELECT post_id, author_id, created_at, sensitive, flags,
-    (SELECT group_concat(a.flags, ' ') FROM authors a WHERE a.platform = p.platform
-     AND a.host = p.host AND a.author_id = p.author_id)
-FROM posts p WHERE platform = ? AND host = ? ORDER BY coalesce(created_at, 0) DESC, post_id
-"""
-
-
-def _why_not(place: _Place, created_at: int | None, left: int) -> str | None:
-    if created_at is not None and place.since is not None and created_at < place.since:
-        return "before_since"
-    if created_at is not None and place.until is not None and created_at >= place.until:
-        return "after_until"
-    return "over_max_posts" if left <= 0 else None
-
-
 # -- rows -------------------------------------------------------------------------------------
 
 
-def _count(db: sqlite3.Connection, name: str, place: _Place) -> int:
+def _count(db: sqlite3.Connection, name: str, place: Place) -> int:
     row = db.execute(COUNT[name], (place.platform, place.host)).fetchone()
     return int(row[0])
 
 
 def _write(
-    study: Study, name: str, db: sqlite3.Connection, funnel: Funnel, extra: dict[str, Any]
+    study: Study,
+    name: str,
+    db: sqlite3.Connection,
+    shards: Sequence[Shard],
+    funnel: Funnel,
+    extra: dict[str, Any],
 ) -> Manifest:
-    """Publish the rows of ``keys`` that are not published yet, in parts of their own."""
+    """Publish the shards that are not published yet, in parts of their own."""
     manifest = study.manifest(name)
     lost = set(study.store.lost(name)) if manifest is not None else set()
     there = [part for part in study.store.sizes(name) if part not in lost]
-    shards = cut(rows_of(db, name), there, CODE)
     digest = total(shards)
     schema = TABLES[name].schema
     imports = imports_of(study)
@@ -215,26 +214,33 @@ def _digests(imports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def refresh_digests(study: Study, journal: Journal) -> None:
     """Note the rows that are left after an erasure, so that they count as published.
 
-    The journal must have been published before by ``publish`` with the same connection or not at
-    all; nothing else is changed.
+    The journal was ``settled`` before. Nothing but what the tables say of their rows is changed;
+    the next publication looks at everything.
     """
-    db = journal.db
-    db.executescript(OUT)
     if study.manifest("posts") is None:
         return
+    db = journal.db
     keys = study.read("posts", ["platform", "host", "post_id", "author_id"]).to_pylist()
-    for row in keys:
-        there = key_in_journal(db, row["post_id"]) or (None, None, None)
-        db.execute("INSERT INTO out VALUES (?, ?, ?, ?, ?, ?, ?)", (*row.values(), *there))
-    for name in SOURCES:
-        manifest = study.manifest(name)
-        if manifest is None:
-            continue
-        keys_of(db, name)
-        digest = total(cut(rows_of(db, name), (), CODE))
-        said = replace(manifest, extra={**manifest.extra, "digest": digest})
-        schema = TABLES[name].schema
-        study.store.commit(said, [], schema, key=f"digest {uuid.uuid4().hex}", mode="append")
+    with journal.transaction():
+        db.execute("DELETE FROM judged")
+        for row in keys:
+            own = key_in_journal(db, row["post_id"]) or tuple(row.values())[:3]
+            db.execute(_AS_PUBLISHED, (*row.values(), *own))
+        for name in SOURCES:
+            manifest = study.manifest(name)
+            if manifest is None:
+                continue
+            digest = total(cut(rows_of(db, name), (), CODE))
+            said = replace(manifest, extra={**manifest.extra, "digest": digest})
+            schema = TABLES[name].schema
+            study.store.commit(said, [], schema, key=f"digest {uuid.uuid4().hex}", mode="append")
+        journal.set_meta("published", "{}")
+
+
+_AS_PUBLISHED = """
+INSERT INTO judged SELECT platform, host, post_id, '', coalesce(created_at, 0), ?, ?, ?, ?
+FROM posts WHERE platform = ? AND host = ? AND post_id = ? AND record != ''
+"""
 
 
 def _extra(journal: Journal, platforms: Sequence[Platform]) -> dict[str, Any]:

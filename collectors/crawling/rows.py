@@ -1,13 +1,14 @@
 """Rows of the published tables as the journal holds them, in the order of their time.
 
-Only keys are sorted; records are looked up in that order. ``out`` (``federation``) holds the posts
-that are published, and under which keys.
+Indexes of the time give the order, so that rows are streamed. ``judged`` (``judging``) holds the
+posts that are published, and under which keys.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +17,7 @@ import pyarrow.json as pj
 
 from collectors.crawling.shards import Row
 
-__all__ = ["COUNT", "SOURCES", "Source", "keys_of", "rows_of", "tables_of"]
+__all__ = ["COUNT", "SOURCES", "Source", "rows_at", "rows_of", "tables_of"]
 
 BATCH = 1024
 """Rows that are read at once: larger batches only cost memory."""
@@ -24,74 +25,66 @@ BATCH = 1024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table's rows in the journal: the column that says when they were read, and two queries.
+    """A table's rows in the journal: the column that says when they were read, and a query.
 
-    ``keys`` gives the time that a row is cut by, platform, host, and three columns more; ``rows``
-    gives the rows of the table ``keys``, with a condition of their time behind.
+    ``rows`` gives the time that a row is cut by (``at``), platform, host, the time of reading, and
+    the other columns as JSON; it wants a condition of the time, and ends with the order.
     """
 
     time_column: str
-    keys: str
+    at: str
     rows: str
+    order: str
 
+
+_OF_POST = (
+    "FROM judged v INDEXED BY judged_by_time CROSS JOIN posts t USING (platform, host, post_id)"
+)
+_OUT = "v.out_platform, v.out_host, v.out_post"
 
 POSTS = Source(
     "collected_at",
-    """
-    SELECT coalesce(t.created_at, 0), o.platform, o.host, o.post_id, '', 0
-    FROM out o CROSS JOIN posts t ON t.platform = coalesce(o.in_platform, o.platform)
-        AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
+    "v.at",
+    f"""
+    SELECT v.at, v.out_platform, v.out_host, t.collected_at,
+        CASE WHEN v.out_post = v.post_id AND v.out_author = t.author_id THEN t.record
+        ELSE json_set(t.record, '$.post_id', v.out_post, '$.author_id', v.out_author) END
+    {_OF_POST} WHERE v.reason = '' AND {{when}}
     """,
-    """
-    SELECT k.at, k.platform, k.host, t.collected_at, CASE WHEN o.in_post IS NULL THEN t.record
-        ELSE json_set(t.record, '$.post_id', o.post_id, '$.author_id', o.author_id) END
-    FROM keys k
-        CROSS JOIN out o ON o.platform = k.platform AND o.host = k.host AND o.post_id = k.a
-        CROSS JOIN posts t ON t.platform = coalesce(o.in_platform, o.platform)
-            AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
-    """,
+    _OUT,
 )
 
 AUTHORS = Source(
     "fetched_at",
+    "t.fetched_at",
     """
-    SELECT a.fetched_at, platform, host, author_id, a.source, a.pass
-    FROM (SELECT DISTINCT platform, host, author_id FROM out) o
-        CROSS JOIN authors a USING (platform, host, author_id)
-    WHERE a.record != ''
+    SELECT t.fetched_at, t.platform, t.host, t.fetched_at, t.record
+    FROM authors t INDEXED BY authors_by_time
+    WHERE t.record != '' AND {when} AND EXISTS (SELECT 1 FROM judged v WHERE v.reason = ''
+        AND (v.out_platform, v.out_host, v.out_author) = (t.platform, t.host, t.author_id))
     """,
-    """
-    SELECT k.at, k.platform, k.host, k.at, t.record
-    FROM keys k CROSS JOIN authors t ON t.platform = k.platform AND t.host = k.host
-        AND t.author_id = k.a AND t.source = k.b AND t.pass = k.c
-    """,
+    "t.platform, t.host, t.author_id, t.source, t.pass",
 )
 
 POST_COUNTS = Source(
     "read_at",
+    "t.read_at",
     """
-    SELECT t.read_at, o.platform, o.host, o.post_id, '', 0
-    FROM out o CROSS JOIN counts t ON t.platform = coalesce(o.in_platform, o.platform)
-        AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
+    SELECT t.read_at, v.out_platform, v.out_host, t.read_at, json_object('post_id', v.out_post,
+        'author_id', v.out_author, 'source', t.source, 'likes', t.likes, 'comments', t.comments,
+        'shares', t.shares, 'views', t.views)
+    FROM counts t INDEXED BY counts_by_time CROSS JOIN judged v USING (platform, host, post_id)
+    WHERE v.reason = '' AND {when}
     """,
-    """
-    SELECT k.at, k.platform, k.host, k.at, json_object('post_id', k.a, 'author_id', o.author_id,
-        'source', t.source, 'likes', t.likes, 'comments', t.comments, 'shares', t.shares,
-        'views', t.views)
-    FROM keys k
-        CROSS JOIN out o ON o.platform = k.platform AND o.host = k.host AND o.post_id = k.a
-        CROSS JOIN counts t ON t.platform = coalesce(o.in_platform, o.platform)
-            AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
-            AND t.read_at = k.at
-    """,
+    _OUT,
 )
 
 LICENCES = Source(
     "collected_at",
-    f"{POSTS.keys} WHERE json_extract(t.record, '$.licence') IS NOT NULL",
-    """
-    SELECT k.at, k.platform, k.host, t.collected_at, json_object('post_id', k.a,
-        'author_id', o.author_id, 'licence', t.record ->> '$.licence.code',
+    "v.at",
+    f"""
+    SELECT v.at, v.out_platform, v.out_host, t.collected_at, json_object('post_id', v.out_post,
+        'author_id', v.out_author, 'licence', t.record ->> '$.licence.code',
         'licence_version', t.record ->> '$.licence.version',
         'licence_url', t.record ->> '$.licence.url',
         'licence_before', t.record ->> '$.licence.before',
@@ -99,11 +92,9 @@ LICENCES = Source(
         'creator_url', t.record ->> '$.licence.creator_url',
         'landing_page', t.record ->> '$.url', 'source', t.record ->> '$.licence.source',
         'rank', t.record ->> '$.licence.rank', 'created_at', t.created_at)
-    FROM keys k
-        CROSS JOIN out o ON o.platform = k.platform AND o.host = k.host AND o.post_id = k.a
-        CROSS JOIN posts t ON t.platform = coalesce(o.in_platform, o.platform)
-            AND t.host = coalesce(o.in_host, o.host) AND t.post_id = coalesce(o.in_post, o.post_id)
+    {_OF_POST} WHERE v.reason = '' AND {{when}} AND json_extract(t.record, '$.licence') IS NOT NULL
     """,
+    _OUT,
 )
 
 SOURCES = {
@@ -119,28 +110,26 @@ COUNT = {
 }
 """Readings of a host, those of posts and authors that are not published among them."""
 
-_KEYS = """
-DROP TABLE IF EXISTS temp.keys;
-CREATE TEMP TABLE keys (at, platform, host, a, b, c, PRIMARY KEY (at, platform, host, a, b, c))
-    WITHOUT ROWID;
-"""
-
-
-def keys_of(db: sqlite3.Connection, name: str) -> int:
-    """Make ``keys`` those of a table's rows; returns how many there are."""
-    db.executescript(_KEYS)
-    return db.execute(f"INSERT INTO keys {SOURCES[name].keys}").rowcount
-
 
 def rows_of(
     db: sqlite3.Connection, name: str, low: int = -(1 << 63), high: int = (1 << 63) - 1
 ) -> Iterator[Row]:
-    """Rows of a time, both ends included, in its order; ``keys`` must be those of the table."""
-    return db.execute(
-        f"{SOURCES[name].rows} WHERE k.at BETWEEN ? AND ? "
-        "ORDER BY k.at, k.platform, k.host, k.a, k.b, k.c",
-        (low, high),
-    )
+    """Rows of a time, both ends included, in its order; posts must be ``judged``."""
+    return _rows(db, name, "{at} BETWEEN ? AND ?", (low, high))
+
+
+def rows_at(db: sqlite3.Connection, name: str, moments: Sequence[int]) -> Iterator[Row]:
+    """Rows of these moments, in their order; posts must be ``judged``."""
+    when = "{at} IN (SELECT value FROM json_each(?))"
+    return _rows(db, name, when, (json.dumps(list(moments)),))
+
+
+def _rows(
+    db: sqlite3.Connection, name: str, when: str, values: tuple[int | str, ...]
+) -> Iterator[Row]:
+    source = SOURCES[name]
+    found = source.rows.format(when=when.format(at=source.at))
+    return db.execute(f"{found} ORDER BY {source.at}, {source.order}", values)
 
 
 def tables_of(rows: Iterator[Row], schema: pa.Schema, name: str) -> Iterator[pa.Table]:

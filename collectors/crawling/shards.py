@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-__all__ = ["MOST", "Row", "Shard", "cut", "total"]
+__all__ = ["MOST", "Row", "Shard", "cut", "grown", "total"]
 
 Row = tuple[int, str, str, int, str]
 """What the row is cut by (microseconds), platform, host, time of reading, other columns as JSON."""
@@ -92,6 +93,39 @@ def cut(rows: Iterable[Row], published: Sequence[str], code: int) -> list[Shard]
     for zone, members in groupby(_with_zone(rows, zones), key=lambda pair: pair[0]):
         whole = zones[zone // 2] if zone % 2 else None
         found += _zone((row for _, row in members), whole, code)
+    return list(_joined(found))
+
+
+def grown(
+    published: Mapping[str, int],
+    changed: Sequence[int],
+    within: Callable[[int, int], Iterable[Row]],
+    at: Callable[[Sequence[int]], Iterable[Row]],
+    code: int,
+) -> list[Shard]:
+    """As ``cut``, where only the rows of some moments may differ from the published ones.
+
+    Args:
+        published: Names of the table's parts, with their rows; all rows of before are in them.
+        changed: Moments in which rows came, went or changed, in order.
+        within: Rows from one moment to another, both included, in the order of their time.
+        at: Rows of given moments, in that order.
+        code: As for ``cut``.
+    """
+    known = sorted(filter(None, map(Shard.of, published)), key=lambda one: one.low)
+    found: list[Shard] = []
+    start = 0
+    for one in known:
+        first, last = bisect_left(changed, one.low), bisect_right(changed, one.high)
+        if first > start:
+            found += _zone(iter(at(changed[start:first])), None, code)
+        if last > first:
+            found += _zone(iter(within(one.low, one.high)), one, code)
+        else:
+            found.append(replace(one, rows=published[one.parts[0]]))
+        start = last
+    if start < len(changed):
+        found += _zone(iter(at(changed[start:])), None, code)
     return list(_joined(found))
 
 

@@ -13,6 +13,8 @@ __all__ = ["Forgotten", "digest"]
 
 
 _DELETE = (
+    "DELETE FROM judged WHERE (platform, host, post_id) IN (SELECT platform, host, post_id "
+    "FROM posts WHERE platform = ? AND host = ? AND author_id = ?)",
     "DELETE FROM counts WHERE (platform, host, post_id) IN (SELECT platform, host, post_id "
     "FROM posts WHERE platform = ? AND host = ? AND author_id = ?)",
     "DELETE FROM posts WHERE platform = ? AND host = ? AND author_id = ?",
@@ -88,6 +90,9 @@ class Forgotten:
             "INSERT OR IGNORE INTO forgotten VALUES (?)", [(digest(*where),), *persons]
         )
         self._keep()
+        # The next publication looks at everything: news would name the person.
+        self._db.execute("DELETE FROM meta WHERE key = 'published'")
+        self._db.execute("DELETE FROM news")
         gone = sum(self._db.execute(statement, where).rowcount for statement in _DELETE)
         gone += self._forget_chains(platform, host, marks, {name.casefold() for name in names})
         self._any = True

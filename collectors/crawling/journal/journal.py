@@ -157,6 +157,16 @@ class Journal:
         [busy, *_] = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
+    @property
+    def settled(self) -> bool:
+        """Whether the tables hold everything that the journal does."""
+        return bool(
+            self.db.execute(
+                "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'published') "
+                "AND NOT EXISTS (SELECT 1 FROM news)"
+            ).fetchone()[0]
+        )
+
     # -- remembered values ----------------------------------------------------------------
 
     def meta(self, key: str, default: str = "") -> str:

@@ -79,6 +79,15 @@ WHERE posts.chain != excluded.chain
 """A result of two searches is of both their classes, whichever found it last."""
 
 
+_UNPUBLISH = (
+    "INSERT OR IGNORE INTO news SELECT 'member', out_platform, out_host, out_author, 0 "
+    f"FROM judged WHERE {_KEY} AND reason = ''",
+    f"INSERT OR IGNORE INTO news SELECT 'at', '', '', '', at FROM judged WHERE {_KEY}",
+    f"DELETE FROM judged WHERE {_KEY}",
+)
+"""Nothing but the key of a post may be kept; the next publication has to miss it."""
+
+
 class Posts:
     """The posts of all hosts; ``kept`` are those that pass the rules of manners."""
 
@@ -216,6 +225,8 @@ class Posts:
     def mark_gone(self, platform: str, host: str, reasons: Mapping[str, str]) -> None:
         """Keep nothing but the keys of posts, and the flags that say why."""
         keys = [(platform, host, one) for one in reasons]
+        for statement in _UNPUBLISH:
+            self._db.executemany(statement, keys)
         self._db.executemany(f"DELETE FROM counts WHERE {_KEY}", keys)
         self._db.executemany(
             "UPDATE posts SET kept = 0, flags = ?, record = '', author_id = '', uri = '' "

@@ -60,7 +60,16 @@ CREATE TABLE IF NOT EXISTS tokens (
     platform TEXT, host TEXT, token TEXT, calls INTEGER, failures INTEGER, retired TEXT,
     PRIMARY KEY (platform, host, token)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forgotten (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS judged (
+    platform TEXT, host TEXT, post_id TEXT, reason TEXT NOT NULL, at INTEGER NOT NULL,
+    out_platform TEXT, out_host TEXT, out_post TEXT, out_author TEXT,
+    PRIMARY KEY (platform, host, post_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS news (
+    kind TEXT, platform TEXT, host TEXT, id TEXT, at INTEGER,
+    PRIMARY KEY (kind, platform, host, id, at)) WITHOUT ROWID;
 """
+"""``judged`` says of each post why it is not published (empty: it is) and under which keys it is;
+``news`` what has changed since: see ``collectors.crawling.judging``."""
 
 _ADDED = {
     "chains": {
@@ -100,7 +109,8 @@ def complete(db: sqlite3.Connection) -> None:
             if name not in there:
                 db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
                 db.execute(_FILLED.get(name, ""))
-    db.execute(_BY_AGE)
+    for statement in (_BY_AGE, *_BY_TIME, *_WATCHED):
+        db.execute(statement)
     if without_counts:  # of each post the one reading that was kept
         db.execute(_FIRST_COUNTS)
 
@@ -116,6 +126,67 @@ _BY_AGE = (
     "WHERE kept"
 )
 """Which posts have come of age is asked every night, and must not read their records."""
+
+_BY_TIME = (
+    "CREATE INDEX IF NOT EXISTS authors_by_time ON authors (fetched_at)",
+    "CREATE INDEX IF NOT EXISTS counts_by_time ON counts (read_at)",
+    "CREATE INDEX IF NOT EXISTS judged_by_time ON judged (at) WHERE reason = ''",
+    "CREATE INDEX IF NOT EXISTS judged_by_author ON judged (out_platform, out_host, out_author) "
+    "WHERE reason = ''",
+    "CREATE INDEX IF NOT EXISTS judged_dropped ON judged (reason) WHERE reason != ''",
+)
+"""Published tables are cut by time, and only what changed of them is looked at again."""
+
+_TOLD = "EXISTS (SELECT 1 FROM meta WHERE key = 'published')"
+"""Nothing is noted before the first publication, nor after an erasure: all is looked at then."""
+
+
+def _note(kind: str, row: str, columns: str, where: str = "true") -> str:
+    # OR IGNORE would not help: the statement that fires a trigger decides about its conflicts.
+    key = f"'{kind}', {columns.format(row)}"
+    there = f"SELECT 1 FROM news WHERE (kind, platform, host, id, at) = ({key})"
+    return f"INSERT INTO news SELECT {key} WHERE {where} AND NOT EXISTS ({there});"
+
+
+def _watch(table: str, event: str, *notes: str) -> str:
+    return (
+        f"CREATE TRIGGER IF NOT EXISTS {table}_{event} AFTER {event.upper()} ON {table} "
+        f"WHEN {_TOLD} BEGIN {' '.join(notes)} END"
+    )
+
+
+_POST = "{0}.platform, {0}.host, {0}.post_id, 0"
+_AUTHOR = "{0}.platform, {0}.host, {0}.author_id, {0}.fetched_at"
+_READING = "'', '', '', {0}.read_at"
+# What one reading of an author flags holds for all posts: the same flags once more change nothing.
+_NEW_FLAGS = (
+    "new.flags != '' AND NOT EXISTS (SELECT 1 FROM authors a WHERE a.platform = new.platform "
+    "AND a.host = new.host AND a.author_id = new.author_id AND a.flags = new.flags "
+    "AND (a.source, a.pass) != (new.source, new.pass))"
+)
+
+_WATCHED = (
+    _watch("posts", "insert", _note("post", "new", _POST)),
+    _watch("posts", "update", _note("post", "new", _POST)),
+    _watch("posts", "delete", _note("post", "old", _POST)),
+    _watch(
+        "authors",
+        "insert",
+        _note("author", "new", _AUTHOR),
+        _note("flags", "new", _AUTHOR, _NEW_FLAGS),
+    ),
+    _watch(
+        "authors",
+        "delete",
+        # Without the key: whoever leaves the study may not stay here.
+        _note("author", "old", "'', '', '', {0}.fetched_at"),
+        _note("all", "old", "'', '', '', 0", "old.flags != ''"),
+    ),
+    _watch("counts", "insert", _note("count", "new", _READING)),
+    _watch("counts", "update", _note("count", "new", _READING)),
+    _watch("counts", "delete", _note("count", "old", _READING)),
+)
+"""Whatever statement changes a row, the next publication looks at it."""
 
 _FIRST_COUNTS = """
 INSERT OR IGNORE INTO counts
