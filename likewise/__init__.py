@@ -33,6 +33,7 @@ VERBS = {
     "report": "training.report",
     "diff": "training.diff",
     "export": "training.export",
+    "reviews": "web.reviews.publishing",
     "plan": "likewise.planning",
     "run": "likewise.runner",
     "status": "likewise.overview",

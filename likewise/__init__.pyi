@@ -25,6 +25,7 @@ from training.finetune import finetune as finetune
 from training.rank import rank as rank
 from training.report import report as report
 from training.score import score as score
+from web.reviews.publishing import reviews as reviews
 
 __version__: str
 VERBS: dict[str, str]
@@ -53,6 +54,7 @@ __all__ = [
     "rank",
     "refresh",
     "report",
+    "reviews",
     "run",
     "score",
     "status",

@@ -57,6 +57,7 @@ COMMANDS: dict[str, str] = {
     "diff": "Say what differs between two studies, or two nights.",
     "report": "Write one HTML file that shows everything.",
     "serve": "Browse studies in a browser: ranking, pictures, reviews; REST.",
+    "reviews": "Publish what people said in the browser, for the next model.",
     "plan": "Say what a run would do, why, and what it will cost.",
     "run": "Do all stages in order, skipping what is done.",
     "status": "Show where a study stands: the funnel of every stage.",

@@ -523,6 +523,12 @@ class FinetuneSection(Section):
         description="For classes: train the same network from random weights, too, and compare "
         "both on the same test pictures; twice the time.",
     )
+    beside_reviews: bool = Field(
+        False,
+        description="Train the same network on the labels as they were before the reviews, too, "
+        "and say what the reviews gained, paired, on pictures that nobody reviewed; twice the "
+        "time.",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of each label that is spread over all classes."
     )

@@ -22,6 +22,7 @@ __all__ = [
     "FACES",
     "FETCHED",
     "FETCHES",
+    "FOLD_SCORES",
     "KEPT_POSTS",
     "LABELS",
     "LICENCES",
@@ -453,6 +454,27 @@ SCORES = TableSpec(
     ),
 )
 
+FOLD_SCORES = TableSpec(
+    "fold_scores",
+    "one model's score of a training picture by the fit that had left its fold out",
+    ("picture_id", "model"),
+    pa.schema(
+        [
+            _PICTURE_ID,
+            _key("model", pa.string(), "Name of the saved model."),
+            *_POST_KEY[:2],
+            _key("author_id", pa.string(), "The platform's own id of the author."),
+            _key("fold", pa.int32(), "The fold that was left out, 0 ... k-1."),
+            _key("score", pa.float64(), "Raw score, views averaged; larger means better liked."),
+            _field(
+                "probability",
+                pa.float64(),
+                "Calibrated probability of the label 1; null where the calibration was refused.",
+            ),
+        ]
+    ),
+)
+
 COMPARISON = TableSpec(
     "comparison",
     "one score of one classifier or baseline",
@@ -523,6 +545,7 @@ TABLES: dict[str, TableSpec] = {
         LABELS,
         FEATURES,
         COMPARISON,
+        FOLD_SCORES,
         SCORES,
         PEOPLE,
         BLOCKS,

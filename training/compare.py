@@ -28,6 +28,7 @@ from training.comparison.class_run import check_classifiers, compare_classes
 from training.comparison.class_words import class_text
 from training.comparison.crossing import REASON, apart
 from training.comparison.fits import Fits
+from training.comparison.fold_scores import publish_fold_scores
 from training.comparison.judge import Judge
 from training.comparison.learning import learning_curve
 from training.comparison.looks import look
@@ -168,6 +169,7 @@ class _Comparison(Fits):
         self._save_models(rows, found)
         found = replace(found, figures=self._figures(found))
         results.save(self.study, found)
+        publish_fold_scores(self.study, self.labels, rows, self.stage.fingerprint)
         manifest = self._publish(found)
         for folder in self.store.folder.parent.glob("compare-*"):
             GridStore(folder).discard()

@@ -26,8 +26,11 @@ from likewise.progress import progress
 from likewise.study import Study, write_json
 from likewise.working import changes_study
 from training.comparison import judge
+from training.comparison.class_reviews import review_gain
 from training.comparison.crossing import REASON, crossing
 from training.comparison.looks import look
+from training.comparison.sentences import of_reviews
+from training.comparison.splits import review_change
 from training.data.question import asks_classes
 from training.models import saved as models
 from training.statistics.calibration import platt, probability
@@ -39,7 +42,7 @@ from training.tuning.canvases import Canvases
 from training.tuning.curves import as_table
 from training.tuning.job import Job, launch
 from training.tuning.measure import logits_of, measure, score_of
-from training.tuning.samples import Samples, read_samples
+from training.tuning.samples import Samples, read_samples, said_of
 from training.tuning.saved import KIND, FinetunedScorer
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ TABLE = "finetune"
 
 # Parameters that change when and where a run works, but not what it computes.
 _ASIDE = {"checkpoint_minutes", "backbone", "reviews"}
+
+_LATER = {"frozen", "beside_scratch", "beside_reviews"}
 
 
 @changes_study("finetune")
@@ -103,7 +108,8 @@ def finetune(
     launch(job, master=master)
     final = _refitted(job, samples, master) if recipe.refit else job
     scratch = _scratch(job, master) if recipe.beside_scratch else None
-    manifest = _publish(job, final, stage, samples, failed, choice.reason, scratch)
+    before = _before_reviews(job, master) if recipe.beside_reviews else None
+    manifest = _publish(job, final, stage, samples, failed, choice.reason, scratch, before)
     shutil.rmtree(job.work.parent, ignore_errors=True)
     shutil.rmtree(job.canvases, ignore_errors=True)
     return manifest
@@ -164,10 +170,23 @@ def _scratch(job: Job, master: str | None) -> Job:
     return scratch
 
 
+def _before_reviews(job: Job, master: str | None) -> Job | None:
+    """The same training on the labels as they were before the reviews; None without reviews."""
+    if not job.recipe.reviews or job.study.manifest("reviews") is None:
+        return None
+    before = replace(
+        job,
+        recipe=job.recipe.model_copy(update={"reviews": False}),
+        fingerprint=f"{job.fingerprint}-before-reviews",
+    )
+    launch(before, master=master)
+    return _refitted(before, before.samples(), master) if job.recipe.refit else before
+
+
 def _begin(study: Study, recipe: FinetuneSection, backbone: str, *, redo: bool) -> Stage:
     params = recipe.model_dump(exclude=_ASIDE)
     # Settings that came later are named only where they are set, so that older tables still stand.
-    params = {k: v for k, v in params.items() if v or k not in {"frozen", "beside_scratch"}}
+    params = {k: v for k, v in params.items() if v or k not in _LATER}
     params |= {"backbone": backbone, "seed": study.config.study.seed}
     params["weights"] = _weights(backbone, recipe)
     reviewed = ["reviews"] if recipe.reviews and study.manifest("reviews") is not None else []
@@ -196,6 +215,7 @@ def _publish(
     failed: dict[str, str],
     reason: str,
     scratch: Job | None,
+    before: Job | None,
 ) -> Manifest:
     """``job`` was validated, ``final`` is kept; they are the same without ``[finetune] refit``."""
     validated, state = job.trained(samples.classes)
@@ -204,8 +224,11 @@ def _publish(
     card = _card(job, samples, tunable, state, measured)
     scorer = FinetunedScorer(card, tunable.network)
     models.save(job.study, scorer)
-    looked = look(job.study, TABLE, job.fingerprint, 1 + (scratch is not None))
+    fits = 1 + (scratch is not None) + (before is not None)
+    looked = look(job.study, TABLE, job.fingerprint, fits)
     sentences = measured.sentences(scratch)
+    if job.recipe.beside_reviews:
+        sentences.append(measured.reviews(before))
     summary = {
         "model": card["name"],
         "backbone": job.backbone,
@@ -279,6 +302,38 @@ class _Measured:
                 + "."
             )
         return words
+
+    def reviews(self, before: Job | None) -> str:
+        """What the reviews changed: the same training without them, on the same test pictures."""
+        if before is None:
+            return "No reviews are published that this network could have learned from."
+        study, plain = self._job.study, before.samples()
+        said, old = said_of(study, plain), np.flatnonzero(plain.test)
+        test = self._parts["test"]
+        ids = [plain.picture_ids[at] for at in old]
+        assert ids == [self._samples.picture_ids[at] for at in test], "reviews leave the test part"
+        network, _ = before.trained(plain.classes)
+        theirs, label = self._logits(network, test), self._samples.labels[test]
+        group, touched = self._samples.groups[test], said.touched[old]
+        seed, settings = study.config.study.seed, study.config.compare
+        if touched.all():
+            return "Every test picture has been reviewed: what the reviews gained is not known."
+        if self._samples.names:
+            mine, other = (in_top(one, label)[~touched] for one in (self.logits["test"], theirs))
+            gain = review_gain(said, "test", mine, other, group[~touched], seed=seed)
+            return f"{gain.sentence[0].upper()}{gain.sentence[1:]}."
+        like = judge.Judge(
+            self._binary(test),
+            group,
+            permutations=settings.permutations,
+            margin=settings.margin,
+            seed=seed,
+        )
+        with_, without = score_of(self.logits["test"]), score_of(theirs)
+        change = review_change(self._binary(test), group, with_, without, touched, said, like)
+        if change is None:
+            return "Too few test pictures are unreviewed to tell what the reviews gained."
+        return of_reviews(change, self._samples.unit.many, settings.margin, "the network")
 
     def _logits(self, tunable: Tunable, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         chosen = (self._pictures[int(i)] for i in indices)

@@ -29,13 +29,14 @@ __all__ = ["create_app"]
 
 
 class _Kept(StaticFiles):
-    """Files whose address changes with their content."""
+    """Files whose address changes with their content, and what scripts import by its plain name."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file, to be kept for a year."""
+        """The file, to be kept for a year, or to be asked for again where its address is plain."""
         response = await super().get_response(path, scope)
-        if Request(scope).query_params.get("v"):
-            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        named = Request(scope).query_params.get("v")
+        kept = "public, max-age=31536000, immutable" if named else "no-cache"
+        response.headers["Cache-Control"] = kept
         return response
 
 

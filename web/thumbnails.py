@@ -24,15 +24,17 @@ _LIMIT = 4 << 20
 
 
 class Thumbnails:
-    """Makes and keeps thumbnails below a folder for each study."""
+    """Makes and keeps thumbnails below a folder for each study.
 
-    def __init__(self) -> None:
+    Its ``workers`` processes start with the first picture that has none yet: a server that only
+    answers programs, or whose thumbnails are all there, starts none.
+    """
+
+    def __init__(self, workers: int) -> None:
         self._pool = GuardedPool("training.pictures.thumbnail_worker", limit=_LIMIT)
+        self._workers = workers
+        self._starting = asyncio.Lock()
         self._making: dict[Path, asyncio.Task[bytes]] = {}
-
-    async def start(self, workers: int) -> None:
-        """Start the processes."""
-        await self._pool.start(workers)
 
     async def stop(self) -> None:
         """End them."""
@@ -75,6 +77,10 @@ class Thumbnails:
             raise ProblemError(410, "the picture's file has changed on the disk") from error
         if data is None:
             raise ProblemError(404, "there is no such picture")
+        async with self._starting:
+            if self._workers:
+                await self._pool.start(self._workers)
+                self._workers = 0
         try:
             answer = await self._pool.ask(struct.pack("<I", side) + data)
         except LostError as error:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
 from web.app import create_app
+from web.index.build import build
 from web.settings import Settings
+from web.snapshots import Shelf
 
 PASSWORD = "correct horse battery"
+
+
+def index_now(root: Path) -> None:
+    """Make a study's index in this process: one of the server's own costs two seconds more."""
+    shelf = Shelf([root])
+    shelf.open()
+    [one] = shelf.served.values()
+    path = one.cache / f"{one.newest.id}.sqlite"
+    if not path.is_file():
+        build(one.newest.study, path, one.cache)
 
 
 class Running:

@@ -80,7 +80,7 @@ def run(server: Running, examples: int, path: str | None = None) -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/rankings", "/api/v1/pictures/{picture_id}"])
 def test_generated_requests_get_documented_answers(server: Running, path: str) -> None:
-    run(server, 15, path)
+    run(server, 8, path)
 
 
 @pytest.mark.slow

@@ -188,6 +188,30 @@ def test_every_models_score_is_told_and_in_sample_ones_are_marked(
             assert {opinion["in_sample"] for opinion in said} == {one["split"] == "train"}
 
 
+def test_a_training_picture_has_the_score_of_the_fit_without_its_fold(
+    server: Running, ranked_study: Study
+) -> None:
+    folds = {row["picture_id"]: row for row in ranked_study.read("fold_scores").to_pylist()}
+    own = {row["picture_id"]: row["score"] for row in ranked_study.read("scores").to_pylist()}
+    honest = [folds[one]["score"] if one in folds else score for one, score in own.items()]
+    with server.client() as client:
+        for picture in [*list(folds)[:5], *[one for one in own if one not in folds][:5]]:
+            found = client.get(f"/api/v1/pictures/{picture}").json()
+            told = {one["model"]: one for one in found["opinions"]}
+            assert told["other"]["out_of_fold"] is None  # nobody has compared it
+            apart = told["linear-svc"]["out_of_fold"]
+            if picture not in folds:
+                assert apart is None and not told["linear-svc"]["in_sample"]
+                continue
+            row = folds[picture]
+            assert found["fold"] == row["fold"] and told["linear-svc"]["in_sample"]
+            assert apart["score"] == row["score"] and apart["probability"] == row["probability"]
+            below = sum((one < row["score"]) + 0.5 * (one == row["score"]) for one in honest)
+            assert apart["percentile"] == pytest.approx(below / len(honest))
+            page = client.get(f"/picture/{picture}").text
+            assert f"out of fold {row['fold']}" in page and "In-sample: " in page
+
+
 def test_a_file_of_all_that_is_meant(server: Running) -> None:
     with server.client() as client:
         text = client.get("/api/v1/rankings/export", params={"label": "good"}).text
@@ -278,6 +302,7 @@ def test_a_new_state_is_announced_and_the_old_one_stays(
         assert reader.get("/api/v1/rankings", params=query).status_code == 400
 
 
+@pytest.mark.slow
 def test_who_is_forgotten_is_gone_from_lists_neighbours_and_caches(
     tmp_path: Path, run_server: Callable[..., Running]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,20 @@ def index_of(study: Study, folder: Path) -> Index:
     folder.mkdir(exist_ok=True)
     build(Study.open(study, at="now"), folder / "index.sqlite", folder)
     return Index(folder / "index.sqlite")
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    study = make(tmp_path_factory.mktemp("odd") / "study", n_authors=8)
+    rank(study)
+    return study
+
+
+@pytest.fixture
+def ranked(little: Study, tmp_path: Path) -> Study:
+    """A ranked study that the test may change."""
+    shutil.copytree(little.root, tmp_path / "study")
+    return Study.open(tmp_path / "study")
 
 
 @pytest.fixture
@@ -95,9 +110,8 @@ def test_one_picture_that_cannot_be_shown_and_a_comparison_that_cannot_be_read(
     assert near["items"] == []
 
 
-def test_all_scores_equal_or_not_numbers(tmp_path: Path) -> None:
-    study = make(tmp_path / "study", n_authors=8)
-    rank(study)
+def test_all_scores_equal_or_not_numbers(ranked: Study, tmp_path: Path) -> None:
+    study = ranked
     n = study.require("scores").rows
     replace(study, "scores", score=pa.array(np.ones(n)), probability=pa.array(np.full(n, 0.5)))
     index = index_of(study, tmp_path / "equal")
@@ -135,6 +149,41 @@ def test_classes_in_place_of_likes(
     assert two["total"] == 2 * n // 3
 
 
+def test_classes_are_found_by_what_the_model_says(ranked: Study, tmp_path: Path) -> None:
+    study = ranked
+    names, rng = ["cat", "dog", "newt"], np.random.default_rng(2)
+    n = study.require("labels").rows
+    ids = study.read("labels", ["picture_id"])["picture_id"].to_pylist()
+    truth = dict(zip(ids, rng.choice(names, n).tolist(), strict=True))
+    replace(study, "labels", **{"class": pa.array(list(truth.values()))})
+    by_rank = study.read("scores", ["picture_id"])["picture_id"].to_pylist()
+    said = dict(zip(by_rank, rng.choice(names[:2], n).tolist(), strict=True))
+    sure = dict(zip(by_rank, rng.uniform(0.5, 1, n).tolist(), strict=True))
+    own = {one: sure[one] if said[one] == truth[one] else 1 - sure[one] for one in by_rank}
+    replace(
+        study,
+        "scores",
+        said=pa.array([said[one] for one in by_rank]),
+        certainty=pa.array([sure[one] for one in by_rank]),
+        probability=pa.array([own[one] for one in by_rank]),
+    )
+    index = index_of(study, tmp_path / "index")
+
+    def found(asked: Filter, order: Order = Order()) -> list[str]:  # noqa: B008
+        return [index.id_of(row) for row in index.find(asked, order).rows]
+
+    for name in names:
+        wanted = {one for one in ids if said[one] == name}
+        assert set(found(Filter(said=[name]))) == wanted
+        both = found(Filter.model_validate({"class": ["cat"], "said": [name]}))
+        assert set(both) == {one for one in wanted if truth[one] == "cat"}
+    wrong = {one for one in ids if said[one] != truth[one]}
+    assert set(found(Filter(contradicted=True))) == wrong
+    assert set(found(Filter(contradicted=False))) == set(ids) - wrong
+    assert found(Filter(), Order("disagreement")) == sorted(ids, key=lambda one: own[one])
+    assert found(Filter(), Order("uncertainty")) == sorted(ids, key=lambda one: sure[one])
+
+
 @pytest.mark.slow
 def test_a_damaged_index_is_made_again(
     tmp_path: Path, odd_client: Callable[[Path], httpx.Client]
@@ -148,9 +197,8 @@ def test_a_damaged_index_is_made_again(
     del client
 
 
-def test_disagreement_is_that_of_the_models_ranks(tmp_path: Path) -> None:
-    study = make(tmp_path / "study", n_authors=8)
-    rank(study)
+def test_disagreement_is_that_of_the_models_ranks(ranked: Study, tmp_path: Path) -> None:
+    study = ranked
     save_model(study, "same", scores={"cv_average_precision": 0.1})
     index = index_of(study, tmp_path / "index")
     values = index.column("by:disagreement")

@@ -71,6 +71,7 @@ def test_the_gallery_shows_filters_and_goes_back(page: Page) -> None:
     expect(page.locator("#label")).to_have_value("")
 
 
+@pytest.mark.slow
 def test_the_list_is_as_long_as_it_says_and_ends(page: Page) -> None:
     page.goto("/gallery?sort=likes")
     expect(page.locator("#count")).to_have_text("120 pictures")
@@ -116,6 +117,7 @@ def test_select_all_means_the_filter(page: Page) -> None:
     expect(page.locator("#selection")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_picture_tells_what_is_known_and_runs_nothing(page: Page, server: Running) -> None:
     page.goto("/gallery?author=a000")
     page.locator("a[data-at='0']").click()
@@ -160,7 +162,7 @@ def serious(page: Page) -> list[tuple[str, list[Any]]]:
     ]
 
 
-@pytest.mark.parametrize("path", ["/", "/gallery"])
+@pytest.mark.parametrize("path", ["/gallery"])
 def test_no_serious_violation_of_accessibility(page: Page, path: str) -> None:
     page.goto(path)
     page.wait_for_timeout(400)

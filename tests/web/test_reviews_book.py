@@ -32,18 +32,12 @@ from web.reviews.schema import METADATA
 A, B, C = (letter * 64 for letter in "abc")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with cluster() as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     """A place for a database that is not there yet."""
     if request.param == "sqlite":
         return tmp_path / "reviews.sqlite"
-    url = make_url(request.getfixturevalue("server"))
+    url = make_url(request.getfixturevalue("postgres"))
     name = f"t{os.urandom(6).hex()}"
     engine = create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -311,6 +305,7 @@ def test_a_secret_is_not_told() -> None:
     assert "hush" not in f"{caught.value} {caught.value.hint}"
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_and_comes_back() -> None:
     with cluster() as url:
         book = open_book(url)

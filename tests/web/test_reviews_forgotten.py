@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from fake_study import make
 from page_server import Running
-from throwaway_postgres import cluster
 
 from collectors.crawling.erase import Doomed, erase
 from collectors.crawling.reviews import ADDRESSES_FILE, address_of, addresses, note_address
@@ -24,9 +23,11 @@ AWAY = "postgresql://nobody@127.0.0.1:1/none"
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with cluster() as url:
-        yield url
+def database(postgres: str) -> str:
+    """A database of its own: reviews of other tests are none of these."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE forgotten")
+    return postgres.replace("/postgres?", "/forgotten?")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
+from collectors.crawling.reviews import note_address
+from likewise.cli import run
 from likewise.config import render
 from likewise.errors import DataError, UsageError
 from likewise.study import Study
@@ -133,6 +136,7 @@ def reviews_like(old: pa.Table) -> pa.Table:
     return pa.table(columns, schema=REVIEWS.schema)
 
 
+@pytest.mark.slow
 def test_classify_learns_what_people_said_and_tells_the_gain(tmp_path: Path, book: Book) -> None:
     study, wrong = study_of(tmp_path / "s", "classes")
     plain = train(study, name="before")
@@ -163,6 +167,33 @@ def test_classify_learns_what_people_said_and_tells_the_gain(tmp_path: Path, boo
     assert gain["low"] < gain["difference"] < gain["high"]
 
 
+def test_the_command_publishes_what_the_button_would(
+    tmp_path: Path, book: Book, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, wrong = study_of(tmp_path / "s", "classes", n=40)
+    assert run(["reviews", str(study.root)]) == 6
+    assert "nobody has reviewed" in capsys.readouterr().err
+    beside = open_book(study.root / "reviews.sqlite")
+    beside.bulk("ann", corrected(study, wrong, NAMES), as_of=0)
+    beside.close()
+    assert run(["reviews", str(study.root), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "accepted": 0, "corrected": len(wrong), "rejected": 0, "conflicts": 0, "kept": 0,
+        "unchanged": False,
+    }  # fmt: skip
+    assert set(reviews_table(study)["picture_id"].to_pylist()) == set(wrong)
+    assert run(["reviews", str(study.root)]) == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    note_address(study.root, "postgresql://ann@127.0.0.1:1/none")
+    assert run(["reviews", str(study.root)]) == 2
+    assert "name one with --database" in capsys.readouterr().err
+    assert run(["reviews", str(study.root), "--database", "postgresql://ann:hush@h/x"]) == 2
+    assert "hush" not in capsys.readouterr().err
+    assert run(["reviews", str(study.root), "--database", "postgresql://a@127.0.0.1:1/x"]) == 8
+
+
+@pytest.mark.slow
 def test_a_reviewed_test_picture_says_nothing_of_the_gain(tmp_path: Path, book: Book) -> None:
     study, wrong = study_of(tmp_path / "s", "classes")
     labels = load_labels(study)

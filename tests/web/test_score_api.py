@@ -14,13 +14,12 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from page_server import Running
+from page_server import Running, index_now
 from PIL import Image
 from scored_study import make_scored
 
@@ -40,7 +39,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def running(study: Study) -> Iterator[Running]:
-    running = Running(Settings((study.root,), scores_per_minute=100_000))
+    index_now(study.root)
+    running = Running(Settings((study.root,), workers=1, scores_per_minute=100_000))
     running.start()
     yield running
     running.stop()
@@ -175,6 +175,7 @@ def test_an_idempotency_key_is_one_answer(running: Running, pictures: list[bytes
     assert post("k2", pictures[3]).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(running: Running, pictures: list[bytes]) -> None:
     sent(running, pictures[0])
     [child] = [
@@ -223,52 +224,50 @@ def elsewhere(pictures: list[bytes]) -> Iterator[str]:
 
 
 def test_addresses_go_through_the_guard(
-    study: Study, elsewhere: str, pictures: list[bytes], tmp_path: Path
+    running: Running,
+    study: Study,
+    elsewhere: str,
+    pictures: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    running = Running(Settings((study.root,)))
-    running.start()
-    try:
-        urls = [f"{elsewhere}/good.jpg", "file:///etc/passwd", "http://[::1]:1/", "not an address"]
-        with running.client() as client:
-            refused = client.post(SCORE, json={"urls": urls}).json()["items"]
-        assert [item["error"] for item in refused][:3] == [
-            "refused_address",
-            "refused_scheme",
-            "refused_address",
-        ]
-        assert refused[3]["error"]
-        # Where the study allows the host, its pictures are fetched; a redirect inside is not.
-        host = elsewhere.removeprefix("http://")
-        text = (study.root / "likewise.toml").read_text(encoding="utf-8")
-        allowed = text.replace("[download]", f'[download]\nallow_hosts = ["{host}"]')
-        (study.root / "likewise.toml").write_text(allowed, encoding="utf-8")
-    finally:
-        running.stop()
-    running = Running(Settings((study.root,)))
-    running.start()
-    try:
-        urls = [f"{elsewhere}/{name}" for name in ("good.jpg", "none", "inside", "page")]
-        with running.client() as client:
-            items = client.post(SCORE, json={"urls": urls}).json()["items"]
-        assert [item["error"] for item in items] == [None, "http_404", "refused_address", "html"]
-        [one], [other] = items[0]["opinions"], score(study, pictures[0])[0].opinions
-        assert one["score"] == pytest.approx(other.score, abs=1e-6)
-    finally:
-        running.stop()
-        (study.root / "likewise.toml").write_text(text, encoding="utf-8")
+    urls = [f"{elsewhere}/good.jpg", "file:///etc/passwd", "http://[::1]:1/", "not an address"]
+    with running.client() as client:
+        refused = client.post(SCORE, json={"urls": urls}).json()["items"]
+    assert [item["error"] for item in refused][:3] == [
+        "refused_address",
+        "refused_scheme",
+        "refused_address",
+    ]
+    assert refused[3]["error"]
+    # Where the study allows the host, its pictures are fetched; a redirect inside is not.
+    snapshot, config = running.app.state.shelf.get("likes").newest, study.config
+    hosts = {"allow_hosts": [elsewhere.removeprefix("http://")]}
+    allowed = config.model_copy(update={"download": config.download.model_copy(update=hosts)})
+    versions = snapshot.study.versions
+    monkeypatch.setattr(snapshot, "study", Study.open(Study(study.root, allowed), at=versions))
+    urls = [f"{elsewhere}/{name}" for name in ("good.jpg", "none", "inside", "page")]
+    with running.client() as client:
+        items = client.post(SCORE, json={"urls": urls}).json()["items"]
+    assert [item["error"] for item in items] == [None, "http_404", "refused_address", "html"]
+    [one], [other] = items[0]["opinions"], score(study, pictures[0])[0].opinions
+    assert one["score"] == pytest.approx(other.score, abs=1e-6)
 
 
-def test_a_client_has_a_share_and_no_more(study: Study, pictures: list[bytes]) -> None:
-    running = Running(Settings((study.root,), scores_per_minute=3, read_only=True))
-    running.start()
-    try:
-        sent(running, *pictures[:3])  # also on a read-only server: nothing is changed
-        with running.client() as client:
-            answer = client.post(SCORE, files=[("files", ("a", pictures[0]))])
-        assert answer.status_code == 429
-        assert 1 <= int(answer.headers["retry-after"]) <= 61
-    finally:
-        running.stop()
+def test_a_client_has_a_share_and_no_more(
+    running: Running, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(running.app.state._state, "score_clients", Clients(3))
+    sent(running, *pictures[:3])
+    with running.client() as client:
+        answer = client.post(SCORE, files=[("files", ("a", pictures[0]))])
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 61
+
+
+def test_a_read_only_server_scores(study: Study, run_server: Callable[..., Running]) -> None:
+    with run_server(study.root, read_only=True).client() as client:
+        answer = client.post(SCORE, files=[("files", ("a", b""))])  # nothing is changed by it
+    assert answer.status_code == 200 and answer.json()["items"][0]["error"] == "empty"
 
 
 def test_a_full_queue_says_when_to_come_again(

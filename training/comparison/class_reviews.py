@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from likewise.study import Study
     from training.data.labels import Labels
 
-__all__ = ["ReviewGain", "gain_of_reviews", "with_reviews"]
+__all__ = ["ReviewGain", "gain_of_reviews", "review_gain", "with_reviews"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,21 @@ def gain_of_reviews(
     fresh = ~said.touched[parts[part]]
     group = before.group[parts[part]][fresh]
     with_, without = (_right(study, labels, layer, c, part)[fresh] for labels in (reviewed, before))
-    paired = mcnemar(with_, without, group, seed=study.config.study.seed)
+    return review_gain(said, part, with_, without, group, seed=study.config.study.seed)
+
+
+def review_gain(
+    said: Reviewed,
+    part: str,
+    with_: NDArray[np.bool_],
+    without: NDArray[np.bool_],
+    group: NDArray[np.int64],
+    *,
+    seed: int,
+) -> ReviewGain:
+    """The gain by what two models that differ in the reviews alone have right, (n,) each, on
+    pictures of a part that nobody reviewed; ``group`` (n,) stands on one side as a whole."""
+    paired = mcnemar(with_, without, group, seed=seed)
     return ReviewGain(
         said.changed,
         said.rejected,

@@ -22,7 +22,7 @@ from training.comparison.results import (
 )
 from training.data.unit import Unit
 
-__all__ = ["answer", "listed", "looked", "of_result", "score", "signed"]
+__all__ = ["answer", "listed", "looked", "of_result", "of_reviews", "score", "signed"]
 
 MINUS = "\u2212"
 
@@ -46,7 +46,7 @@ def answer(found: Comparison) -> list[str]:
         words.append(_later(found.by_time, found.unit, sure))
     data, many = found.data, found.unit.many
     if found.reviews is not None:
-        words.append(_reviews(found.reviews, many, found.margin))
+        words.append(of_reviews(found.reviews, many, found.margin))
     words.append(
         f"Measured on {data.held_out_pictures:,} pictures of {data.held_out_authors:,} {many} "
         f"that no model had seen, with intervals over {many}. The best in cross-validation is "
@@ -143,12 +143,12 @@ def _history(against: Difference, margin: float, sure: bool) -> str:
     }[_said(against, sure)]
 
 
-def _reviews(change: ReviewChange, many: str, margin: float) -> str:
+def of_reviews(change: ReviewChange, many: str, margin: float, model: str = "LinearSVC") -> str:
     """What people's corrections did, on pictures that none of them has touched."""
     start = (
         f"Reviews changed {change.changed:,} training labels, rejected {change.rejected:,} and "
         f"confirmed {change.confirmed:,}; on the {change.pictures:,} held-out pictures of "
-        f"{change.authors:,} {many} that nobody reviewed, LinearSVC reaches an average precision "
+        f"{change.authors:,} {many} that nobody reviewed, {model} reaches an average precision "
         f"of {score(change.reviewed)} with them and {score(change.without)} without"
     )
     size = _size(change.gain)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from training.fitting.fitted import Fitted, Problem
     from training.fitting.grid import GridStore
 
-__all__ = ["Later", "by_picture", "by_time", "later", "without_reviews"]
+__all__ = ["Later", "by_picture", "by_time", "later", "review_change", "without_reviews"]
 
 LEAST_AUTHORS = 2
 
@@ -131,15 +131,59 @@ def without_reviews(
     """
     labels, n_train = before.labels, before.labels.n_train
     fresh = ~said.touched[n_train:]
-    label, author = labels.label[n_train:][fresh], labels.group[n_train:][fresh]
-    if np.unique(label).size < 2 or np.unique(author).size < LEAST_AUTHORS:
+    if (judge := _judge(labels.label[n_train:], labels.group[n_train:], fresh, like)) is None:
         return None
-    judge = Judge(label, author, permutations=like.permutations, margin=like.margin, seed=like.seed)
-    held = []
-    for problem in (reviewed, before):
-        everybody = np.ones(problem.labels.n_train, np.bool_)
-        scores = held_out_scores(problem, everybody, c)[fresh]
-        held.append(judge.held(Evaluation(label, scores, np.full(len(scores), np.nan))))
+    scores = [
+        held_out_scores(problem, np.ones(problem.labels.n_train, np.bool_), c)[fresh]
+        for problem in (reviewed, before)
+    ]
+    return _change(judge, scores[0], scores[1], said)
+
+
+def review_change(
+    label: NDArray[np.int64],
+    group: NDArray[np.int64],
+    reviewed: NDArray[np.float64],
+    without: NDArray[np.float64],
+    touched: NDArray[np.bool_],
+    said: Reviewed,
+    like: Judge,
+) -> ReviewChange | None:
+    """The same of any two models that differ in the reviews alone, by their held-out scores.
+
+    Args:
+        label, group, touched: (n,) of the held-out pictures: label, author, whether reviewed.
+        reviewed, without: (n,) their scores by the model with the reviews, and without them.
+        said, like: as for ``without_reviews``.
+    """
+    fresh = ~touched
+    if (judge := _judge(label, group, fresh, like)) is None:
+        return None
+    return _change(judge, reviewed[fresh], without[fresh], said)
+
+
+def _judge(
+    label: NDArray[np.int64], group: NDArray[np.int64], fresh: NDArray[np.bool_], like: Judge
+) -> Judge | None:
+    """One of the pictures that nobody reviewed; None where they are too few."""
+    if np.unique(label[fresh]).size < 2 or np.unique(group[fresh]).size < LEAST_AUTHORS:
+        return None
+    return Judge(
+        label[fresh],
+        group[fresh],
+        permutations=like.permutations,
+        margin=like.margin,
+        seed=like.seed,
+    )
+
+
+def _change(
+    judge: Judge, reviewed: NDArray[np.float64], without: NDArray[np.float64], said: Reviewed
+) -> ReviewChange:
+    held = [
+        judge.held(Evaluation(judge.label, scores, np.full(len(scores), np.nan)))
+        for scores in (reviewed, without)
+    ]
     return ReviewChange(
         changed=said.changed,
         rejected=said.rejected,
@@ -147,6 +191,6 @@ def without_reviews(
         without=judge.scores(held[1])["average_precision"],
         reviewed=judge.scores(held[0])["average_precision"],
         gain=judge.difference(held[0], held[1]),
-        pictures=int(fresh.sum()),
-        authors=int(np.unique(author).size),
+        pictures=len(judge.label),
+        authors=int(np.unique(judge.author).size),
     )

@@ -81,7 +81,9 @@ class Job:
         """
         study = self.study
         parts = study.parts("pictures")
-        wanted = set(read_samples(study).picture_ids)
+        # The training without reviews wants pictures that reviews have rejected, too.
+        reviews = self.recipe.reviews and not self.recipe.beside_reviews
+        wanted = set(read_samples(study, reviews=reviews).picture_ids)
         failed = {**across, **decode_all(parts, wanted - set(across), self.spec, self.canvases)}
         if len(failed) == len(wanted):
             reasons = ", ".join(sorted(set(failed.values())))
@@ -93,7 +95,7 @@ class Job:
 
     def samples(self) -> Samples:
         """The labelled pictures that have been decoded."""
-        everything = read_samples(self.study)
+        everything = read_samples(self.study, reviews=self.recipe.reviews)
         here = decoded(self.canvases)
         return everything.only(np.array([i in here for i in everything.picture_ids], np.bool_))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ import numpy as np
 
 from likewise.errors import DataError
 from likewise.study import Study
-from training.data.reviews import LIKED, reviewed_labels
+from training.data.reviews import LIKED, Reviewed, reviewed_labels
 from training.data.unit import AUTHORS, UNIT_KEY, Unit, unit_codes, unit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Order", "Samples", "read_samples"]
+__all__ = ["Order", "Samples", "read_samples", "said_of"]
 
 COLUMNS = ["picture_id", *UNIT_KEY, "label", "weight", "fold", "split"]
 FEWEST = 2
@@ -108,8 +108,12 @@ class Samples:
             )
 
 
-def read_samples(study: Study) -> Samples:
-    """The table ``labels`` as arrays; ``[finetune] reviews`` corrects the training labels.
+def read_samples(study: Study, *, reviews: bool | None = None) -> Samples:
+    """The table ``labels`` as arrays, the training labels as people corrected them.
+
+    Args:
+        study: the study.
+        reviews: whether reviews count; None takes ``[finetune] reviews``.
 
     Raises:
         DataError: the table is empty or has bad labels.
@@ -133,7 +137,6 @@ def read_samples(study: Study) -> Samples:
         test=column["split"] == "test",
         unit=unit_of(study),
     )
-    words: Mapping[str, int] = LIKED
     manifest = study.require("labels")
     if manifest.extra.get("question", "likes") != "likes":
         names, unseen = manifest.extra["classes"], set(manifest.extra.get("unseen", ()))
@@ -148,14 +151,20 @@ def read_samples(study: Study) -> Samples:
         )
         # What no model may learn is no matter of this network.
         samples = samples.only(samples.labels >= 0)
-        words = {name: number for number, name in enumerate(known)}
         if study.config.question.kind == "reviewed":
             return samples
-    if not study.config.finetune.reviews or study.manifest("reviews") is None:
+    wanted = study.config.finetune.reviews if reviews is None else reviews
+    if not wanted or study.manifest("reviews") is None:
         return samples
-    ids = np.asarray(samples.picture_ids, dtype=object)
-    said = reviewed_labels(study, ids, samples.labels, ~samples.test, words)
+    said = said_of(study, samples)
     return replace(samples, labels=said.label).only(said.keep)
+
+
+def said_of(study: Study, samples: Samples) -> Reviewed:
+    """What published reviews say of samples whose labels are those of the table ``labels``."""
+    words = {name: number for number, name in enumerate(samples.names)} or LIKED
+    ids = np.asarray(samples.picture_ids, dtype=object)
+    return reviewed_labels(study, ids, samples.labels, ~samples.test, words)
 
 
 class Order:

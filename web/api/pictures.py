@@ -27,13 +27,22 @@ class Box(BaseModel):
     height: float
 
 
-class Said(BaseModel):
-    """What one model says of a picture."""
+class Score(BaseModel):
+    """A score, and how it stands."""
 
-    model: str
     score: float
     probability: float | None = Field(description="Calibrated, of being liked.")
     percentile: float = Field(description="Share of the study's pictures below, 0 ... 1.")
+
+
+class Said(Score):
+    """What one model says of a picture."""
+
+    model: str
+    out_of_fold: Score | None = Field(
+        description="The same by the fit that had left the picture's `fold` out: of a picture that "
+        "the model was fitted on, this is the score to believe."
+    )
     in_sample: bool | None = Field(
         description="Whether the model was fitted on this picture's author; such a score is too "
         "good to be believed. Null where that is not known."

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
@@ -42,6 +43,8 @@ class Card(BaseModel):
     score: float | None
     probability: float | None = Field(description="Calibrated, of being liked.")
     rank: int | None
+    said: str | None = Field(description="Likeliest class by the published model.")
+    certainty: float | None = Field(description="Its probability.")
     split: str | None = Field(description="`test`: the published model has not seen its author.")
     fold: int | None
     width: int | None
@@ -153,7 +156,7 @@ def counts(request: Request, pictures: ListDep) -> Any:
         "snapshot": request.state.snapshot.id,
         "total": len(found.rows),
         "all": index.n - index.hidden_count,
-        "without_value": int((found.places >= known).sum()),
+        "without_value": len(found.places) - int(np.searchsorted(found.places, known)),
         "facets": {
             name: [{"value": value, "count": count} for value, count in pairs]
             for name, pairs in index.facets(found).items()

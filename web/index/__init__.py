@@ -9,11 +9,11 @@ from __future__ import annotations
 
 __all__ = ["CODE", "FOLDER", "NAMED", "SORTS"]
 
-CODE = 1
+CODE = 2
 """Raised whenever the files would hold something else."""
 FOLDER = "cache/serve"
 """Below the study; ``forget`` deletes it whole."""
 SORTS = ("score", "ratio", "likes", "date", "disagreement", "uncertainty")
 """What pictures can be sorted by; all but the first are the same for every model."""
-NAMED = {"platform": "platforms", "split": "splits", "class": "classes"}
+NAMED = {"platform": "platforms", "split": "splits", "class": "classes", "said": "answers"}
 """Columns that hold a number in place of a name, and the fact that lists the names."""

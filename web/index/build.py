@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from likewise.store import parquet_file
@@ -61,7 +63,8 @@ WITH place AS (
     FROM faces WHERE status = 'ok' GROUP BY picture_id
 ), opinion AS (
     SELECT picture_id, any_value(score) AS score, any_value(probability) AS probability,
-        any_value(rank) AS rank, any_value(rank_in_author) AS rank_in_author
+        any_value(rank) AS rank, any_value(rank_in_author) AS rank_in_author,
+        any_value(said) AS said, any_value(certainty) AS certainty
     FROM scores GROUP BY picture_id
 )
 SELECT
@@ -73,7 +76,8 @@ SELECT
     coalesce(l.n_faces, face.n_faces) AS n_faces, face.boxes, face.confidences, face.detector,
     CASE WHEN isfinite(o.score) THEN o.score END AS score,
     CASE WHEN isfinite(o.probability) THEN o.probability END AS probability,
-    o.rank, o.rank_in_author,
+    o.rank, o.rank_in_author, o.said,
+    CASE WHEN isfinite(o.certainty) THEN o.certainty END AS certainty,
     p.width, p.height, p.format, p.n_bytes, p.fetched_at,
     CASE WHEN regexp_matches(post.url, '^https?://[^/\\s]+') THEN post.url END AS post,
     post.text, post.tags, post.comments, post.shares, post.views,
@@ -100,7 +104,8 @@ CARD = """
 SELECT picture_id, to_json({
     'id': picture_id, 'platform': platform, 'author': coalesce(handle, author_id), 'post': post,
     'likes': likes, 'audience': audience, 'ratio': ratio, 'label': label, 'class': class,
-    'faces': n_faces, 'score': score, 'probability': probability, 'rank': rank, 'split': split,
+    'faces': n_faces, 'score': score, 'probability': probability, 'rank': rank, 'said': said,
+    'certainty': certainty, 'split': split,
     'fold': fold, 'width': width, 'height': height, 'alt': alt,
     'created_at': strftime(created_at, '%Y-%m-%dT%H:%M:%SZ')
 })::VARCHAR, to_json({
@@ -133,6 +138,7 @@ def build(study: Study, path: Path, vectors_folder: Path) -> None:
             ids = _pictures(db, lite, study)
             known = vectors(study, ids, vectors_folder)
             facts = _columns(db, lite, known)
+            facts["models_out_of_fold"] = _out_of_fold(study, lite, ids, facts["models"])
             facts |= _said(study, known, len(ids))
             facts["seconds"] = round(time.perf_counter() - started, 2)
             lite.executemany(
@@ -193,13 +199,11 @@ def _columns(
     """Write the arrays; returns what they mean."""
     table = db.sql(
         "SELECT platform, host, author_id, handle, likes, audience, ratio, label, class, fold, "
-        "split, n_faces, score, probability, tags, epoch(created_at) AS date FROM joined"
+        "split, n_faces, score, probability, said, certainty, tags, epoch(created_at) AS date "
+        "FROM joined"
     ).to_arrow_table()
     facts: dict[str, Any] = {"known": {}}
-
-    def put(name: str, values: NDArray[Any]) -> None:
-        row = (name, values.dtype.str, np.ascontiguousarray(values).tobytes())
-        lite.execute("INSERT INTO columns VALUES (?, ?, ?)", row)
+    put = partial(_put, lite)
 
     def coded(name: str) -> list[str]:
         codes, names = _codes(table[name])
@@ -226,8 +230,12 @@ def _columns(
     if known.published is not None:
         put(f"probability:{known.published}", chance)
     by = {name: numbers[name] for name in ("ratio", "likes", "date")}
-    by["disagreement"] = _disagreement(list(scores.values()))
-    by["uncertainty"] = 1 - np.abs(2 * chance - 1)
+    if facts["classes"]:
+        by["disagreement"] = 1 - chance  # of the model with the label
+        by["uncertainty"] = 1 - _floats(table["certainty"])
+    else:
+        by["disagreement"] = _disagreement(list(scores.values()))
+        by["uncertainty"] = 1 - np.abs(2 * chance - 1)
     by |= {f"score:{name}": values for name, values in scores.items()}
     by["score"] = published
     for name, values in by.items():
@@ -238,6 +246,38 @@ def _columns(
     facts["models"] = list(scores)
     _tags(table["tags"], lite)
     return facts
+
+
+def _put(lite: sqlite3.Connection, name: str, values: NDArray[Any]) -> None:
+    row = (name, values.dtype.str, np.ascontiguousarray(values).tobytes())
+    lite.execute("INSERT INTO columns VALUES (?, ?, ?)", row)
+
+
+def _out_of_fold(
+    study: Study, lite: sqlite3.Connection, ids: Sequence[str], models: Sequence[str]
+) -> list[str]:
+    """Write what each model's fits say of pictures whose fold they had left out; whose there are.
+
+    Columns are ``fold score:MODEL`` and ``fold chance:MODEL``, NaN for held-out pictures.
+    """
+    if study.manifest("fold_scores") is None:
+        return []
+    rows, found = pa.array(ids, pa.string()), []
+    for model in models:
+        table = study.read(
+            "fold_scores", ["picture_id", "score", "probability"], filter=pc.field("model") == model
+        )
+        at = pc.index_in(table["picture_id"], value_set=rows)
+        table = table.filter(at.is_valid())
+        if not table.num_rows:
+            continue
+        places = at.drop_null().to_numpy()
+        for name, column in (("score", "score"), ("chance", "probability")):
+            values = np.full(len(ids), np.nan)
+            values[places] = _floats(table[column])
+            _put(lite, f"fold {name}:{model}", values)
+        found.append(model)
+    return found
 
 
 def _order(values: NDArray[np.float64]) -> tuple[NDArray[np.int32], int]:
@@ -255,7 +295,7 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int16], list[str]]:
     """Number of each value, -1 for null, and the values in their order."""
     names = sorted(set(column.drop_null().to_pylist()))
-    codes = pa.compute.index_in(column, value_set=pa.array(names, pa.string()))
+    codes = pc.index_in(column, value_set=pa.array(names, pa.string()))
     return codes.fill_null(-1).to_numpy().astype(np.int16), names
 
 
@@ -283,8 +323,8 @@ def _authors(table: pa.Table, lite: sqlite3.Connection) -> NDArray[np.int32]:
 def _tags(column: pa.ChunkedArray, lite: sqlite3.Connection) -> None:
     """Rows of each tag, ascending."""
     lists = column.combine_chunks()
-    rows = np.asarray(pa.compute.list_parent_indices(lists))
-    tags = pa.compute.list_flatten(lists).dictionary_encode()
+    rows = np.asarray(pc.list_parent_indices(lists))
+    tags = pc.list_flatten(lists).dictionary_encode()
     codes = tags.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     order = np.argsort(codes, kind="stable")
     ends = np.searchsorted(codes[order], np.arange(len(tags.dictionary) + 1))

@@ -24,8 +24,8 @@ Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
 class Filter(BaseModel):
     """Conditions that all have to hold; an empty one asks nothing.
 
-    Several values of ``tag`` must all be there; of ``platform``, ``label``, ``split`` and
-    ``class`` one of them.
+    Several values of ``tag`` must all be there; of ``platform``, ``label``, ``split``, ``class``
+    and ``said`` one of them.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -34,6 +34,10 @@ class Filter(BaseModel):
     platform: Words = Field([], description="Platforms.")
     label: Words = Field([], description="`good`, `bad`, or the number of a class.")
     class_: Words = Field([], alias="class", description="Classes.")
+    said: Words = Field([], description="Classes that the published model takes for the likeliest.")
+    contradicted: bool | None = Field(
+        None, description="Whether the published model takes another class for likelier."
+    )
     split: Words = Field([], description="`train`, `validation` or `test`.")
     author: str | None = Field(None, max_length=300, description="Handle or id.")
     since: dt.date | None = Field(None, description="First day (UTC).")
@@ -155,7 +159,7 @@ def _invalid(problems: list[dict[str, Any]]) -> RequestValidationError:
     return RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in problems])
 
 
-_LISTS = frozenset({"tag", "platform", "label", "class", "split"})
+_LISTS = frozenset({"tag", "platform", "label", "class", "said", "split"})
 PARAMETERS = [
     {"name": name, "in": "query", "required": False, "schema": schema}
     for model in (Filter, _OrderQuery)

@@ -192,6 +192,7 @@ class Index:
             ("platform", asked.platform),
             ("split", asked.split),
             ("class", asked.class_),
+            ("said", asked.said),
         ):
             if wanted:
                 known = self.facts[NAMED[name]]
@@ -199,6 +200,8 @@ class Index:
         if asked.label:
             numbers = [{"good": 1.0, "bad": 0.0}.get(one, _number(one)) for one in asked.label]
             mask &= np.isin(self.column("label"), numbers)
+        if asked.contradicted is not None:
+            mask &= self._contradicted() == asked.contradicted
         if asked.author is not None:
             mask &= np.isin(self.column("author"), self.authors(asked.author))
         chance = f"probability:{model}" if model is not None else "probability"
@@ -217,6 +220,17 @@ class Index:
             seen[np.fromiter(reviewed(), np.int64)] = True
             mask &= seen if asked.reviewed else ~seen
         return mask
+
+    def _contradicted(self) -> NDArray[np.bool_]:
+        """(n,) whether the model's likeliest class is another than the picture's own."""
+        found = self._columns.get("contradicted")
+        if found is None:
+            names = self.facts["classes"]
+            number = [names.index(one) if one in names else -2 for one in self.facts["answers"]]
+            said = np.array([*number, -1], np.int64)[self.column("said")]  # -1: nobody has said
+            found = (said != self.column("class")) & (said != -1) & (self.column("class") >= 0)
+            self._columns["contradicted"] = found
+        return found
 
     def _of_tag(self, tag: str) -> NDArray[np.bool_]:
         mask = np.zeros(self.n, bool)
@@ -305,18 +319,31 @@ class Index:
         return {"row": row[0], **json.loads(row[1]), **json.loads(row[2])}
 
     def opinions(self, row: int) -> list[dict[str, Any]]:
-        """Each model's score of a row and its percentile rank among all pictures, 0 ... 1."""
+        """Each model's score of a row and its percentile rank among all pictures, 0 ... 1.
+
+        ``out_of_fold`` is the same by the fit that had left the picture's fold out, ranked among
+        scores by fits that had not seen their picture's author; None where there is none.
+        """
         found = []
         for model in self.models:
             values = self.column(f"by:score:{model}")
-            value = float(values[row])
-            if np.isfinite(value):
-                known = int(self.facts["known"][f"score:{model}"])
-                below = float((values < value).sum() + 0.5 * (values == value).sum()) / known
-                chance = float(self.column(f"probability:{model}")[row])
-                said = {"model": model, "score": value, "percentile": below}
-                found.append({**said, "probability": chance if np.isfinite(chance) else None})
+            if np.isfinite(values[row]):
+                said = _said(values, self.column(f"probability:{model}"), row)
+                apart = None
+                if model in self.facts["models_out_of_fold"]:
+                    scores = self.column(f"fold score:{model}")
+                    if np.isfinite(scores[row]):
+                        held = self._held_out()
+                        ranked = np.where(held, values, scores)
+                        apart = _said(ranked, self.column(f"fold chance:{model}"), row)
+                found.append({"model": model, **said, "out_of_fold": apart})
         return found
+
+    def _held_out(self) -> NDArray[np.bool_]:
+        splits = self.facts["splits"]
+        number = splits.index("test") if "test" in splits else -2
+        held: NDArray[np.bool_] = self.column("split") == number
+        return held
 
     def file_of(self, picture_id: str) -> bytes | None:
         """The picture's bytes as they were downloaded; None when the index knows none.
@@ -362,6 +389,17 @@ class Index:
             found[vector[rows]] = rows
             self._columns["picture of vector"] = found
         return found
+
+
+def _said(scores: NDArray[np.float64], chances: NDArray[np.float64], row: int) -> dict[str, Any]:
+    """Score, percentile among all scores that there are, and probability of a row."""
+    value, chance = float(scores[row]), float(chances[row])
+    below = float((scores < value).sum() + 0.5 * (scores == value).sum())
+    return {
+        "score": value,
+        "percentile": below / int(np.isfinite(scores).sum()),
+        "probability": chance if np.isfinite(chance) else None,
+    }
 
 
 def _number(text: str) -> float:

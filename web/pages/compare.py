@@ -1,4 +1,4 @@
-"""The comparison: which classifier tells good from bad, with curves; a cell opens its pictures."""
+"""The comparison: which classifier tells good from bad, or classes; a cell opens its pictures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from likewise.errors import LikewiseError
-from training.comparison import results
+from training.comparison import class_results, results
+from training.comparison.class_results import ClassResult
 from training.comparison.results import Result
-from web.snapshots import SnapshotDep
+from training.data.question import asks_classes
+from web.snapshots import Snapshot, SnapshotDep
 from web.templating import page
 
 __all__ = ["router"]
@@ -23,6 +25,9 @@ NAMES = {
     "linear-svc": "LinearSVC",
     "random-forest": "Random forest",
     "svm-with-sgd": "SVMWithSGD (MLlib)",
+    "softmax": "Softmax layer",
+    "last-layer": "Softmax layer, by steps",
+    "binary-tree": "Tree of binary classifiers",
 }
 
 
@@ -40,6 +45,8 @@ def compare(request: Request, snapshot: SnapshotDep) -> Response:
     """Tables, curves, model against model, and who was taken for what."""
     problem = None
     found = None
+    if asks_classes(snapshot.study):
+        return _classes(request, snapshot)
     try:
         found = results.load(snapshot.study)
     except LikewiseError as error:
@@ -50,6 +57,33 @@ def compare(request: Request, snapshot: SnapshotDep) -> Response:
         shown["curves"] = [_curve(row, best=row.model == found.best) for row in found.results]
         shown["chance"] = found.chance
     return page(request, "compare.html", **shown)
+
+
+def _classes(request: Request, snapshot: Snapshot) -> Response:
+    """The same of a study that asks which class a picture is of."""
+    problem = None
+    try:
+        found = class_results.load(snapshot.study)
+    except LikewiseError as error:
+        found, problem = None, f"{error}. {error.hint or ''}"
+    if found is None:
+        return page(request, "compare.html", content=None, problem=problem)
+    best, index = found.best_result, snapshot.index
+    return page(
+        request,
+        "compare_classes.html",
+        content=found,
+        best=best,
+        names=NAMES,
+        heat=_heat(best),
+        # What a model said of each picture is known of the published one alone.
+        opens=index is not None and index.facts["published"] == best.model,
+    )
+
+
+def _heat(row: ClassResult) -> list[list[int]]:
+    """How dark each cell is, 0 ... 4: its share of the pictures of its class."""
+    return [[-(-4 * n // max(sum(line), 1)) for n in line] for line in row.confusion]
 
 
 def _curve(row: Result, *, best: bool) -> Curve:

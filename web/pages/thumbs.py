@@ -20,11 +20,10 @@ router = APIRouter()
 
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """The processes that decode."""
-    thumbnails = Thumbnails()
+    """End the processes that decode."""
+    thumbnails = Thumbnails(app.state.settings.workers)
     app.state.thumbnails = thumbnails
     try:
-        await thumbnails.start(app.state.settings.workers)
         yield
     finally:
         await thumbnails.stop()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from likewise.study import fingerprint
+from collectors.crawling.reviews import REVIEWS_FILE, address_of, addresses
+from likewise.errors import MissingTableError, UsageError
+from likewise.study import Study, fingerprint
 from likewise.tables import REVIEWS
+from likewise.working import changes_study
 from training.data.reviews import reviews_table
+from web.reviews.book import Book, open_book
 from web.reviews.opinions import Review, outcomes, tally
 
-if TYPE_CHECKING:
-    from likewise.study import Study
-    from web.reviews.book import Book
-
-__all__ = ["Published", "publish"]
+__all__ = ["Published", "publish", "reviews"]
 
 CODE = 1
 
@@ -50,6 +53,44 @@ class Published:
         if self.kept:
             text += f"; {self.kept:,} rows of other origin stay"
         return text + ("; nothing has changed since the last time" if self.unchanged else "")
+
+
+@changes_study("reviews")
+def reviews(study: Study | str | os.PathLike[str], *, database: str | None = None) -> Published:
+    """Publish what stands in the study's book of reviews as the table ``reviews``.
+
+    Args:
+        study: the study or its folder.
+        database: PostgreSQL address of the book, without a password; None takes the book beside
+            the study, or the one database that ``serve`` has noted there.
+
+    Raises:
+        MissingTableError: nobody has reviewed anything yet.
+        UsageError: there are several books, and none was named.
+        ConfigError: ``database`` is no PostgreSQL address, or holds a password.
+        ReviewsUnavailableError, StorageError: as ``publish``.
+    """
+    opened = Study.open(study)
+    with closing(open_book(_place(opened, database))) as book:
+        return publish(opened, book)
+
+
+def _place(study: Study, database: str | None) -> str | Path:
+    if database is not None:
+        return address_of(database)
+    beside = study.root / REVIEWS_FILE
+    found: list[str | Path] = [*([beside] if beside.is_file() else []), *addresses(study.root)]
+    if not found:
+        raise MissingTableError(
+            f"nobody has reviewed pictures of {study.root} yet",
+            hint=f"run: likewise serve {study.root}, and open the page Review",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"reviews of {study.root} lie in {', '.join(map(str, found))}",
+            hint=f"name one with --database, or move {beside} away",
+        )
+    return found[0]
 
 
 def publish(study: Study, book: Book) -> Published:

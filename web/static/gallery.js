@@ -127,9 +127,9 @@ function facets(found) {
     chips.push(chip);
   };
   const words = { good: "liked more", bad: "liked less", test: "held out" };
-  for (const name of ["label", "class", "platform", "split"]) {
+  for (const name of ["label", "class", "said", "platform", "split"]) {
     if (!form.elements[name] || (found[name] ?? []).length < 2 && !asked.has(name)) continue;
-    for (const { value, count: many } of found[name] ?? []) add(name, value, words[value] ?? value, many);
+    for (const { value, count: many } of found[name] ?? []) add(name, value, name === "said" ? `called ${value}` : words[value] ?? value, many);
   }
   for (const { value, count: many } of found.tag ?? []) add("tag", value, `#${value}`, many);
   box.replaceChildren(...chips);
@@ -209,17 +209,20 @@ function card(at, item) {
   image.src = thumb("small", item.id);
   frame.append(image, text("span", "place", n(at + 1)));
   if (item.split === "train") frame.append(Object.assign(text("span", "seen", "seen"), { title: "The model was fitted on this author" }));
-  if (item.probability !== null) {
+  if (item.probability !== null) {      // of being liked, or of its own class
     const bar = text("span", `chance${item.probability < 0.5 ? " low" : ""}`, "");
     bar.style.width = `${100 * item.probability}%`;
     frame.append(bar);
   }
   const line = document.createElement("span");
   line.className = "line";
-  const said = item.probability !== null ? `${Math.round(100 * item.probability)}\u00a0%` : item.score !== null ? item.score.toFixed(2) : item.class ?? "–";
-  const value = text("b", item.label === 1 && !item.class ? "good-label" : item.label === 0 && !item.class ? "bad-label" : "", item.class ?? said);
-  value.title = item.class ?? "probability of being liked more than the median";
-  line.append(value, text("span", "", item.likes === null ? "" : `${n(item.likes)} ♥${item.audience ? ` / ${short(item.audience)}` : ""}`));
+  const sure = item.class === null ? item.probability : item.certainty;
+  const said = sure !== null ? `${Math.round(100 * sure)}\u00a0%` : item.score !== null ? item.score.toFixed(2) : "–";
+  const value = text("b", item.class !== null ? (item.said !== null && item.said !== item.class ? "bad-label" : "") : item.label === 1 ? "good-label" : item.label === 0 ? "bad-label" : "", item.class ?? said);
+  value.title = item.class === null ? "probability of being liked more than the median" : "class by its label";
+  const beside = item.class === null ? (item.likes === null ? "" : `${n(item.likes)} ♥${item.audience ? ` / ${short(item.audience)}` : ""}`)
+    : item.said === null ? "" : item.said === item.class ? said : `→ ${item.said} ${said}`;
+  line.append(value, text("span", "", beside));
   link.append(frame, line, text("span", "who", item.author));
   cell.append(link);
   return cell;

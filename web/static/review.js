@@ -118,6 +118,9 @@ byId("picture").addEventListener("error", (event) => {
 });
 byId("picture").addEventListener("load", (event) => event.target.parentElement.classList.remove("broken"));
 
+/** crypto.randomUUID is missing where a page comes over plain http from another machine. */
+const freshKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 // -- answers -----------------------------------------------------------------------------------
 
 function answer(verdict, label = null) {
@@ -126,7 +129,7 @@ function answer(verdict, label = null) {
   const { mode, blind, double } = settings();
   const line = {
     picture_id: item.picture_id, verdict, label, seen: item.version, mode, reason: byId("reason").value.trim() || null,
-    independent: (blind || double) && mode !== "conflicts", key: crypto.randomUUID(),
+    independent: (blind || double) && mode !== "conflicts", key: freshKey(),
   };
   byId("reason").value = "";
   state.done.add(`${item.picture_id}:${item.version}`);
