@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,16 @@ from backbones.features_table import features_writer
 from backbones.inference import Batch, Picture, embed, record_batch
 from backbones.plan import Plan
 from likewise.errors import UsageError
+from likewise.progress import note
 from likewise.tables import features_schema
 from likewise.whole import whole_file
 
-__all__ = ["Embedded", "embed_folder", "find_pictures"]
+__all__ = ["DRAWN", "RESULTS", "Embedded", "embed_folder", "find_pictures"]
 
+RESULTS = "drawn.json"
+"""Stands in every folder of results that ``classify run`` has written."""
+DRAWN = ("originals", "overlays", "segments")
+STUDY = "likewise.toml"
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif"))
 
 
@@ -34,6 +40,9 @@ class Embedded(NamedTuple):
 def find_pictures(folder: Path) -> list[Path]:
     """Picture files in ``folder`` and below, by their suffix, in order of their paths.
 
+    What likewise has written is no picture of the user's: studies below the folder and what
+    ``classify run`` has drawn are left out.
+
     Raises:
         UsageError: the folder does not exist or holds no picture.
     """
@@ -41,7 +50,17 @@ def find_pictures(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"{folder} does not exist")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found: list[Path] = []
+    for place, below, names in os.walk(folder):
+        here = Path(place)
+        if here != folder and STUDY in names:
+            note(f"{here} is a study: its pictures are left out")
+            below.clear()
+            continue
+        if RESULTS in names:
+            below[:] = [name for name in below if name not in DRAWN]
+        found += (here / name for name in names if Path(name).suffix.lower() in SUFFIXES)
+    found = sorted(path for path in found if path.is_file())
     if not found:
         raise UsageError(
             f"{folder} holds no picture", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}"

@@ -1,16 +1,19 @@
 """Data sets from a search: calls beside their lower bound, and from pictures to predictions.
 
-    python -m benchmarks.search [--pictures FOLDER] [--per-class N]
+    python -m benchmarks.search [--classes K] [--minute SECONDS] [--pictures FOLDER] [--per-class N]
 
 ``FOLDER/KEYWORD/*.jpg`` are served by the sandbox's search services on loopback; without it only
-the calls are measured. Openverse's minute is shortened to ten seconds, for server and client
-alike; the bound is ``collectors.budgets.buckets.lower_bound``.
+the calls are measured: K searches as deep as Openverse shows them, which is 20 pages each.
+``--minute 10`` shortens Openverse's minute, for server and client alike, so that what a run costs
+besides the waiting weighs six times as much. The bound is what the declared limit alone costs: of n
+calls at 20 a minute the last cannot start before ceil(n / 20) - 1 minutes, whoever makes them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -19,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import likewise
-from collectors.budgets.buckets import BucketSpec, lower_bound
+from collectors.budgets.buckets import BucketSpec
 from collectors.collect import collect_from
 from collectors.platforms.openverse import Openverse
 from collectors.tokens.store import Token
@@ -32,39 +35,44 @@ from training.search.run import doubt
 
 __all__ = ["calls", "learning", "main"]
 
-SHORTER = 6
 PER_MINUTE = 20
+LATENCY_S = 0.05
 LICENCES = ["cc0", "pdm", "by", "by-sa", "by-nc"]
 
 
 class Shorter(Openverse):
-    """Openverse with windows a sixth as long."""
+    """Openverse with another length of the minute, and of the day with it."""
+
+    factor = 1.0
 
     def buckets(self, token: Token | None, kind: str) -> list[BucketSpec]:
-        return [
-            replace(spec, period=spec.period / SHORTER) for spec in super().buckets(token, kind)
-        ]
+        specs = super().buckets(token, kind)
+        return [replace(spec, period=spec.period * self.factor) for spec in specs]
 
 
-def calls(folder: Path) -> dict[str, float]:
-    """Seconds of two searches as deep as Openverse shows them, and the least they can take."""
-    for keyword in ("one", "two"):
+def calls(folder: Path, classes: int, minute: float) -> dict[str, float]:
+    """Seconds of searches as deep as Openverse shows them, and the least they can take."""
+    keywords = [f"keyword {number}" for number in range(classes)]
+    for keyword in keywords:
         (folder / "web" / keyword).mkdir(parents=True)
         for number in range(1100):
             (folder / "web" / keyword / f"{number:04d}.jpg").touch()
-    with searching(folder / "web", period_factor=1 / SHORTER) as services:
+    with searching(folder / "web", period_factor=minute / 60, latency_s=LATENCY_S) as services:
         source = f"openverse={services.url}"
-        study = study_for(folder / "s", ["one", "two"], sources=[source], licences=LICENCES)
+        study = study_for(folder / "s", keywords, sources=[source], licences=LICENCES)
         adapter = Shorter(study.config.collect.sources[0])
+        adapter.factor = minute / 60
         began = time.monotonic()
         with study.lock():
             collect_from(study, [adapter])
         seconds = time.monotonic() - began
         asked = services.calls["openverse"]
         refused = services.calls["429"]
-    # Two searches, page after page: two calls are under way at most.
-    bound = lower_bound(asked, 1, PER_MINUTE, 60 / SHORTER, 2, 0.003)
-    return {"calls": asked, "refused": refused, "seconds": seconds, "of the bound": seconds / bound}
+    bound = (-(-asked // PER_MINUTE) - 1) * minute
+    return {
+        "calls": asked, "refused": refused, "seconds": seconds, "bound": bound,
+        "of the bound": seconds / bound if bound else math.nan,
+    }  # fmt: skip
 
 
 def learning(pictures: Path, folder: Path, per_class: int) -> dict[str, float]:
@@ -96,12 +104,15 @@ def learning(pictures: Path, folder: Path, per_class: int) -> dict[str, float]:
 def main() -> None:
     """Print one line of JSON for each measure."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--classes", type=int, default=4)
+    parser.add_argument("--minute", type=float, default=60.0, help="length of a minute, seconds")
     parser.add_argument("--pictures", type=Path, help="folder of two classes")
     parser.add_argument("--per-class", type=int, default=600)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        print(json.dumps({"load": os.getloadavg()[0], **calls(folder / "calls")}))
+        asked = calls(folder / "calls", options.classes, options.minute)
+        print(json.dumps({"load": os.getloadavg()[0], **asked}), flush=True)
         if options.pictures is not None:
             found = learning(options.pictures, folder / "learning", options.per_class)
             print(json.dumps({"load": os.getloadavg()[0], **found, "cpu_s": sum(os.times()[:4])}))

@@ -9,6 +9,7 @@ All times are epoch seconds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections import deque
@@ -95,18 +96,23 @@ class Bucket(ABC):
     def correct(self, correction: Correction, started: float, now: float) -> None:
         """Lower the budget to what the server said in answer to a call that started then.
 
-        The budget is never raised above the local count.
+        The budget is never raised above the local count. The server counted at some moment of the
+        call: cells that have become free since then were still occupied for it.
         """
         if correction.blocked_until is not None:
             self.blocked_until = max(self.blocked_until, correction.blocked_until)
         if correction.remaining is None:
             return
-        surplus = self.remaining(now) - max(0, correction.remaining)
+        surplus = self._free_throughout(started, now) - max(0, correction.remaining)
         if surplus > 0:
             self._lower(surplus, correction.reset, started, now)
 
     @abstractmethod
     def _free_at(self, now: float) -> float: ...
+
+    @abstractmethod
+    def _free_throughout(self, started: float, now: float) -> int:
+        """Cells that were free all the time since a call started."""
 
     @abstractmethod
     def _count(self, ended: float, now: float) -> None: ...
@@ -121,10 +127,11 @@ class SlidingWindow(Bucket):
     def __init__(self, spec: BucketSpec) -> None:
         super().__init__(spec)
         self._expiries: deque[float] = deque()
+        self._freed: deque[float] = deque(maxlen=spec.limit)
 
     def _flush(self, now: float) -> None:
         while self._expiries and self._expiries[0] <= now:
-            self._expiries.popleft()
+            self._freed.append(self._expiries.popleft())
 
     @override
     def remaining(self, now: float) -> int:
@@ -143,6 +150,11 @@ class SlidingWindow(Bucket):
         if surplus < 0:
             return now
         return self._expiries[surplus] if surplus < len(self._expiries) else math.inf
+
+    @override
+    def _free_throughout(self, started: float, now: float) -> int:
+        free = self.remaining(now)
+        return free - sum(1 for _ in itertools.takewhile(started.__lt__, reversed(self._freed)))
 
     @override
     def reserve(self, ticket: int, now: float) -> None:
@@ -235,6 +247,10 @@ class FixedWindow(Bucket):
         self._turn(now)
         turning = now >= self._end()
         return self._end() + self.slack if turning or self._used >= self.spec.limit else now
+
+    @override
+    def _free_throughout(self, started: float, now: float) -> int:
+        return self.remaining(now)  # what was said of the window before is not applied to this one
 
     @override
     def reserve(self, ticket: int, now: float) -> None:

@@ -16,9 +16,20 @@ SHORT = settings(max_examples=60, deadline=None)
 
 
 def simulate(
-    buckets: list[Bucket], calls: int, slots: int, latency: list[float], start: float = 0.0
+    buckets: list[Bucket],
+    calls: int,
+    slots: int,
+    latency: list[float],
+    start: float = 0.0,
+    *,
+    way: list[float] | None = None,
 ) -> tuple[list[tuple[int, float, float]], float]:
-    """Greedy crawl on a fake clock: (bucket, started, answered) of each call, and the end."""
+    """Greedy crawl on a fake clock: (bucket, started, answered) of each call, and the end.
+
+    With ``way``, the share of a call's time after which the server counts it, every answer tells
+    what a moving window of the declared length has left at that moment.
+    """
+    arrivals: dict[int, tuple[int, float]] = {}
     now = start
     flying: list[tuple[float, int, int]] = []
     log: list[tuple[int, float, float]] = []
@@ -31,6 +42,8 @@ def simulate(
             answered = now + latency[sent % len(latency)]
             heapq.heappush(flying, (answered, sent, best))
             log.append((best, now, answered))
+            if way is not None:
+                arrivals[sent] = best, now + way[sent % len(way)] * (answered - now)
             sent += 1
             continue
         moments = [flying[0][0]] if flying else []
@@ -40,6 +53,13 @@ def simulate(
         while flying and flying[0][0] <= now:
             answered, ticket, which = heapq.heappop(flying)
             buckets[which].settle(ticket, answered)
+            if way is not None:
+                spec, at = buckets[which].spec, arrivals[ticket][1]
+                used = [
+                    a for w, a in arrivals.values() if w == which and at - spec.period < a <= at
+                ]
+                left = Correction(spec.key, remaining=spec.limit - len(used))
+                buckets[which].correct(left, log[ticket][1], answered)
     return log, now
 
 
@@ -59,6 +79,20 @@ def test_sliding_windows_reach_the_lower_bound(
     _, end = simulate(buckets, calls, slots, [latency])
     longer = spec.period + latency + buckets[0].slack
     assert end == pytest.approx(lower_bound(calls, tokens, limit, longer, slots, latency), abs=1e-6)
+
+
+@SHORT
+@given(seed=st.integers(0, 10**6), limit=st.integers(2, 30), slots=st.integers(1, 3))
+def test_a_server_that_tells_what_is_left_of_our_own_calls_costs_no_time(
+    seed: int, limit: int, slots: int
+) -> None:
+    """Its answers travel for longer or shorter than the calls before: no cell is counted twice."""
+    draw = random.Random(seed)
+    latency = [draw.choice((0.01, 0.02, 0.5)) for _ in range(37)]
+    way = [draw.choice((0.0, 0.5, 1.0)) for _ in range(41)]
+    silent, _ = simulate([BucketSpec("b", limit, 2.0).open()], 5 * limit, slots, latency)
+    told, _ = simulate([BucketSpec("b", limit, 2.0).open()], 5 * limit, slots, latency, way=way)
+    assert told == silent
 
 
 def test_lower_bound_of_the_worked_example() -> None:

@@ -20,9 +20,10 @@ from test_classify import _study
 
 import likewise
 from backbones import registry
+from backbones.folder import find_pictures
 from infra.sandbox.search import searching
 from likewise.cli import run
-from likewise.errors import DataError
+from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from training.classification.cleaning import reject_listed, undo_doubts
 from training.classify import evaluate, train
@@ -31,7 +32,7 @@ from training.search.augmentation import ROTATION, SHEAR, SHIFT, ZOOM, augmented
 from training.search.learning import EPOCHS, cross_entropy, last_layer
 from training.search.matching import find_model, studies_below
 from training.search.page import doubts_page, results_page
-from training.search.results import Said, rates_of, truth_of
+from training.search.results import Said, _places, rates_of, truth_of, write_table
 from training.search.strangers import disowned
 
 # -- the last layer -----------------------------------------------------------------------
@@ -117,6 +118,48 @@ def test_folders_name_the_truth(tmp_path: Path) -> None:
         assert truth_of(tmp_path / path, tmp_path, names) == truth, path
 
 
+def test_a_threshold_is_told_as_it_was_given(tmp_path: Path) -> None:
+    rates = rates_of(np.array([0.9, 0.99999996]), np.array([True, True]), 0.9999999, "here")
+    assert "threshold 0.9999999:" in rates.text()
+    rows = [Said(tmp_path / "x.jpg", "x.jpg", "cat", 0.99999996, False, None, None)]
+    card = {"backbone": "b", "layer": "l", "classifier": "c", "trained_at": "t"}
+    page = results_page("cat", rows, {}, [rates], [], card)
+    assert "threshold 0.9999999<" in page
+    assert "rather cat, 0.9999" in page and "1.0000" not in page  # left unsaid, so not certain
+    write_table(tmp_path / "t.csv", rows)
+    assert "0.99999996" in (tmp_path / "t.csv").read_text()
+
+
+def test_pictures_of_different_folders_share_no_result(tmp_path: Path) -> None:
+    names = ("a/b.jpg", "a__b.jpg", "a_/_b.jpg")
+    said = [Said(Path(n), n, "AC/DC", 0.99, True, None, None) for n in names]
+    places = [place for one in said for place in _places(one)]
+    assert len(set(places)) == len(places)
+    assert not any("AC/DC" in place for place in places)
+
+
+def test_what_likewise_has_written_is_not_predicted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = [tmp_path / name for name in ("1.jpg", "more/2.PNG", "more/originals/3.jpg")]
+    its = [
+        "set/results/x/4.jpg",
+        "out/originals/5.jpg",
+        "out/overlays/a/6.jpg",
+        "out/segments/7.png",
+    ]
+    for path in (*mine, *(tmp_path / name for name in its), tmp_path / "notes.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "set" / "likewise.toml").touch()
+    (tmp_path / "out" / "drawn.json").touch()
+    assert find_pictures(tmp_path) == mine
+    assert f"{tmp_path / 'set'} is a study" in capsys.readouterr().err
+    assert find_pictures(tmp_path / "out" / "originals")  # named on purpose
+    with pytest.raises(UsageError, match="holds no picture"):
+        find_pictures(tmp_path / "out")
+
+
 # -- strangers ----------------------------------------------------------------------------
 
 
@@ -138,6 +181,22 @@ def test_planted_strangers_are_found_within_the_interval() -> None:
         first = np.array(planted_at)[found.order[: sum(planted_at)]]
         assert first.mean() > 0.9  # the least alike are the planted ones
     assert np.mean(hits) >= 0.9
+
+
+@pytest.mark.parametrize("apart", [0.3, 1.0, 3.0], ids=["look-alike", "near", "unlike"])
+def test_of_clean_classes_nothing_is_claimed_to_be_off_topic(apart: float) -> None:
+    rng = np.random.default_rng(5)
+    columns = np.repeat([0, 1], 100)
+    said = []
+    for _ in range(40):
+        common, own = np.abs(rng.normal(size=60)) * 3, np.abs(rng.normal(size=(2, 60))) * apart
+        # Some pictures of a class are more typical than others: the spread differs.
+        spread = rng.uniform(0.5, 1.2, size=(200, 1))
+        points = common + own[columns] + rng.normal(size=(200, 60)) * spread
+        said.append(disowned(points.astype(np.float32), columns, ["a", "b"]))
+    assert np.mean([one.low == 0 for one in said]) >= 0.9
+    clean = next(one for one in said if one.low == 0)
+    assert "that any do is not shown" in clean.sentence() and "at most" in clean.sentence()
 
 
 @pytest.mark.slow
@@ -291,14 +350,15 @@ def test_the_papers_line_from_nothing_to_pictures_that_show_why(
     assert len(rows) == 14
     answered = [row for row in rows if row["answered"] == "True"]
     for kind in ("originals", "overlays", "segments"):
-        assert len(list((out / kind).iterdir())) == len(answered)
+        assert len([p for p in (out / kind).rglob("*") if p.is_file()]) == len(answered)
     model = load_classes(Study.open("set"), "search")
     assert model.card["licences"] and registry.get(str(model.card["backbone"]))
     assert run(line) == 3  # found again: nothing is built
     assert "taken: " in capsys.readouterr().err
     assert run([*line[:-2], "0.9999999", "--json"]) == 3
     capsys.readouterr()
-    left = [p for kind in ("originals", "overlays", "segments") for p in (out / kind).iterdir()]
+    kinds = ("originals", "overlays", "segments")
+    left = [p for kind in kinds for p in (out / kind).rglob("*") if p.is_file()]
     with (out / "predictions.csv").open() as file:
         assert len(left) == 3 * sum(row["answered"] == "True" for row in csv.DictReader(file))
     assert likewise.__version__

@@ -49,7 +49,8 @@ class Evaluation:
             if before
             else "first look at the test part",
             f"right at top-1: {c['top_1_text']}",
-            f"right at top-{c['k']}: {c['top_k_text']}",
+            # Of two classes the first of one is all there is to say.
+            *([f"right at top-{c['k']}: {c['top_k_text']}"] if c["k"] > 1 else []),
             "",
             self.table,
             "",

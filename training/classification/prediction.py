@@ -100,8 +100,9 @@ def predict(
     if threshold is not None:
         least = threshold
         notes.append(
-            f"-t {threshold:g} promises nothing by itself: a model may be that sure of pictures of "
-            "classes it has never seen. --accuracy .99 chooses a threshold that promises something."
+            f"-t {threshold:.15g} promises nothing by itself: a model may be that sure of pictures "
+            "of classes it has never seen. --accuracy .99 chooses a threshold that promises "
+            "something."
         )
     paths = [path for file in files for path in find_pictures(Path(file))]
     weights = own_network(opened, found)

@@ -22,7 +22,9 @@ __all__ = ["answer", "class_rows", "class_text", "confused", "opened", "per_clas
 def answer(found: ClassComparison) -> list[str]:
     """The answer in the order in which it is to be read."""
     best, k = found.best_result, found.k
-    words = [_first(found, best), f"The right class is among the first {k} for {best.top_k}."]
+    words = [_first(found, best)]
+    if k > 1:
+        words.append(f"The right class is among the first {k} for {best.top_k}.")
     mistakes = confused(best, found.classes)
     if mistakes:
         true, said, n, of = mistakes[0]
@@ -179,15 +181,21 @@ def _test_rows(place: dict[str, str], result: ClassResult, k: int) -> Iterator[d
 
 def class_text(found: ClassComparison) -> str:
     """The comparison as people read it: what knowing nothing gets first."""
+    # Of two classes top-1 is all there is to say.
+    also = found.k > 1
     body = [
-        ["guessing", f"{found.chance:.1%}", "", ""],
-        [f"always {found.majority_class}", _cell(found.majority), "", ""],
+        ["guessing", f"{found.chance:.1%}", *[""] * (1 + also)],
+        [f"always {found.majority_class}", _cell(found.majority), *[""] * (1 + also)],
     ]
     body += [
-        [row.model, _cell(row.top_1), _cell(row.top_k), f"{row.cross_entropy:.3f}"]
+        [
+            row.model,
+            *(_cell(one) for one in (row.top_1, row.top_k)[: 1 + also]),
+            f"{row.cross_entropy:.3f}",
+        ]
         for row in found.results
     ]
-    head = ["test pictures", "top-1", f"top-{found.k}", "cross-entropy"]
+    head = ["test pictures", "top-1", *([f"top-{found.k}"] if also else []), "cross-entropy"]
     best = found.best_result
     parts = [grid([head, *body]), per_class_text(best.per_class), "\n".join(found.answer)]
     parts += [f"note: {note}" for note in found.notes]

@@ -32,6 +32,7 @@ from spark_jobs.label_classes import usable
 
 if TYPE_CHECKING:
     from collectors.platforms.base import Platform
+    from collectors.tokens.store import Token
 
 __all__ = ["SOURCES", "Built", "build", "default_folder", "study_for"]
 
@@ -40,6 +41,8 @@ SOURCES = ("openverse", "commons")
 
 YIELD = 0.7
 """Share of results that become usable pictures, before a source has shown its own."""
+UNBOUND = 1_000_000
+"""Pages in one go of a source that declares no number of calls."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -169,6 +172,18 @@ def _source(
     }
 
 
+def _calls_at_once(adapter: Platform) -> int:
+    """Pages that the fresh budgets of all tokens allow before anything must be waited for."""
+    least: dict[str, int] = {}
+    tokens: list[Token | None] = [*tokens_for(adapter)]
+    for token in tokens or [None]:
+        specs = adapter.buckets(token, "page")
+        if specs:
+            spec = min(specs, key=lambda one: one.limit)
+            least[spec.key] = spec.limit  # tokens of one application share it
+    return sum(least.values()) or UNBOUND
+
+
 def _publisher(name: str) -> str:
     """Pictures of Commons are published by ``wikimedia``, whoever shows them."""
     return "wikimedia" if name.strip() == "commons" else name.strip()
@@ -259,8 +274,11 @@ class _Filling:
         self._gather(adapter, over, further=False)  # what an earlier run had planned and not read
         while lacking := {k: n for k, n in self._lacking().items() if k not in over}:
             before = dict(adapter.results)
+            # No further than the calls of a moment go: what they brought is downloaded while the
+            # budget fills again, and tells how much is lacking still.
+            most = max(1, _calls_at_once(adapter) // len(lacking)) * adapter.results_per_page
             for keyword, count in lacking.items():
-                further = count / self._yield(adapter, keyword)
+                further = min(count / self._yield(adapter, keyword), most)
                 pages = math.ceil((before[keyword] + further) / adapter.results_per_page)
                 adapter.results[keyword] = pages * adapter.results_per_page
             deepest = {adapter.searches[c.value]: c.hi or 0 for c in adapter.plan(None, 0)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -101,7 +102,12 @@ def results_page(
 def _answer(one: Said) -> str:
     if one.error:
         return f"not a picture: {one.error}"
-    return f"rather {one.said}, {one.probability:.4f}"
+    return f"rather {one.said}, {_sure(one)}"
+
+
+def _sure(one: Said) -> str:
+    """Cut, not rounded: what was left unsaid below 0.99999 must not read 1.0000."""
+    return f"{math.floor(one.probability * 1e4) / 1e4:.4f}"
 
 
 def _figure(one: Said, places: tuple[str, str, str]) -> str:
@@ -113,7 +119,7 @@ def _figure(one: Said, places: tuple[str, str, str]) -> str:
     truth = f" <span class='wrong'>is {escape(one.truth or '')}</span>" if wrong else ""
     return (
         f"<figure><div class='three'>{images}</div><figcaption>{escape(one.said or '')} "
-        f"{one.probability:.4f}{truth}<br><span class='quiet'>{escape(one.name)}</span>"
+        f"{_sure(one)}{truth}<br><span class='quiet'>{escape(one.name)}</span>"
         "</figcaption></figure>"
     )
 
@@ -125,7 +131,7 @@ def _rates(rates: Rates) -> str:
     )
     return (
         f"<h2>{escape(rates.of)}</h2><table><tr><th></th><th>paper 5 (cats and dogs, 0.99)</th>"
-        f"<th>here, threshold {rates.threshold:g}</th></tr>{lines}</table>{_curve(rates)}"
+        f"<th>here, threshold {rates.threshold:.15g}</th></tr>{lines}</table>{_curve(rates)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -17,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backbones import registry
-from backbones.folder import find_pictures
-from filters.classes import ClassNames
+from backbones.folder import RESULTS, find_pictures
+from filters.classes import ClassNames, folder_name
 from filters.pictures.decode import Hygiene, inspect
 from likewise.progress import progress
 from likewise.study import Study
@@ -102,7 +103,7 @@ class Rates:
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{self.of}, threshold {self.threshold:g}:", ""]
+        lines = [f"{self.of}, threshold {self.threshold:.15g}:", ""]
         lines.append(f"{'':<38}{'paper 5':<32}here")
         lines += [f"{name:<38}{theirs:<32}{ours}" for name, theirs, ours in self.rows()]
         return "\n".join(lines)
@@ -236,7 +237,7 @@ def write_table(path: Path, rows: Sequence[Said]) -> None:
     writer = csv.writer(text)
     writer.writerow(["file", "class", "probability", "answered", "truth", "error"])
     for one in rows:
-        sure = "" if one.error else f"{one.probability:.6f}"
+        sure = "" if one.error else f"{one.probability:.9g}"
         writer.writerow([one.name, one.said, sure, one.answered, one.truth, one.error])
     write_bytes(path, text.getvalue().encode())
 
@@ -251,8 +252,6 @@ def draw(
         already are not made again; of earlier lines nothing else is left.
     """
     chosen = [one for one in rows if one.answered]
-    for kind in ("originals", "overlays", "segments"):
-        (output / kind).mkdir(parents=True, exist_ok=True)
     places = {one.name: _places(one) for one in chosen}
     _only(output, model, {place for three in places.values() for place in three})
     # A class that was said otherwise before is drawn anew: its name is part of the file's.
@@ -271,19 +270,22 @@ def draw(
 
 def _only(output: Path, model: ClassScorer, wanted: set[str]) -> None:
     """Remove what an earlier line drew and this one would not; nobody else's files are touched."""
-    path = output / "drawn.json"
+    path = output / RESULTS
     drawn: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"files": []}
     by = f"{model.card['maker']} {model.card['trained_at']}"
     for place in drawn["files"]:
         if place not in wanted or drawn["by"] != by:
             (output / place).unlink(missing_ok=True)
+            for folder in (output / place).parents[: place.count("/") - 1]:
+                with contextlib.suppress(OSError):  # it still holds something
+                    folder.rmdir()
     write_json(path, {"by": by, "files": sorted(wanted)})  # before drawing: it may be killed
 
 
 def _places(one: Said) -> tuple[str, str, str]:
-    stem = one.name.replace("/", "__")
-    head = f"{stem}.{one.said}"
-    return f"originals/{stem}", f"overlays/{head}.jpg", f"segments/{head}.png"
+    """The folders below are those of the pictures, so that no two share a name."""
+    head = f"{one.name}.{folder_name(one.said or '')}"
+    return f"originals/{one.name}", f"overlays/{head}.jpg", f"segments/{head}.png"
 
 
 def _write_three(
@@ -294,6 +296,8 @@ def _write_three(
 
     from training.explanation.gradcam import overlay
 
+    for place in places:
+        (output / place).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(one.path, output / places[0])
     painted = overlay(rgb, heat)
     segment = np.where(heat[:, :, None] >= HOT, rgb, 0).astype(np.uint8)

@@ -116,10 +116,10 @@ def run(
     both = (_of_folder(judged, threshold, folder), study_rates(opened, model, threshold))
     found = [one for one in both if one is not None]
     notes.append(
-        f"{threshold:g} promises nothing by itself: likewise classify predict {opened.root} "
+        f"{threshold:.15g} promises nothing by itself: likewise classify predict {opened.root} "
         f"{folder} --accuracy .99 chooses a threshold that does"
     )
-    target = output or opened.folder("results") / folder.absolute().name
+    target = output or opened.folder("results") / (folder.resolve().name or "root")
     target.mkdir(parents=True, exist_ok=True)
     write_table(target / "predictions.csv", rows)
     drawn = draw(opened, model, rows, target)
