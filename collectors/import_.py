@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,8 +18,9 @@ from collectors.crawling.journal import Journal
 from collectors.crawling.manners import reason_to_drop
 from collectors.imports import meanings
 from collectors.imports.base import Found, Kind, Options, RecordKind, Refusals, TableKind, What
+from collectors.imports.ledger import Ledger, Said
 from collectors.imports.places import host_name
-from collectors.imports.publishing import listed, publish, written
+from collectors.imports.publishing import listed, publish, with_readings, written
 from collectors.imports.registry import recognise
 from collectors.imports.trees import Tree, open_tree
 from collectors.imports.unpacking import is_compressed_tar, unpack
@@ -31,11 +32,12 @@ from likewise.tables import AUTHORS, POSTS
 from likewise.working import changes_study
 
 if TYPE_CHECKING:
-    from collectors.platforms.records import Author, Post
+    from collectors.platforms.records import Post
 
 __all__ = ["Imported", "import_"]
 
-BATCH = 1024
+BATCH = 8192
+"""Records of one row group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,6 @@ def _name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.name.split(".", maxsplit=1)[0] or path.name
 
 
-class _Said(NamedTuple):
-    """What two records of one post must agree on."""
-
-    author: str
-    date: int | None
-    likes: int | None
-
-
 class _Source:
     """One source on its way into the tables."""
 
@@ -144,14 +138,14 @@ class _Source:
 
     def imported(self, source: Path, scratch: Path) -> Imported:
         """Read, judge and publish."""
-        parts = {name: scratch / f"{name}.parquet" for name in ("posts", "authors")}
+        parts = {n: scratch / f"{n}.parquet" for n in ("posts", "post_counts", "authors")}
         root = self.tree.root
         if isinstance(self.kind, TableKind):
             root = (self.options.pictures or self.what.path.parent).absolute()
             posts, authors = self._table(self.kind, root, parts, scratch)
         else:
             assert isinstance(self.kind, RecordKind)
-            posts, authors = self._records(self.kind, parts)
+            posts, authors = self._records(self.kind, parts, scratch)
         if not posts and not authors:
             raise DataError(f"{source}: nothing in it is understood{self._why()}")
         dropped = {**self.refusals.reasons, **self.dropped}
@@ -216,7 +210,7 @@ class _Source:
         with duckdb.connect(str(scratch / "import.duckdb")) as db:
             tabular.prepare(db, self.options, scratch)
             table = tabular.loaded(db, rows, place, self.options, self.refusals)
-            posts = written(parts["posts"], POSTS.schema, self._counted(table.posts()))
+            posts = self._written(table.posts(), parts)
             authors = written(parts["authors"], AUTHORS.schema, table.authors())
         self.dropped.update(table.dropped)
         self.has |= table.has
@@ -226,6 +220,12 @@ class _Source:
     def _gone(self, ids: set[str]) -> frozenset[str]:
         return self.journal.forgotten.among(self.kind.platform, self.host, ids)
 
+    def _written(self, tables: Iterator[pa.Table], parts: Mapping[str, Path]) -> int:
+        """Posts and the readings of their counts; returns the posts."""
+        return written(
+            parts["posts"], POSTS.schema, with_readings(self._counted(tables), parts["post_counts"])
+        )
+
     def _counted(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
             self.bar.advance(table.num_rows)
@@ -233,34 +233,35 @@ class _Source:
 
     # -- records --------------------------------------------------------------------------
 
-    def _records(self, kind: RecordKind, parts: Mapping[str, Path]) -> tuple[int, int]:
-        people: dict[tuple[str, int], Author] = {}
-        seen: dict[str, _Said | None] = {}
-
-        def kept() -> Iterator[dict[str, Any]]:
-            for read in kind.read(self.tree, self.options, self.refusals):
-                found = self._with_constants(read)
-                self._look(found)
-                if self._given_before(found.post, seen):
-                    continue
-                reason = self._reason(found)
-                if reason is not None:
-                    self.dropped[reason] += 1
-                    continue
-                if found.author is not None:
-                    people[found.author.author_id, found.read_at] = found.author
-                yield self._post_row(found)
-
-        posts = written(parts["posts"], POSTS.schema, self._counted(_tables(kept(), POSTS.schema)))
-        for author, read_at in kind.authors(self.tree, self.refusals):
-            if author.followers is not None:
-                self.has.add("followers")
-            people[author.author_id, read_at] = author
-        rows = (
-            self._author_row(a, at) for (_, at), a in sorted(people.items(), key=lambda p: p[0])
-        )
-        authors = written(parts["authors"], AUTHORS.schema, _tables(rows, AUTHORS.schema))
+    def _records(
+        self, kind: RecordKind, parts: Mapping[str, Path], scratch: Path
+    ) -> tuple[int, int]:
+        with Ledger(scratch / "records.sqlite") as ledger:
+            rows = _tables(self._kept(kind, ledger), POSTS.schema)
+            posts = self._written(rows, parts)
+            for author, read_at in kind.authors(self.tree, self.refusals):
+                if author.followers is not None:
+                    self.has.add("followers")
+                ledger.meet(author, read_at)
+            place = {"platform": self.kind.platform, "host": self.host}
+            people = _tables(({**row, **place} for row in ledger.people()), AUTHORS.schema)
+            authors = written(parts["authors"], AUTHORS.schema, people)
         return posts, authors if posts else 0
+
+    def _kept(self, kind: RecordKind, ledger: Ledger) -> Iterator[dict[str, Any]]:
+        """Rows of the posts that go on."""
+        for read in kind.read(self.tree, self.options, self.refusals):
+            found = self._with_constants(read)
+            self._look(found)
+            if self._given_before(found.post, ledger):
+                continue
+            reason = self._reason(found)
+            if reason is not None:
+                self.dropped[reason] += 1
+                continue
+            if found.author is not None:
+                ledger.meet(found.author, found.read_at)
+            yield self._post_row(found)
 
     def _with_constants(self, found: Found) -> Found:
         """What the user says of the whole source, where its records leave it open."""
@@ -293,17 +294,13 @@ class _Source:
         }
         self.has |= {name for name, known in told.items() if known}
 
-    def _given_before(self, post: Post, seen: dict[str, _Said | None]) -> bool:
+    def _given_before(self, post: Post, ledger: Ledger) -> bool:
         """Count a post whose id an earlier record had; list it where they contradict each other."""
-        # Millions of pictures without a word about them need not each keep what they do not say.
-        silent = post.created_at is None and post.likes is None
-        said = None if silent else _Said(post.author_id, post.created_at, post.likes)
-        if post.post_id not in seen:
-            seen[post.post_id] = said
+        first = ledger.first(post)
+        if first is None:
             return False
-        first = seen[post.post_id] or _Said(post.author_id, None, None)
-        now = said or _Said(post.author_id, None, None)
-        other = [name for name, a, b in zip(_Said._fields, first, now, strict=True) if a != b]
+        now = Said(post.author_id, post.created_at, post.likes)
+        other = [name for name, a, b in zip(Said._fields, first, now, strict=True) if a != b]
         if other:
             why = f"id given before with another {', '.join(other)}"
             self.refusals.add(f"{self.tree.root.name}: {post.post_id}", why)
@@ -323,10 +320,6 @@ class _Source:
     def _post_row(self, found: Found) -> dict[str, Any]:
         place = {"platform": self.kind.platform, "host": self.host}
         return {**found.post.row(), **place, "collected_at": found.read_at}
-
-    def _author_row(self, author: Author, read_at: int) -> dict[str, Any]:
-        place = {"platform": self.kind.platform, "host": self.host}
-        return {**author.row(), **place, "fetched_at": read_at}
 
 
 def _tables(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:

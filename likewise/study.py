@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from likewise.config import Config
 
 __all__ = [
+    "IMPORTED",
     "MADE_BY",
     "MARK",
     "At",
@@ -51,6 +52,9 @@ MARK = "LIKEWISE_AT_WORK_ON"
 """Variable that a run's processes inherit: so those that outlive a killed run can be found."""
 
 PARQUET_END = b"PAR1"
+
+IMPORTED = "import-"
+"""So begin the names of the parts that ``import`` writes, each with its source's name."""
 
 MENDS_ITSELF = ("collect", "download", "faces", "extract")
 """Verbs that notice a lost part of their table and make it again; others take --redo."""
@@ -174,14 +178,17 @@ class Study:
         head = maker if bucket is None else f"b{bucket:04d}-"
         return self.store.parts(table, version, head)
 
-    def dataset(self, table: str) -> ds.Dataset:
-        """The published table as a pyarrow dataset (lazy: columns and filters push down)."""
+    def dataset(self, table: str, parts: Sequence[str] | None = None) -> ds.Dataset:
+        """The published table as a pyarrow dataset (lazy: columns and filters push down).
+
+        ``parts`` gives only those of ``Study.parts``.
+        """
         import pyarrow.dataset as ds
 
         from likewise.store import filesystem_of
         from likewise.tables import TABLES, features_schema
 
-        parts = self.parts(table)
+        parts = self.parts(table) if parts is None else parts
         if not parts:
             layers = self.require(table).extra.get("layers")
             schema = TABLES[table].schema if layers is None else features_schema(layers)
@@ -196,7 +203,8 @@ class Study:
             return ds.dataset(paths, format=form, partitioning=None, filesystem=filesystem)
         except FileNotFoundError as error:
             raise StudyError(
-                f"{error}, a part of {table}, is not there", hint=self._mend(table)
+                f"{error}, a part of {table}, is not there",
+                hint=self._mend(table, str(error).rsplit("/", 1)[-1]),
             ) from error
 
     def read(self, table: str, columns: Sequence[str] | None = None, **scan: Any) -> pa.Table:
@@ -264,8 +272,8 @@ class Study:
         manifest = self.require(table)
         if table == "pictures":
             self.require("fetches")  # without it these are pictures of the older layout
-        hint = self._mend(table)
         for part in filter(None, map(local_path, self.parts(table))):
+            hint = self._mend(table, part.name)
             try:
                 with part.open("rb") as file:
                     file.seek(max(part.stat().st_size - len(PARQUET_END), 0))
@@ -276,10 +284,12 @@ class Study:
                 raise StudyError(f"{part} is not a whole Parquet file", hint=hint)
         return manifest
 
-    def _mend(self, table: str) -> str:
+    def _mend(self, table: str, part: str) -> str:
         verb = MADE_BY.get(table, table)
-        redo = "" if verb in MENDS_ITSELF else " --redo"
-        return f"this brings back what it held: likewise {verb} {self.root}{redo}"
+        again = f"{verb} {self.root}{'' if verb in MENDS_ITSELF else ' --redo'}"
+        if part.startswith(IMPORTED):
+            again = f"import {self.root} SOURCE, with the source that the part is named after"
+        return f"this brings back what it held: likewise {again}"
 
     def nights(self) -> list[dict[str, Any]]:
         """Runs that have ended, oldest first: ``night``, ``ended_at``, ``versions`` by table."""

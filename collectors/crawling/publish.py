@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from collectors.crawling.federation import key_in_journal
 from collectors.crawling.judging import Changed, Place, dropped, judge, kept
 from collectors.crawling.rows import COUNT, SOURCES, rows_at, rows_of, tables_of
 from collectors.crawling.shards import Shard, cut, grown, total
-from collectors.imports.publishing import combined, imports_of, rows_of_imports
+from collectors.imports.places import SUFFIX
+from collectors.imports.publishing import combined, digests, imports_of, without
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study, fingerprint
 from likewise.tables import TABLES
@@ -184,20 +186,20 @@ def _write(
                 parts.append(Path(scratch, f"{one.stem}.parquet"))
                 tables = tables_of(rows_of(db, name, one.low, one.high), schema, name)
                 _written(parts[-1], schema, tables)
-        stem = f"imports-{fingerprint(_digests(imports))}"
-        mine = [part for part in there if part.startswith(stem)]
-        kept += mine
-        # Imports tell no licences.
-        known = mine or name == "licences"
-        imported = None if known else rows_of_imports(study, name, Path(scratch))
-        if imported is not None:
-            parts.append(imported.rename(Path(scratch, f"{stem}.parquet")))
+        if imports and name != "licences":  # imports tell none
+            # The parts of imports stay; one that holds collected rows, too, is of an older version.
+            others = [part for part in there if Shard.of(part) is None]
+            rest = Path(scratch, f"imports-{fingerprint(digests(imports))}.parquet")
+            collected = ~pc.ends_with(pc.field("host"), SUFFIX)
+            kept += without(study, name, others, collected, rest)
+            parts += [rest] if rest.is_file() else []
+            kept += [part for part in lost if Shard.of(part) is None]
         if not parts and not kept:  # a table without rows has a schema, too
             parts.append(Path(scratch, "none.parquet"))
             _written(parts[-1], schema, iter(()))
-        params = {"rows": digest, "imports": _digests(imports)}
+        params = {"rows": digest, "imports": digests(imports)}
         stage = study.begin(name, params=params, code=CODE, redo=True)
-        named = fingerprint([name, digest, _digests(imports)])
+        named = fingerprint([name, digest, digests(imports)])
         return stage.exchange(parts, kept, fingerprint=named, funnel=funnel, digest=digest, **extra)
 
 
@@ -205,10 +207,6 @@ def _written(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         while group := list(islice(tables, _BATCHES)):
             writer.write_table(pa.concat_tables(group))
-
-
-def _digests(imports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {host: str(about["digest"]) for host, about in imports.items()}
 
 
 def refresh_digests(study: Study, journal: Journal) -> None:

@@ -24,6 +24,8 @@ LOOK = 1 << 16
 """Bytes in which the separator is looked for."""
 LONGEST = 10_000_000
 """Bytes of the longest line: more is an unclosed quote."""
+BUFFER = LONGEST + 2_000_000
+"""Bytes that DuckDB reads at once: by itself it takes 32 times the longest line, several times."""
 
 
 class Delimited(TableKind):
@@ -54,7 +56,7 @@ class Delimited(TableKind):
         about = (
             f"header = true, all_varchar = true, delim = {literal(separator)}, quote = '\"', "
             f"escape = '\"', store_rejects = true, rejects_limit = {Refusals.MOST}, "
-            f"max_line_size = {LONGEST}, null_padding = false, names = "
+            f"max_line_size = {LONGEST}, buffer_size = {BUFFER}, null_padding = false, names = "
             f"[{', '.join(map(literal, columns))}]"
         )
         read = f"read_csv({literal(str(source))}, {about})"

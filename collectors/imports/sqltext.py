@@ -6,11 +6,12 @@ A count is digits, with groups of three parted by a space or an apostrophe at mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 __all__ = [
-    "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "ROUNDED", "count", "count_problem", "literal",
-    "moment", "name", "plain_count", "plain_text", "plain_words", "text", "words",
+    "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "ROUNDED", "coalesce", "count", "count_problem",
+    "epoch", "literal", "moment", "name", "plain_texts", "text", "words",
 ]  # fmt: skip
 
 AMBIGUOUS = "ambiguous"
@@ -40,22 +41,17 @@ def _trimmed(column: str) -> str:
 
 
 def _unknown(value: str) -> str:
-    # Digits come first, so that ordinary cells are not compared with the whole list.
-    words = ", ".join(map(literal, _NOTHING))
-    return f"({value} IS NULL OR (NOT {value} BETWEEN '0' AND ':' AND lower({value}) IN ({words})))"
+    # No IN (...): DuckDB makes a join of it, which every cell goes through, plain or not.
+    words = "|".join(map(re.escape, _NOTHING))
+    return f"({value} IS NULL OR regexp_full_match({value}, {literal(f'(?i){words}')}))"
 
 
-def count(column: str, thousands: str | None, *, rounded: bool) -> str:
-    """BIGINT of a column; null where it is unknown or where ``count_problem`` has a name."""
-    other = _other_count(_trimmed(column), thousands, rounded=rounded)
-    return f"CASE WHEN {plain_count(column)} THEN try_cast({column} AS BIGINT) ELSE {other} END"
-
-
-def plain_count(column: str) -> str:
-    """Whether a cell is a count's digits and nothing else; null where no number is in it."""
-    whole = f"try_cast({column} AS BIGINT)"
+def count(cell: str, number: str, thousands: str | None, *, rounded: bool) -> str:
+    """BIGINT of a cell, whose cast is ``number``; null where it is unknown, or is no count."""
     # DuckDB rounds "1.5" and reads "1e3": only text that comes back unchanged is digits alone.
-    return f"({whole}::VARCHAR = {column} AND {whole} >= 0)"
+    plain = f"{number}::VARCHAR = {cell} AND {number} >= 0"
+    other = _other_count(_trimmed(cell), thousands, rounded=rounded)
+    return f"CASE WHEN {plain} THEN {number} ELSE {other} END"
 
 
 def _other_count(value: str, thousands: str | None, *, rounded: bool) -> str:
@@ -88,75 +84,77 @@ def _other_count(value: str, thousands: str | None, *, rounded: bool) -> str:
         )
         cases.append(
             f"WHEN regexp_full_match({value}, {_ROUNDED}) "
-            f"THEN round(try_cast({number} AS DOUBLE) * {factor})::BIGINT"
+            f"THEN try_cast(round(try_cast({number} AS DOUBLE) * {factor}) AS BIGINT)"
         )
     return f"CASE {' '.join(cases)} END"
 
 
-def count_problem(column: str, thousands: str | None, *, rounded: bool) -> str:
-    """Why a cell gives no count: AMBIGUOUS, ROUNDED, NOT_A_COUNT; null when it is one or empty."""
-    value = _trimmed(column)
-    read = count(column, thousands, rounded=rounded)
-    cases = [f"WHEN {plain_count(column)} THEN NULL"]
-    cases.append(f"WHEN {_unknown(value)} OR {read} IS NOT NULL THEN NULL")
+def count_problem(cell: str, thousands: str | None, *, rounded: bool) -> str:
+    """Why a cell that gave no count gave none: AMBIGUOUS, ROUNDED, NOT_A_COUNT; null for gaps."""
+    value = _trimmed(cell)
+    cases = [f"WHEN {_unknown(value)} THEN NULL"]
     if not thousands:
         cases.append(
             f"WHEN regexp_full_match({value}, '[0-9]{{1,3}}([.,][0-9]{{3}})+([.,][0-9]+)?') "
             f"THEN {literal(AMBIGUOUS)}"
         )
-    cases.append(f"WHEN regexp_full_match({value}, {_ROUNDED}) THEN {literal(ROUNDED)}")
+    if not rounded:
+        cases.append(f"WHEN regexp_full_match({value}, {_ROUNDED}) THEN {literal(ROUNDED)}")
     return f"CASE {' '.join(cases)} ELSE {literal(NOT_A_COUNT)} END"
 
 
-def moment(column: str, date_format: str | None) -> str:
-    """TIMESTAMPTZ of a column, by the connection's zone where it names none; null when unread."""
-    value = _trimmed(column)
+def moment(cell: str, date_format: str | None) -> str:
+    """TIMESTAMPTZ of a cell, by the connection's zone where it names none; null when unread."""
     if date_format:
-        return f"try_strptime({value}, {literal(date_format)})::TIMESTAMPTZ"
-    # The cast reads nearly every cell; what it leaves is looked at again.
-    return (
-        f"coalesce(try_cast({value} AS TIMESTAMPTZ), CASE WHEN regexp_full_match({value}, "
-        f"'[0-9]{{9,16}}([.][0-9]+)?') THEN {_epoch(value)} END)"
-    )
+        return f"try_strptime({_trimmed(cell)}, {literal(date_format)})::TIMESTAMPTZ"
+    return f"try_cast({cell} AS TIMESTAMPTZ)"
 
 
-def _epoch(value: str) -> str:
-    """Seconds, milli- or microseconds since 1970, told apart by their size."""
+def epoch(cell: str) -> str:
+    """TIMESTAMPTZ of seconds, milli- or microseconds since 1970, told apart by their size."""
+    value = _trimmed(cell)
     number = f"try_cast({value} AS DOUBLE)"
-    return (
+    read = (
         f"make_timestamptz((CASE WHEN {number} < 1e11 THEN {number} * 1e6 "
         f"WHEN {number} < 1e14 THEN {number} * 1e3 ELSE {number} END)::BIGINT)"
     )
-
-
-def text(column: str) -> str:
-    """Text without control and direction characters; null when nothing is left."""
-    signs = (
-        "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\x{200e}\\x{200f}\\x{202a}-\\x{202e}"
-        "\\x{2066}-\\x{2069}\\x{feff}]"
-    )
     return (
-        f"CASE WHEN {plain_text(column)} THEN {column} ELSE "
-        f"nullif(trim(regexp_replace({column}, '{signs}', '', 'g'), ' \t\r\n'), '') END"
+        f"CASE WHEN regexp_full_match({value}, '[0-9]{{9,16}}([.][0-9]+)?') THEN {read} "
+        f"ELSE try_cast({value} AS TIMESTAMPTZ) END"
     )
 
 
-def plain_text(column: str) -> str:
-    """Whether a cell is printable ASCII from end to end, as most are: one look tells."""
-    return f"regexp_full_match({column}, '[!-~]([ -~]*[!-~])?')"
+_SIGNS = (
+    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\x{200e}\\x{200f}\\x{202a}-\\x{202e}"
+    "\\x{2066}-\\x{2069}\\x{feff}"
+)
+"""Control and direction characters, but tabs and line ends."""
 
 
-def plain_words(column: str) -> str:
-    """Whether a cell holds nothing but small words and single spaces between them."""
-    return f"regexp_full_match({column}, '[a-z0-9_]+( [a-z0-9_]+)*')"
+def text(cell: str) -> str:
+    """Text without control and direction characters; null when nothing is left."""
+    return f"nullif(trim(regexp_replace({cell}, '[{_SIGNS}]', '', 'g'), ' \t\r\n'), '')"
 
 
-def words(column: str) -> str:
+def plain_texts(cells: Sequence[str]) -> str:
+    """Whether ``text`` gives back every one of these cells as it is: one look tells of all."""
+    if not cells:
+        return "true"
+    one = f"[^{_SIGNS} \\t\\n]([^{_SIGNS}]*[^{_SIGNS} \\t\\n])?"
+    # Between them stands a sign that no plain cell holds.
+    joined = ", chr(31), ".join(f"coalesce({cell}, 'x')" for cell in cells)
+    pattern = "\\x1f".join([one] * len(cells))
+    return f"regexp_full_match(concat({joined}), '{pattern}')"
+
+
+def words(cell: str) -> str:
     """Tags of a cell: parted by spaces, commas and other signs; lower case, each once."""
-    split = f"string_split_regex(lower({column}), '[\\s,;|#\\[\\]\"'']+')"
-    # Plain words need no pattern, and a single one nothing else.
-    found = f"CASE WHEN {plain_words(column)} THEN string_split({column}, ' ') ELSE {split} END"
-    return f"list_distinct(list_filter({found}, lambda x: x != ''))"
+    split = f"string_split_regex(lower({cell}), '[\\s,;|#\\[\\]\"'']+')"
+    # Small words and single spaces between them need no pattern.
+    return (
+        f"list_distinct(CASE WHEN regexp_full_match({cell}, '[a-z0-9_]+( [a-z0-9_]+)*') "
+        f"THEN string_split({cell}, ' ') ELSE list_filter({split}, lambda x: x != '') END)"
+    )
 
 
 def coalesce(parts: Sequence[str]) -> str:

@@ -44,13 +44,13 @@ FACTS = ("author", "handle", "link", "date", "collected_at", "label", *meanings.
 PEOPLE = ("followers", "following", "posts_count")
 """Counts of an author."""
 
+SEVERAL = "(" + " OR ".join(f"several_{count}" for count in PEOPLE) + ")"
+
 PERSON = "coalesce(ltrim(author, '@'), 'post:' || id)"
 """Without an author each post counts as one of its own."""
 
-PLAIN = (
-    "'https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[!-~]*)?"
-    "|[A-Za-z0-9_-][A-Za-z0-9_. -]*(/[A-Za-z0-9_-][A-Za-z0-9_. -]*)*'"
-)
+_PART = "[A-Za-z0-9_-]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?"
+PLAIN = f"'https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[!-~]*)?|{_PART}(/{_PART})*'"
 """Addresses and relative paths that need no look; others are taken to Python one by one."""
 
 QUESTIONS = {
@@ -99,6 +99,9 @@ def prepare(db: duckdb.DuckDBPyConnection, options: Options, scratch: Path) -> N
     import duckdb
 
     db.execute(f"SET memory_limit = '{MEMORY}'")
+    # DuckDB would compute what several branches of a CASE share for every row, also for the many
+    # that take none of them; _parse repeats nothing by itself.
+    db.execute("SET disabled_optimizers = 'common_subexpressions'")
     db.execute(f"SET temp_directory = {sqltext.literal(str(scratch / 'spill'))}")
     try:
         db.execute(f"SET TimeZone = {sqltext.literal(options.zone)}")
@@ -169,102 +172,84 @@ def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
 def _read(
     db: duckdb.DuckDBPyConnection, rows: Rows, found: Mapping[str, str], options: Options
 ) -> None:
-    """Make ``parsed``: one typed column a meaning, and ``problem``: what is wrong with the row.
-
-    Nearly all cells are plain: digits, ISO dates, printable ASCII. They are read by casts and one
-    look each; only rows with another cell go through the patterns of ``_parse``, which would cost
-    three times as much for all of them.
-    """
+    """Make ``parsed``: one typed column a meaning, and ``problem``: what is wrong with the row."""
     cells = {meaning: sqltext.name(column) for meaning, column in found.items()}
-    cells |= {m: f"{sqltext.literal(v)}" for m, v in options.constants.items()}
-    db.execute(f"CREATE TEMP TABLE parsed AS {_quick(rows, cells, options)}")
-    if _one(db, "SELECT count(*) FROM parsed WHERE odd"):
-        odd = f"(SELECT {ROW} FROM parsed WHERE odd)"
-        slow = f"{_parse(rows, cells, options)} WHERE {ROW} IN {odd}"
-        db.execute(f"CREATE TEMP TABLE others AS {slow}")
-        db.execute("DELETE FROM parsed WHERE odd")
-        db.execute("INSERT INTO parsed BY NAME SELECT *, false AS odd FROM others")
-        db.execute("DROP TABLE others")
+    cells |= {m: f"{sqltext.literal(v)}::VARCHAR" for m, v in options.constants.items()}
+    db.execute(f"CREATE TEMP TABLE parsed AS {_parse(rows, cells, options)}")
 
 
-def _quick(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
-    """What ``_parse`` reads out of plain cells, and ``odd``: that a row has another one."""
-    columns, odd = [ROW], []
-    for meaning in meanings.COUNTS:
-        cell = cells.get(meaning, "NULL")
-        columns.append(f"try_cast({cell} AS BIGINT) AS {meaning}")
-        odd.append(f"{cell} IS NOT NULL AND NOT coalesce({sqltext.plain_count(cell)}, false)")
-    for meaning in meanings.TIMES:
-        cell = cells.get(meaning, "NULL")
-        read = f"try_cast({cell} AS TIMESTAMPTZ)"
-        if options.date_format:
-            form = sqltext.literal(options.date_format)
-            read = f"try_strptime({cell}::VARCHAR, {form})::TIMESTAMPTZ"
-        columns.append(f"{read} AS {meaning}")
-        odd.append(f"{cell} IS NOT NULL AND {read} IS NULL")
-    for meaning in TEXTS:
-        cell = cells.get(meaning, "NULL::VARCHAR")
-        columns.append(f"{cell} AS {meaning}")
-        odd.append(f"NOT {sqltext.plain_text(cell)}")
-    tags = _tags(cells)
-    if "tags" in cells:
-        plain = f"list_distinct(string_split({cells['tags']}, ' '))"
-        tags = f"CASE WHEN {cells['tags']} IS NULL THEN [] ELSE {plain} END"
-        odd.append(f"NOT {sqltext.plain_words(cells['tags'])}")
-    columns += [f"{tags} AS tags", *_flags(cells), "NULL::VARCHAR AS problem"]
-    columns.append(f"({' OR '.join(f'coalesce({one}, false)' for one in odd)}) AS odd")
-    return f"SELECT {', '.join(columns)} FROM {rows.source}"
+def _parse(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
+    """The query of ``parsed``, in three steps, so that nothing is computed twice.
+
+    Nearly all cells are plain: digits, ISO dates, text without control characters. The first step
+    reads them by casts and one look; only where a cast says no does the second one try patterns,
+    which would cost three times as much for all of them. The third names what neither could read.
+    """
+    texts = [meaning for meaning in TEXTS if meaning in cells and meaning != "picture"]
+    counts = [meaning for meaning in meanings.COUNTS if meaning in cells]
+    times = [meaning for meaning in meanings.TIMES if meaning in cells]
+    first = [ROW, *(f"{cell} AS cell_{meaning}" for meaning, cell in cells.items())]
+    first += [f"try_cast({cells[m]} AS BIGINT) AS number_{m}" for m in counts]
+    first += [f"{sqltext.moment(cells[m], options.date_format)} AS moment_{m}" for m in times]
+    first.append(f"{sqltext.plain_texts([cells[m] for m in texts])} AS plain")
+    first.append(f"regexp_full_match({cells.get('picture', 'NULL')}, {PLAIN}) AS plain_picture")
+
+    second = [ROW, f"{_tags(cells)} AS tags", *_flags(cells), "plain_picture"]
+    for m in meanings.COUNTS:
+        read = "NULL::BIGINT"
+        if m in cells:
+            read = sqltext.count(
+                f"cell_{m}", f"number_{m}", options.thousands, rounded=options.rounded
+            )
+        second.append(f"{read} AS {m}")
+    for m in meanings.TIMES:
+        read = "NULL::TIMESTAMPTZ"
+        if m in cells:
+            read = f"moment_{m}"
+            if not options.date_format:
+                read = sqltext.coalesce([read, sqltext.epoch(f"cell_{m}")])
+        second.append(f"{read} AS {m}")
+    for m in TEXTS:
+        plain = "plain_picture" if m == "picture" else "plain"
+        read = f"CASE WHEN {plain} THEN cell_{m} ELSE {sqltext.text(f'cell_{m}')} END"
+        second.append(f"{read if m in cells else 'NULL::VARCHAR'} AS {m}")
+    second += [f"cell_{m}" for m in (*counts, *times)]
+
+    known = [ROW, *meanings.COUNTS, *meanings.TIMES, *TEXTS, "tags", "sensitive", "naive"]
+    problems = [
+        f"CASE WHEN {m} IS NULL AND cell_{m} IS NOT NULL THEN {sqltext.literal(m + '|')} || "
+        f"{sqltext.count_problem(f'cell_{m}', options.thousands, rounded=options.rounded)} END"
+        for m in counts
+    ] + [
+        f"CASE WHEN {m} IS NULL AND nullif(trim(cell_{m}), '') IS NOT NULL "
+        f"THEN '{m}|{sqltext.NOT_A_TIME}' END"
+        for m in times
+    ]
+    return (
+        f"SELECT {', '.join(known)}, {sqltext.coalesce(problems)} AS problem, "
+        f"plain_picture OR regexp_full_match(picture, {PLAIN}) AS placed "
+        f"FROM (SELECT {', '.join(second)} FROM (SELECT {', '.join(first)} FROM {rows.source}))"
+    )
 
 
 def _flags(cells: Mapping[str, str]) -> list[str]:
     """``sensitive``, and ``naive``: that the date names no zone."""
-    truth = "lower(trim({})) IN ('1', 'true', 't', 'yes', 'y')"
-    sensitive = truth.format(cells["sensitive"]) if "sensitive" in cells else "NULL"
-    zoned = "regexp_matches({}, '([zZ]|[+-][0-9]{{2}}:?([0-9]{{2}})?|UTC|GMT)\\s*$|^[0-9.]{{9,}}$')"
-    naive = "false"
+    sensitive, naive = "NULL", "false"
+    if "sensitive" in cells:
+        sensitive = "regexp_full_match(trim(cell_sensitive), '(?i)1|true|t|yes|y')"
     if "date" in cells:
+        zoned = "'([zZ]|[+-][0-9]{2}:?([0-9]{2})?|UTC|GMT)\\s*$|^[0-9.]{9,}$'"
         # Most dates with a zone end in Z: the pattern is for the others.
-        naive = (
-            f"CASE WHEN right({cells['date']}, 1) = 'Z' THEN false "
-            f"ELSE NOT {zoned.format(cells['date'])} END"
-        )
-    return [f"({sensitive})::BOOLEAN AS sensitive", f"{naive} AS naive"]
-
-
-def _parse(rows: Rows, cells: Mapping[str, str], options: Options) -> str:
-    """A query with one typed column a meaning, and ``problem``: what is wrong with the row."""
-    parted, rounded = options.thousands, options.rounded
-    columns, problems = [ROW], []
-    for meaning in meanings.COUNTS:
-        if meaning not in cells:
-            columns.append(f"NULL::BIGINT AS {meaning}")
-            continue
-        columns.append(f"{sqltext.count(cells[meaning], parted, rounded=rounded)} AS {meaning}")
-        problem = sqltext.count_problem(cells[meaning], parted, rounded=rounded)
-        problems.append(f"{sqltext.literal(meaning + '|')} || {problem}")
-    for meaning in meanings.TIMES:
-        if meaning not in cells:
-            columns.append(f"NULL::TIMESTAMPTZ AS {meaning}")
-            continue
-        read = sqltext.moment(cells[meaning], options.date_format)
-        columns.append(f"{read} AS {meaning}")
-        unread = f"nullif(trim({cells[meaning]}), '') IS NOT NULL AND {read} IS NULL"
-        problems.append(f"CASE WHEN {unread} THEN '{meaning}|{sqltext.NOT_A_TIME}' END")
-    for meaning in TEXTS:
-        value = sqltext.text(cells[meaning]) if meaning in cells else "NULL::VARCHAR"
-        columns.append(f"{value} AS {meaning}")
-    columns.append(f"{_tags(cells)} AS tags")
-    columns += [*_flags(cells), f"{sqltext.coalesce(problems)} AS problem"]
-    return f"SELECT {', '.join(columns)} FROM {rows.source}"
+        naive = f"right(cell_date, 1) != 'Z' AND NOT regexp_matches(cell_date, {zoned})"
+    return [f"({sensitive})::BOOLEAN AS sensitive", f"({naive}) AS naive"]
 
 
 def _tags(cells: Mapping[str, str]) -> str:
     if "tags" in cells:
-        return f"coalesce({sqltext.words(cells['tags'])}, [])"
+        return f"CASE WHEN cell_tags IS NULL THEN [] ELSE {sqltext.words('cell_tags')} END"
     if "text" in cells:
-        text = cells["text"]
-        found = f"regexp_extract_all(lower({text}), '#([\\p{{L}}\\p{{N}}_]+)', 1)"
-        return f"CASE WHEN contains({text}, '#') THEN list_distinct({found}) ELSE [] END"
+        found = "regexp_extract_all(lower(cell_text), '#([\\p{L}\\p{N}_]+)', 1)"
+        return f"CASE WHEN contains(cell_text, '#') THEN list_distinct({found}) ELSE [] END"
     return "[]::VARCHAR[]"
 
 
@@ -331,20 +316,17 @@ def _place_pictures(
     db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, refusals: Refusals
 ) -> None:
     """Turn paths into addresses inside the pictures' folder; refuse those that lead outside."""
-    if not _one(db, "SELECT count(picture) FROM parsed"):
-        return
-    odd = f"NOT regexp_full_match(picture, {PLAIN})"
-    strange = db.execute(f"SELECT DISTINCT picture FROM parsed WHERE {odd}").fetchall()
-    judged = [(text, *place.pictures.placed(text)) for (text,) in strange]
-    table = pa.table(
-        {
-            "picture": pa.array([row[0] for row in judged], pa.string()),
-            "placed": pa.array([row[1] for row in judged], pa.string()),
-            "reason": pa.array([row[2] for row in judged], pa.string()),
-        }
-    )
-    db.register("strange_pictures", table)
-    if table.num_rows:
+    strange = db.execute("SELECT DISTINCT picture FROM parsed WHERE NOT placed").fetchall()
+    if strange:
+        judged = [(text, *place.pictures.placed(text)) for (text,) in strange]
+        table = pa.table(
+            {
+                "picture": pa.array([row[0] for row in judged], pa.string()),
+                "placed": pa.array([row[1] for row in judged], pa.string()),
+                "reason": pa.array([row[2] for row in judged], pa.string()),
+            }
+        )
+        db.register("strange_pictures", table)
         db.execute("CREATE TEMP TABLE strange AS SELECT * FROM strange_pictures")
         inside = "picture IN (SELECT picture FROM strange WHERE reason IS NOT NULL)"
         why = (
@@ -496,14 +478,27 @@ def _posts(db: duckdb.DuckDBPyConnection, place: Place) -> Iterator[pa.Table]:
 def _authors(db: duckdb.DuckDBPyConnection, place: Place, refusals: Refusals) -> Iterator[pa.Table]:
     """One reading of each author a moment; of several counts at one moment the newest post's."""
     read_at = f"coalesce(collected_at, make_timestamptz({place.read_at}))"
-    newest = f"(coalesce(date, make_timestamptz(0)), {ROW})"
+    key = "author_id, fetched_at"
     db.execute(
-        f"CREATE OR REPLACE TEMP TABLE readings AS SELECT {PERSON} AS author_id, "
-        f"{read_at} AS fetched_at, any_value(ltrim(coalesce(handle, author), '@')) AS handle, "
-        + ", ".join(f"arg_max({n}, {newest}) FILTER ({n} IS NOT NULL) AS {n}" for n in PEOPLE)
-        + ", min(followers) != max(followers) AS several FROM parsed GROUP BY 1, 2"
+        f"CREATE OR REPLACE TEMP VIEW people AS SELECT *, {PERSON} AS author_id, "
+        f"{read_at} AS fetched_at FROM parsed"
     )
-    several = _one(db, "SELECT count(*) FROM readings WHERE several")
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE readings AS SELECT {key}, "
+        f"min(ltrim(coalesce(handle, author), '@')) AS handle, "
+        f"{', '.join(f'max({n}) AS {n}, min({n}) != max({n}) AS several_{n}' for n in PEOPLE)} "
+        "FROM people GROUP BY ALL"
+    )
+    if _one(db, f"SELECT count(*) FROM readings WHERE {SEVERAL}"):
+        newest = f"(coalesce(date, make_timestamptz(0)), {ROW})"
+        taken = ", ".join(f"arg_max({n}, {newest}) FILTER ({n} IS NOT NULL) AS {n}" for n in PEOPLE)
+        db.execute(
+            f"UPDATE readings SET {', '.join(f'{n} = newest.{n}' for n in PEOPLE)} FROM "
+            f"(SELECT {key}, {taken} FROM people SEMI JOIN (FROM readings WHERE {SEVERAL}) "
+            f"USING ({key}) GROUP BY ALL) newest WHERE readings.author_id = newest.author_id "
+            "AND readings.fetched_at = newest.fetched_at"
+        )
+    several = _one(db, "SELECT count(*) FROM readings WHERE several_followers")
     if several:
         refusals.notes.append(
             f"{several:,} authors have several follower counts: that of their newest post is "
@@ -513,10 +508,7 @@ def _authors(db: duckdb.DuckDBPyConnection, place: Place, refusals: Refusals) ->
         "platform": sqltext.literal(place.platform),
         "host": sqltext.literal(place.host),
         "source": "'import'",
-        **{
-            n: n
-            for n in ("author_id", "handle", "followers", "following", "posts_count", "fetched_at")
-        },
+        **{n: n for n in ("author_id", "handle", *PEOPLE, "fetched_at")},
     }
     columns = [f"{given.get(f.name, 'NULL')} AS {sqltext.name(f.name)}" for f in AUTHORS.schema]
     # Groups come in any order; the same source has to give the same file.

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import sqlite3
 import stat
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -33,6 +35,9 @@ RECORD_BYTES = 256_000_000
 
 MEMBERS = 5_000_000
 """Most members of one archive."""
+
+NAMES = 50_000
+"""Names of one folder that are sorted in memory."""
 
 SAMPLE = 5_000
 """Names that a kind looks at to recognise a source."""
@@ -99,27 +104,37 @@ class Folder(Tree):
     def files(self) -> Iterator[Entry]:
         """Every file; links to folders are not entered, so there are no loops."""
         self.refused.clear()
-        yield from self._below(self._real, PurePosixPath())
-
-    def _below(self, folder: Path, path: PurePosixPath) -> Iterator[Entry]:
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda one: one.name)
-        except OSError as error:
-            self.refused.append((self.place(path), error.strerror or "cannot be read"))
-            return
-        for one in entries:
-            here = path / one.name
-            if one.name.startswith("."):
+        # Folders on the way down, not calls: a tree may be deeper than Python's stack.
+        within = [self._names(str(self._real), PurePosixPath())]
+        while within:
+            if (found := next(within[-1], None)) is None:
+                within.pop()
                 continue
-            if one.is_dir(follow_symlinks=False):
-                yield from self._below(Path(one.path), here)
-            elif one.is_symlink() and Path(one.path).is_dir():
-                self.refused.append((self.place(here), "link to a folder"))
-            elif (entry := self.entry(here)) is not None:
+            place, path = found
+            try:
+                about = os.lstat(place)
+            except OSError as error:
+                self.refused.append((self.place(path), error.strerror or "cannot be read"))
+                continue
+            if stat.S_ISREG(about.st_mode):
+                yield Entry(path, about.st_size, about.st_mtime_ns // 1000)
+            elif stat.S_ISDIR(about.st_mode):
+                within.append(self._names(place, path))
+            elif stat.S_ISLNK(about.st_mode) and Path(place).is_dir():
+                self.refused.append((self.place(path), "link to a folder"))
+            elif (entry := self.entry(path)) is not None:
                 yield entry
             else:
-                self.refused.append((self.place(here), "link that leads nowhere or outside"))
+                self.refused.append((self.place(path), "link that leads nowhere or outside"))
+
+    def _names(self, folder: str, path: PurePosixPath) -> Iterator[tuple[str, PurePosixPath]]:
+        """Where each thing in a folder stands, on this machine and in the source."""
+        try:
+            for name in _sorted_names(folder):
+                if not name.startswith("."):
+                    yield f"{folder}/{name}", path / name
+        except OSError as error:
+            self.refused.append((self.place(path), error.strerror or "cannot be read"))
 
     def entry(self, path: PurePosixPath | str) -> Entry | None:
         """The file at a path inside the folder, also behind a link that stays inside."""
@@ -144,6 +159,24 @@ class Folder(Tree):
 
     def address(self, path: PurePosixPath | str) -> str:
         return address(path)
+
+
+def _sorted_names(folder: str) -> Iterator[str]:
+    """Names in a folder, in their order. Those of a large one are sorted in a file."""
+    with os.scandir(folder) as found:
+        names = [one.name for one in islice(found, NAMES)]
+        if len(names) < NAMES:
+            yield from sorted(names)
+            return
+        # SQLite's database without a name: a file that goes when it is closed.
+        with closing(sqlite3.connect("")) as db:
+            db.execute("CREATE TABLE names (name BLOB)")
+            every = chain(names, (one.name for one in found))
+            db.executemany("INSERT INTO names VALUES (?)", ((os.fsencode(n),) for n in every))
+            del names
+            # Bytes of UTF-8 are ordered as code points are.
+            for (name,) in db.execute("SELECT name FROM names ORDER BY name"):
+                yield os.fsdecode(name)
 
 
 class ZipTree(Tree):
@@ -193,18 +226,29 @@ class ZipTree(Tree):
         return address("", member=self._infos[str(_inner(str(path)))].filename)
 
 
+class _Member(NamedTuple):
+    """Where a file lies in a tar file, its bytes, and the time of its last change."""
+
+    offset: int
+    size: int
+    changed: int
+
+
 class TarTree(Tree):
     """An uncompressed tar file, read in place; links and devices in it are passed over."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._members: dict[str, tarfile.TarInfo] = {}
+        self._members: dict[str, _Member] = {}
         try:
             with tarfile.open(root, "r:") as file:
-                for info in file:
+                while (info := file.next()) is not None:
+                    # tarfile keeps every header, a kilobyte each; typeshed does not know where.
+                    file.members = []  # type: ignore[attr-defined]
                     _check_members(root, len(self._members))
                     if info.isfile():
-                        self._members[str(_inner(info.name))] = info
+                        member = _Member(info.offset_data, info.size, int(info.mtime * 1e6))
+                        self._members[str(_inner(info.name))] = member
                     elif not info.isdir():
                         self.refused.append((self.place(info.name), "no plain file in the archive"))
         except (tarfile.TarError, OSError) as error:
@@ -215,25 +259,25 @@ class TarTree(Tree):
         yield from (self._entry(name) for name in sorted(self._members))
 
     def _entry(self, name: str) -> Entry:
-        info = self._members[name]
-        return Entry(PurePosixPath(name), info.size, int(info.mtime * 1e6))
+        member = self._members[name]
+        return Entry(PurePosixPath(name), member.size, member.changed)
 
     def entry(self, path: PurePosixPath | str) -> Entry | None:
         name = str(_inner(str(path)))
         return self._entry(name) if name in self._members else None
 
     def read(self, path: PurePosixPath | str, limit: int = RECORD_BYTES) -> bytes:
-        info = self._members.get(str(_inner(str(path))))
-        if info is None:
+        member = self._members.get(str(_inner(str(path))))
+        if member is None:
             raise DataError(f"{self.place(path)}: there is no such member")
-        _check_size(self.place(path), info.size, limit)
+        _check_size(self.place(path), member.size, limit)
         with self.root.open("rb") as file:
-            file.seek(info.offset_data)
-            return file.read(info.size)
+            file.seek(member.offset)
+            return file.read(member.size)
 
     def address(self, path: PurePosixPath | str) -> str:
-        info = self._members[str(_inner(str(path)))]
-        return address("", at=info.offset_data, size=info.size)
+        member = self._members[str(_inner(str(path)))]
+        return address("", at=member.offset, size=member.size)
 
 
 def _inner(name: str) -> PurePosixPath:
