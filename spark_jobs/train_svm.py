@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def write_vectors(
     Args:
         folder: directory to write; on a cluster, where the executors can read it.
         rows: (n, d) float32 features.
-        label: (n,) 0 and 1.
+        label: (n,) number of each row's class.
         mean: (d,) subtracted.
         scale: (d,) divided by; infinite where a column is to be 0.
     """
@@ -60,6 +61,7 @@ def fit(
     step_size: float,
     iterations: int,
     tolerance: float,
+    positive: int = 1,
 ) -> NDArray[np.float64]:
     """(d,) weights by SVMWithSGD with the whole data in each step, L2 and no intercept.
 
@@ -70,6 +72,7 @@ def fit(
         step_size: MLlib's stepSize.
         iterations: most steps.
         tolerance: MLlib's convergenceTol.
+        positive: the class that is told from all others.
     """
     from pyspark.mllib.classification import SVMWithSGD
 
@@ -77,7 +80,7 @@ def fit(
     parts = sorted(str(part) for part in folder.absolute().glob("*.npz"))
     partitions = min(context.defaultParallelism, len(parts))
     model = SVMWithSGD.train(
-        context.parallelize(parts, partitions).flatMap(_points),
+        context.parallelize(parts, partitions).flatMap(partial(_points, positive=positive)),
         iterations=iterations,
         step=step_size,
         regParam=reg_param,
@@ -88,12 +91,12 @@ def fit(
     return weights
 
 
-def _points(part: str) -> Iterator[Any]:
+def _points(part: str, positive: int) -> Iterator[Any]:
     from pyspark.mllib.regression import LabeledPoint
 
     with np.load(part) as held:
         for label, row in zip(held["label"], held["rows"].astype(np.float64), strict=True):
-            yield LabeledPoint(float(label), row)
+            yield LabeledPoint(float(label == positive), row)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ The same tables, features and parts serve every verb; papers 2 to 4 differ in la
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,34 @@ from likewise.study import Study, fingerprint
 from likewise.whole import write_json
 from likewise.working import changes_study
 from training.classification.cleaning import Doubts, clean_labels
-from training.classification.evaluation import Evaluation, evaluate
+from training.classification.evaluation import Evaluation, judge_model
 from training.classification.prediction import Prediction, predict
 from training.classification.zero_shot import zero_shot
 from training.classifiers import softmax
+from training.comparison.class_judge import ClassJudge, data_of
+from training.comparison.class_results import ClassComparison
 from training.comparison.class_reviews import gain_of_reviews, with_reviews
-from training.comparison.class_run import ClassFits, Row, best_row, class_card
+from training.comparison.class_run import (
+    ACCURACY,
+    CONFIDENCE,
+    ClassFits,
+    Row,
+    best_row,
+    class_card,
+)
 from training.comparison.crossing import apart
 from training.comparison.judge import finite
 from training.comparison.looks import look
 from training.comparison.tabulate import grid
 from training.data.matrix import borrowed_matrix, load_labels
 from training.data.question import must_ask_classes
+from training.galleries.class_gallery import of_model
 from training.maps.projection import lay_out, principal_components, quality
 from training.maps.writer import write_map
 from training.models import saved as models
 from training.pictures.thumbnails import decoded
+from training.report.model_page import model_page
+from training.report.sections import looks_for
 
 __all__ = [
     "Doubts",
@@ -61,13 +73,15 @@ class Trained:
     classes: tuple[str, ...]
     pictures: Mapping[str, int]
     notes: tuple[str, ...]
+    page: Path | None = None
 
     def text(self) -> str:
         """The table as people read it."""
         head = ["classifier", "parameters", "right where it was chosen"]
         names = ("classifier", "parameters", "accuracy")
         table = grid([head, *([str(row[name]) for name in names] for row in self.validation)])
-        return "\n".join([table, "", f"saved as {self.model}: {self.chosen}", *self.notes])
+        lines = [table, "", f"saved as {self.model}: {self.chosen}", *self.notes]
+        return "\n".join([*lines, *([] if self.page is None else [str(self.page)])])
 
 
 @changes_study("classify")
@@ -78,6 +92,7 @@ def train(
     layer: str | None = None,
     search: bool = False,
     reviews: bool = False,
+    page: bool = True,
 ) -> Trained:
     """Fit every classifier on the training part, choose on the held pictures, save the model.
 
@@ -90,6 +105,8 @@ def train(
         search: also try 18 ways to train the last layer by steps.
         reviews: learn labels as people corrected them in review; what that changed is measured on
             the test part's pictures that nobody reviewed, which counts as a look at it.
+        page: write ``reports/classify-NAME-train.html``: curves, and the difficult pictures of
+            those that chose.
 
     Raises:
         UsageError: the labels hold the reviews already, or there is no such layer.
@@ -134,13 +151,98 @@ def train(
     table = [_told(row) for row in rows]
     write_json(opened.folder("reports") / f"classify-{name}-curves.json", table)
     fits.store.discard()
+    path = _trained_page(opened, name, fits, rows, best) if page else None
     sizes = {
         "train": labels.n_train,
         "validation": labels.n_validation,
         "test": len(labels.label[labels.test]),
     }
     chosen = f"{card['classifier']}, {_told(best)['parameters']}"
-    return Trained(name, chosen, tuple(table), labels.known, sizes, tuple(notes))
+    return Trained(name, chosen, tuple(table), labels.known, sizes, tuple(notes), path)
+
+
+def _trained_page(study: Study, name: str, fits: ClassFits, rows: Sequence[Row], best: Row) -> Path:
+    labels = fits.labels
+    judge = ClassJudge(labels, chose=True)
+    part = "validation" if labels.n_validation else "train"
+    result = best.result(judge, best.chose)
+    named = "validation" if labels.n_validation else "out-of-fold training"
+    found = ClassComparison(
+        study=study.config.study.name,
+        fingerprint=fingerprint([row.model for row in rows]),
+        backbone=best.backbone,
+        data=data_of(study, labels),
+        classes=labels.known,
+        unseen=labels.unseen,
+        k=judge.k,
+        chance=1 / len(labels.known),
+        majority_class=labels.known[judge.majority],
+        majority=judge.rate(judge.majority_right),
+        best=best.model,
+        results=[row.result(judge, row.chose) for row in rows],
+        against=judge.against(best.chose, {}),
+        abstention=judge.without_promise(best.chose, ACCURACY),
+        open_world=None,
+        difficult=judge.difficult(best.chose),
+        judged_on=named,
+        notes=fits.notes,
+        answer=[
+            f"Of {len(rows)} classifiers {result.title} has the least cross-entropy on the "
+            f"pictures that chose; it gets {result.top_1} of them right. The best of several "
+            "flatters itself there.",
+            f"The test part stays closed until: likewise classify evaluate {study.root}",
+        ],
+    )
+    pictures = labels.picture_id[judge.own]
+    chosen = of_model(study, pictures, best.chose, labels.known, model=name, part=part)
+    return model_page(study, name, found, chosen, models.load_classes(study, name))
+
+
+@changes_study("classify")
+def evaluate(
+    study: Study | str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    accuracy: float = ACCURACY,
+    confidence: float = CONFIDENCE,
+    against: str | None = None,
+    page: bool = True,
+    looks: bool = False,
+) -> Evaluation:
+    """Judge a model on the test part; the look is counted, once for the same model and labels.
+
+    Args:
+        study: the study that the model was trained in.
+        model: its name; the default is the best on the held pictures.
+        accuracy, confidence: of the threshold to promise, chosen on validation.
+        against: another model, compared on the same pictures (McNemar).
+        page: write ``reports/classify-NAME.html``: classes, mistakes, difficult pictures, curves.
+        looks: also draw there what the model looks for in each class (activation maximisation).
+
+    Raises:
+        MissingTableError: there is no such model.
+        DataError: the model was trained on other features, or no picture is in the test part.
+        UsageError: accuracy or confidence is not between 0 and 1.
+    """
+    opened = Study.open(study)
+    done = judge_model(
+        opened, model=model, accuracy=accuracy, confidence=confidence, against=against
+    )
+    if not page:
+        return done
+    labels = load_labels(opened)
+    chosen = of_model(
+        opened,
+        labels.picture_id[labels.n_train :],
+        done.share,
+        labels.known,
+        model=done.model,
+        part="test",
+    )
+    scorer = models.load_classes(opened, done.model)
+    more = [looks_for.section] if looks else []
+    path = model_page(opened, done.model, done.found, chosen, scorer, more)
+    return replace(done, page=path)
 
 
 def _told(row: Row) -> dict[str, Any]:
@@ -171,7 +273,7 @@ def draw_map(
     """
     opened = Study.open(study)
     must_ask_classes(opened)
-    labels = load_labels(opened)
+    labels = load_labels(opened, whole=True)
     seed = opened.config.study.seed
     path = output or opened.folder("reports") / "map.html"
     with borrowed_matrix(opened, labels, layer) as matrix:

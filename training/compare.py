@@ -48,6 +48,7 @@ from training.comparison.verdict import Judged
 from training.data.matrix import Labels, load_labels, load_matrix
 from training.data.question import asks_classes
 from training.data.reviews import REJECTED, Reviewed, reviewed_likes
+from training.data.sample import sampled
 from training.fitting.fitted import Problem
 from training.fitting.grid import GridStore
 from training.models import saved as models
@@ -91,7 +92,7 @@ def compare(
             **settings.model_dump(
                 exclude={"jobs", "backend", "bootstrap", "reviews", "most_pictures"}
             ),
-            **_sampled(opened),
+            **sampled(opened),
             "seed": opened.config.study.seed,
         },
         code=CODE,
@@ -105,12 +106,6 @@ def compare(
     if reviews:
         labels, said = reviewed_likes(opened, labels)
     return _Comparison(opened, stage, labels, master, before, said).run()
-
-
-def _sampled(study: Study) -> dict[str, int]:
-    """The size of the sample where one has to be drawn; other studies do not depend on it."""
-    most = study.config.compare.most_pictures
-    return {"most_pictures": most} if study.require("labels").rows > most else {}
 
 
 def comparison_text(study: Study | str | os.PathLike[str]) -> str:

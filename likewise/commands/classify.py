@@ -187,12 +187,16 @@ def run_(
 def train(
     study: str, name: str, layer: str | None, search: bool, reviews: bool, as_json: bool
 ) -> None:
-    """Fit classifiers on the training part, choose on validation, save the model."""
+    """Fit classifiers on the training part, choose on validation, save the model.
+
+    Writes a page of curves and of the difficult pictures among those that chose.
+    """
     from training.classify import train as run
 
     opened = Study.open(study)
     done = run(opened, name=name, layer=layer, search=search, reviews=reviews)
-    emit(asdict(done), as_json=as_json, text=done.text())
+    page = None if done.page is None else str(done.page)
+    emit({**asdict(done), "page": page}, as_json=as_json, text=done.text())
 
 
 @command.command("evaluate", epilog="Example: likewise classify evaluate my-study --accuracy .99")
@@ -201,6 +205,7 @@ def train(
 @click.option("--accuracy", type=float, default=0.99, show_default=True, help="To be promised.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise.")
 @click.option("--against", metavar="NAME", help="Another model, on the same pictures.")
+@click.option("--looks", is_flag=True, help="Also draw what the model looks for in each class.")
 @json_option
 def evaluate(
     study: str,
@@ -208,15 +213,24 @@ def evaluate(
     accuracy: float,
     confidence: float,
     against: str | None,
+    looks: bool,
     as_json: bool,
 ) -> None:
-    """Judge a model on the test part. Every look at that part is counted."""
+    """Judge a model on the test part, and write a page. Every look at that part is counted."""
     from training.classify import evaluate as run
 
     opened = Study.open(study)
     with opened.lock():
-        done = run(opened, model=model, accuracy=accuracy, confidence=confidence, against=against)
-    emit(dict(done.content), as_json=as_json, text=done.text())
+        done = run(
+            opened,
+            model=model,
+            accuracy=accuracy,
+            confidence=confidence,
+            against=against,
+            looks=looks,
+        )
+    page = None if done.page is None else str(done.page)
+    emit({**done.content, "page": page}, as_json=as_json, text=done.text())
 
 
 @command.command("predict", epilog="Example: likewise classify predict my-study FOLDER -t 0.98")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from training.classifiers.binary_tree import ways
 from training.compare import compare, comparison_text
 from training.comparison import class_results
 from training.comparison.class_words import confused
+from training.comparison.crossing import apart
 from training.data.matrix import borrowed_matrix, load_labels
 from training.explain import explain
 from training.galleries import class_gallery
@@ -31,6 +32,9 @@ from training.report import report
 from training.report.class_page import explain_class
 from training.score import score
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 NAMES = ["dark", "grey", "<b>light</b>"]
 COMPARE = {
     "classifiers": ["softmax", "linear-svc", "random-forest", "binary-tree"],
@@ -40,11 +44,11 @@ COMPARE = {
 }
 
 
-def study_of(folder: Path, **question: Any) -> Study:
+def study_of(folder: Path, compared: dict[str, Any] = COMPARE, **question: Any) -> Study:
     """Pictures of three classes by their brightness, which is feature 0."""
     config = {
         "question": {"kind": "classes", "split": "3:1", **question},
-        "compare": COMPARE,
+        "compare": compared,
         "study": {"name": "Three lights"},
         "download": {"buckets": BUCKETS},
     }
@@ -183,6 +187,65 @@ def test_without_a_validation_part_folds_choose(tmp_path: Path) -> None:
     assert held == {found.data.parts[0].pictures}  # every training picture, out of its fold
     assert all(row.held.value < 1 for row in found.results)
     assert not list((study.root / ".unfinished").glob("compare-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["80/10/10", "3:1"])
+def test_svm_with_sgd_tells_each_class_from_the_rest(
+    tmp_path: Path, spark: SparkSession, split: str
+) -> None:
+    """PySpark's own SVMWithSGD on LabeledPoint objects, a class at a time, is the oracle."""
+    from pyspark.mllib.classification import SVMWithSGD
+    from pyspark.mllib.regression import LabeledPoint
+
+    settings = {"classifiers": ["svm-with-sgd"], "sets": ["normal"], "jobs": 1}
+    settings |= {"reg_params": [0.001, 0.1], "step_sizes": [1.0], "sgd_iterations": 8}
+    study = study_of(tmp_path / "s", settings, split=split)
+    assert run(["compare", str(study.root)]) == 0
+    found = class_results.load(study)
+    assert found is not None
+    [row] = found.results
+    assert {p.parameters["regParam"] for p in row.curve} == {0.001, 0.1}
+    assert row.checks["weight_gap"] < 1e-3
+    labels = apart(study, load_labels(study))
+    with borrowed_matrix(study, labels) as matrix:
+        rows, rest = matrix.train(1).astype(np.float64), np.array(matrix.test)
+        every = matrix.all_train.astype(np.float64)  # both views say what a feature's scale is
+        mean, deviation = every.mean(axis=0), every.std(axis=0)
+        held = matrix.mean_views(load_classes(study, row.model).scores(rest))
+        scale = deviation * np.sqrt(rows.shape[1] / 10)
+        by_hand = []
+        for k in range(3):
+            points = [
+                LabeledPoint(float(y == k), (x - mean) / scale)
+                for x, y in zip(rows, labels.label, strict=False)
+            ]
+            reg = float(row.parameters["regParam"])
+            rdd = spark.sparkContext.parallelize(points, 2)
+            weight = SVMWithSGD.train(rdd, 8, 1.0, reg).weights.toArray()
+            by_hand.append(matrix.mean_views((rest - mean) / scale @ weight))
+    np.testing.assert_allclose(held, np.stack(by_hand, axis=1), atol=2e-3)
+    assert not list((study.root / ".unfinished").glob("compare-*"))
+
+
+def test_of_very_many_pictures_a_stated_sample_is_compared(tmp_path: Path) -> None:
+    settings = {**COMPARE, "classifiers": ["softmax"], "sets": ["normal"]}
+    whole = study_of(tmp_path / "whole", settings)
+    n = whole.require("labels").rows
+    study = study_of(tmp_path / "s", {**settings, "most_pictures": n // 2})
+    assert run(["compare", str(study.root)]) == 0
+    found, labels = class_results.load(study), load_labels(study)
+    assert found is not None
+    reason = f"outside the sample of {n // 2:,} pictures"
+    assert labels.dropped[reason] == n - len(labels.label) > 0
+    assert len(labels.label) == pytest.approx(n / 2, abs=4)
+    assert sum(part.pictures for part in found.data.parts) == len(labels.label)
+    assert any(reason in note for note in found.notes)
+    assert study.require("comparison").funnel["dropped"][reason] == labels.dropped[reason]
+    group = {r["picture_id"]: r["group_key"] for r in study.read("labels").to_pylist()}
+    inside = [group[picture] for picture in labels.picture_id]
+    assert all(inside.count(key) == 3 for key in set(inside)), "groups are whole"
+    assert len(load_labels(study, whole=True).label) == n
 
 
 def test_a_classifier_of_another_question_is_refused(tmp_path: Path) -> None:

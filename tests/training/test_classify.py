@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from likewise.config import render
 from likewise.errors import DataError, MissingTableError, UsageError
 from likewise.study import Study
 from likewise.tables import LABELS, features_schema
+from training import classify
 from training.classification.cleaning import apply_doubts, undo_doubts
-from training.classify import clean_labels, evaluate, train
+from training.classify import clean_labels
 from training.compare import compare
 from training.data.matrix import borrowed_matrix, load_labels
 from training.models.saved import load_classes
 from training.statistics.temperature import temperature
 
 NAMES = ["cat", "dog", "newt"]
+
+# A page costs some seconds; tests of the command line and of the page itself write it.
+train, evaluate = partial(classify.train, page=False), partial(classify.evaluate, page=False)
 
 
 def _tables(n: int, d: int, apart: float, flip: bool, seed: int) -> tuple[pa.Table, pa.Table]:

@@ -48,6 +48,18 @@ def test_the_sample_grows_by_those_that_were_not_in_it() -> None:
     assert (small & ~large).sum() == 0 and small.sum() == 200 and large.sum() == 400
 
 
+def test_a_rare_class_is_not_lost_by_chance() -> None:
+    table = table_of([1] * 20_000)
+    label = np.zeros(20_000, np.int64)
+    label[[3, 4_000, 9_999]] = 1
+    stays = sample_of(table, 400, 1, label=label)
+    assert stays.sum() == 400 and stays[label == 1].all()
+    # Classes that are frequent keep their shares.
+    label = np.arange(20_000) % 10 == 0
+    stays = sample_of(table, 4_000, 1, label=label.astype(np.int64))
+    assert label[stays].mean() == pytest.approx(0.1, abs=0.02)
+
+
 def test_compare_says_what_was_left_out(tmp_path: Path) -> None:
     opened, _ = study(tmp_path, World(authors=120, pictures=4))
     whole = load_labels(opened)

@@ -98,7 +98,7 @@ def clean_labels(
     """
     opened = Study.open(study)
     must_ask_classes(opened)
-    labels = load_labels(opened)
+    labels = load_labels(opened, whole=True)
     n = labels.test.start
     with borrowed_matrix(opened, labels, layer) as matrix:
         features = matrix.upright[:n]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from likewise.errors import DataError, UsageError
 from likewise.study import Study
 from likewise.whole import write_json
 from training.classification.reading import tuned_matrix
-from training.comparison.class_judge import ClassJudge, nearness_of
+from training.comparison.class_judge import ClassJudge, data_of, nearness_of
+from training.comparison.class_results import ClassComparison
+from training.comparison.class_words import answer, outside, per_class_text, promised
 from training.comparison.class_words import opened as opened_words
-from training.comparison.class_words import per_class_text, promised
 from training.comparison.looks import look, looks
 from training.data.matrix import borrowed_matrix, load_labels
 from training.data.question import must_ask_classes
@@ -24,25 +24,33 @@ from training.models.saved import load_classes, own_network
 from training.statistics.classes import mcnemar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from training.data.matrix import Labels, Matrix
     from training.models.classes import ClassScorer
 
-__all__ = ["Evaluation", "check_promise", "evaluate", "matrix_read_by", "share_of_rest"]
+__all__ = ["Evaluation", "check_promise", "judge_model", "matrix_read_by", "share_of_rest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What ``evaluate`` found on the test part; ``content`` is the JSON of the report."""
+    """What ``evaluate`` found on the test part; ``content`` is the JSON of the report.
+
+    ``found`` holds the same as a comparison of one classifier, ``share`` (n - n_train, k) the
+    probabilities of all pictures that trained nothing, ``page`` what was written of them.
+    """
 
     model: str
     content: Mapping[str, Any]
-    table: str
+    found: ClassComparison = field(repr=False)
+    share: NDArray[np.float64] = field(repr=False)
+    page: Path | None = None
 
     def text(self) -> str:
         """The figures as people read them."""
-        c = self.content
+        c, best = self.content, self.found.best_result
         before = c["opened_before"]
         lines = [
             f"{before} earlier look{'' if before == 1 else 's'} at the test part"
@@ -52,57 +60,68 @@ class Evaluation:
             # Of two classes the first of one is all there is to say.
             *([f"right at top-{c['k']}: {c['top_k_text']}"] if c["k"] > 1 else []),
             "",
-            self.table,
+            per_class_text(best.per_class),
             "",
             *c["sentences"],
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([] if self.page is None else [str(self.page)])])
 
 
-def evaluate(
-    study: Study | str | os.PathLike[str],
-    *,
-    model: str | None = None,
-    accuracy: float = 0.99,
-    confidence: float = 0.95,
-    against: str | None = None,
+def judge_model(
+    study: Study, *, model: str | None, accuracy: float, confidence: float, against: str | None
 ) -> Evaluation:
-    """Judge a model on the test part; the look is counted, once for the same model and labels.
-
-    Args:
-        study: the study that the model was trained in.
-        model: its name; the default is the best on the held pictures.
-        accuracy, confidence: of the threshold to promise, chosen on validation.
-        against: another model, compared on the same pictures (McNemar).
-
-    Raises:
-        MissingTableError: there is no such model.
-        DataError: the model was trained on other features, or no picture is in the test part.
-        UsageError: accuracy or confidence is not between 0 and 1.
-    """
-    opened = Study.open(study)
+    """``training.classify.evaluate`` without its page; arguments and errors are the same."""
     check_promise(accuracy, confidence)
-    must_ask_classes(opened)
-    found = load_classes(opened, model)
-    labels = load_labels(opened)
+    must_ask_classes(study)
+    scorer = load_classes(study, model)
+    labels = load_labels(study)
     judge = ClassJudge(labels)
-    with matrix_read_by(opened, found, labels) as matrix:
-        share = share_of_rest(found, matrix)
+    with matrix_read_by(study, scorer, labels) as matrix:
+        share = share_of_rest(scorer, matrix)
         world = judge.open_world(share, lambda: nearness_of(labels, matrix)[1])
-    result = judge.judged(share)
     abstention = judge.abstention(share, accuracy, confidence)
     sentences = [promised(abstention), *([] if world is None else [opened_words(world)])]
     if against is not None:
-        other = load_classes(opened, against)
-        with matrix_read_by(opened, other, labels) as matrix:
+        other = load_classes(study, against)
+        with matrix_read_by(study, other, labels) as matrix:
             theirs = judge.right(share_of_rest(other, matrix))
         paired = mcnemar(judge.right(share), theirs, judge.group)
-        sentences.append(f"{found.name} and {against}: {paired.sentence(found.name, against)}.")
-    before = looks(opened).runs
-    print_of = f"evaluate-{found.card['sha256'][:16]}-{opened.require('labels').fingerprint}"
-    look(opened, "evaluate", print_of, 1)
+        sentences.append(f"{scorer.name} and {against}: {paired.sentence(scorer.name, against)}.")
+    sentences += [f"{words}." for words in outside(labels.dropped)]
+    before = looks(study).runs
+    print_of = f"evaluate-{scorer.card['sha256'][:16]}-{study.require('labels').fingerprint}"
+    seen = look(study, "evaluate", print_of, 1)
+    card = scorer.card
+    result = replace(
+        judge.judged(share),
+        layer=scorer.layer,
+        set=str(card.get("set", "")),
+        classifier=str(card.get("classifier", card["kind"])),
+        model=scorer.name,
+        temperature=float(card.get("temperature", 1.0)),
+    )
+    found = ClassComparison(
+        study=study.config.study.name,
+        fingerprint=print_of,
+        backbone=scorer.backbone,
+        data=data_of(study, labels),
+        classes=labels.known,
+        unseen=labels.unseen,
+        k=judge.k,
+        chance=1 / len(labels.known),
+        majority_class=labels.known[judge.majority],
+        majority=judge.rate(judge.majority_right),
+        best=scorer.name,
+        results=[result],
+        against=judge.against(share, {}),
+        abstention=abstention,
+        open_world=world,
+        difficult=judge.difficult(share),
+        looks=seen,
+    )
+    found = replace(found, answer=answer(found))
     content: dict[str, Any] = {
-        "model": found.name,
+        "model": scorer.name,
         "opened_before": before,
         "k": judge.k,
         "top_1": asdict(result.top_1),
@@ -110,16 +129,16 @@ def evaluate(
         "top_1_text": str(result.top_1),
         "top_k_text": str(result.top_k),
         "cross_entropy": result.cross_entropy,
-        "classes": list(found.classes),
+        "classes": list(scorer.classes),
         "per_class": [asdict(row) for row in result.per_class],
         "confusion": result.confusion,
         "abstention": asdict(abstention),
         "open_world": None if world is None else asdict(world),
-        "difficult": [asdict(one) for one in judge.difficult(share)],
+        "difficult": [asdict(one) for one in found.difficult],
         "sentences": sentences,
     }
-    write_json(opened.folder("reports") / f"classify-{found.name}.json", content)
-    return Evaluation(found.name, content, per_class_text(result.per_class))
+    write_json(study.folder("reports") / f"classify-{scorer.name}.json", content)
+    return Evaluation(scorer.name, content, found, share)
 
 
 @contextmanager

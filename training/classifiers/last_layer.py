@@ -25,6 +25,8 @@ __all__ = ["CurveStep", "Run", "Trained", "train_runs"]
 BATCH = 32
 CURVE_POINTS = 20
 """How often the learning curves are taken, evenly over the longest run."""
+AT_ONCE = 8_192
+"""Rows that are judged in one product: features may lie on disk and be larger than the memory."""
 ADAGRAD_START = 0.1
 """Starting sum of squares, as in TensorFlow's Adagrad, which both papers used."""
 
@@ -70,19 +72,20 @@ def train_runs(
     *,
     n_classes: int,
     seed: int,
-    batch: int = BATCH,
+    scale: float = 1.0,
     bar: Bar | None = None,
 ) -> list[Trained]:
     """Train every run on the same batches and answer in the order of ``runs``.
 
     Args:
-        features: (n, d) training features; scale them to a mean square of about 1 per row.
+        features: (n, d) training features; they may be mapped from a file, and are never copied.
         label: (n,) classes 0 ... k-1.
         validation: features (m, d) and labels (m,); they choose, they train nothing.
         runs: at least one; equal optimiser and rate share one pass up to the most steps.
         n_classes: k.
         seed: of the order of the rows.
-        batch: rows a step.
+        scale: what features are multiplied by, for a mean square of about 1 per row. The answer's
+            weights take features as they are.
         bar: told of every step.
 
     Raises:
@@ -90,46 +93,51 @@ def train_runs(
     """
     if not runs or len(features) == 0 or min(run.steps for run in runs) < 1:
         raise ValueError("training needs runs with at least one step, and rows")
+    features = np.asarray(features)  # a mapped array's own indexing costs more than the product
     passes = sorted({run[:2] for run in runs}, key=lambda key: (key[0] != "sgd", key[1]))
     column = {key: i for i, key in enumerate(passes)}
     longest = max(run.steps for run in runs)
     ends = {run.steps for run in runs}
     curve_at = set(np.unique(np.linspace(1, longest, CURVE_POINTS).round().astype(int)).tolist())
     n_sgd = sum(optimiser == "sgd" for optimiser, _ in passes) * n_classes
-    rate = np.repeat(np.array([rate for _, rate in passes], np.float32), n_classes)[:, None]
-    # The bias is one more column of the weights, fed by a feature that is always 1.
-    design = _with_ones(features)
-    held = _with_ones(validation[0])
-    # Classes lie along rows, so that the runs of one optimiser are one block of memory.
-    weight = np.zeros((len(passes) * n_classes, design.shape[1]), np.float32)
+    rate = np.repeat(np.array([rate for _, rate in passes], np.float32), n_classes)
+    # Classes lie along rows, so that the runs of one optimiser are one block of memory. The bias is
+    # a feature that is always 1, at the end of each row.
+    dim = features.shape[1]
+    weight = np.zeros((len(rate), dim + 1), np.float32)
     gradient = np.empty_like(weight)
     squares = np.full_like(weight[n_sgd:], ADAGRAD_START)
     scratch = np.empty_like(squares)
     kept: dict[int, NDArray[np.float32]] = {}
     curves: list[list[CurveStep]] = [[] for _ in passes]
-    order = _batches(len(design), batch, longest, seed)
+    order = _batches(len(features), BATCH, longest, seed)
     each_row = np.arange(order.shape[1])
+    drawn = np.ones((order.shape[1], dim + 1), np.float32)
+    slope, slope_rate = gradient[n_sgd:], rate[n_sgd:, None]
+    size = np.float32(scale)
     # Products of 32 rows are too small to share: a second BLAS thread only waits, 40 CPU-s for 1.
     # A rate that is too large overflows; the run is told as diverged and the others go on.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         for step in range(1, longest + 1):
             rows = order[step - 1]
-            drawn = design[rows]
+            np.multiply(features[rows], size, out=drawn[:, :-1])
             error = _softmax(drawn @ weight.T, n_classes)
             error[each_row, :, label[rows]] -= 1
             error /= np.float32(len(rows))
-            np.matmul(error.reshape(len(rows), -1).T, drawn, out=gradient)
+            flat = error.reshape(len(rows), -1)
+            # 32 values a weight row instead of 1,280: the rates of SGD go into the errors.
+            flat[:, :n_sgd] *= rate[:n_sgd]
+            np.matmul(flat.T, drawn, out=gradient)
             if n_sgd < len(weight):
-                slope = gradient[n_sgd:]
                 squares += np.multiply(slope, slope, out=scratch)
                 slope /= np.sqrt(squares, out=scratch)
-            gradient *= rate
+                slope *= slope_rate
             weight -= gradient
             if step in ends:
                 kept[step] = weight.copy()
             if step in curve_at or step in ends:
-                train = _judge(design, label, weight, n_classes)
-                judged = _judge(held, validation[1], weight, n_classes)
+                train = _judge(features, size, label, weight, n_classes)
+                judged = _judge(validation[0], size, validation[1], weight, n_classes)
                 for at, curve in enumerate(curves):
                     curve.append(CurveStep(step, *train[at], *judged[at]))
             if bar is not None:
@@ -139,12 +147,8 @@ def train_runs(
         at = column[run[:2]]
         own = kept[run.steps][at * n_classes : (at + 1) * n_classes].T
         seen = tuple(point for point in curves[at] if point.step <= run.steps)
-        answer.append(Trained(run, np.ascontiguousarray(own[:-1]), own[-1].copy(), seen))
+        answer.append(Trained(run, own[:-1] * size, own[-1].copy(), seen))
     return answer
-
-
-def _with_ones(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1, dtype=np.float32)
 
 
 def _batches(n: int, batch: int, steps: int, seed: int) -> NDArray[np.int64]:
@@ -166,13 +170,23 @@ def _softmax(logits: NDArray[np.float32], n_classes: int) -> NDArray[np.float32]
 
 
 def _judge(
-    design: NDArray[np.float32], label: NDArray[np.int64], weight: NDArray[np.float32], k: int
+    features: NDArray[np.float32],
+    scale: np.float32,
+    label: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    k: int,
 ) -> list[tuple[float, float]]:
     """Accuracy and mean cross-entropy (nats) of each pass; NaN without rows."""
-    if len(design) == 0:
-        return [(float("nan"), float("nan"))] * (len(weight) // k)
-    share = _softmax(design @ weight.T, k)
-    true = share[np.arange(len(label)), :, label]
-    loss = -np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean(axis=0, dtype=np.float64)
-    right = (share.argmax(axis=2) == label[:, None]).mean(axis=0)
-    return list(zip(right.tolist(), loss.tolist(), strict=True))
+    passes = len(weight) // k
+    if len(features) == 0:
+        return [(float("nan"), float("nan"))] * passes
+    plain, bias = weight[:, :-1].T * scale, weight[:, -1]
+    right, loss = np.zeros(passes), np.zeros(passes)
+    for start in range(0, len(label), AT_ONCE):
+        own = label[start : start + AT_ONCE]
+        share = _softmax(features[start : start + AT_ONCE] @ plain + bias, k)
+        true = share[np.arange(len(own)), :, own]
+        loss -= np.log(np.maximum(true, np.finfo(np.float32).tiny)).sum(axis=0, dtype=np.float64)
+        right += (share.argmax(axis=2) == own[:, None]).sum(axis=0)
+    n = len(label)
+    return list(zip((right / n).tolist(), (loss / n).tolist(), strict=True))

@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_jobs import train_svm
 from training.data.mapped import let_go
 from training.fitting.classes import ClassFitted, ClassPoint, ClassProblem, choose_class, judged
 from training.fitting.fitted import CurvePoint, Fitted, choose, fold_scores
@@ -31,6 +33,8 @@ from training.models.classes import LinearClasses
 from training.models.saved import LinearScorer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
@@ -118,15 +122,15 @@ def fit(
     best = choose(curve)
     scaling, reg, step = tried[best]
     chosen = {"regParam": reg, "stepSize": step}
-    final = store.point("mllib", lambda: _mllib(problem, scaling, chosen, iterations, spark, store))
+    folder = _vectors(problem, scaling, store)
+    final = store.point(
+        "mllib", lambda: _mllib(problem, scaling, chosen, iterations, spark, folder)
+    )
     weight, bias = scaling.fold_in(final["weight"])
 
     def build(card: Mapping[str, Any]) -> LinearScorer:
         return LinearScorer(card, weight, float(bias))
 
-    notes = [f"{scaling.constant} constant feature columns count as 0"] if scaling.constant else []
-    if (problem.labels.weight != 1).any():
-        notes.append("SVMWithSGD knows no weights: every picture counts the same")
     return Fitted(
         classifier=NAME,
         parameters={**curve[best].parameters, "iterations": iterations},
@@ -138,7 +142,7 @@ def fit(
         kind="linear",
         made_by={"curve": "the same iteration in batches", "model": "Spark MLlib SVMWithSGD"},
         checks={"weight_gap": float(final["gap"])},
-        notes=notes,
+        notes=_notes(problem, scaling),
     )
 
 
@@ -172,12 +176,14 @@ def fit_classes(
     best = choose_class(curve, simplest_first=False)
     scaling = made[str(curve[best].parameters["scaling"])]
     chosen = {name: float(curve[best].parameters[name]) for name in ("regParam", "stepSize")}
+    # The features are written once; each fit reads them with its own class as the positive one.
+    folder = _vectors(problem, scaling, store)
     final = [
         place.point(
             "mllib",
-            lambda o=one, p=place: _mllib(o, scaling, chosen, iterations, spark, p),  # type: ignore[misc]
+            lambda o=one, k=k: _mllib(o, scaling, chosen, iterations, spark, folder, k),  # type: ignore[misc]
         )
-        for one, place in own
+        for k, (one, place) in enumerate(own)
     ]
     plain, offset = scaling.fold_in(np.stack([point["weight"] for point in final]))
     weight, bias = np.ascontiguousarray(plain.T), offset.astype(np.float32)
@@ -195,7 +201,29 @@ def fit_classes(
             "model": "Spark MLlib SVMWithSGD",
         },
         checks={"weight_gap": max(float(point["gap"]) for point in final)},
+        notes=_notes(problem, scaling),
     )
+
+
+def _notes(problem: Problem, scaling: Scaling) -> list[str]:
+    notes = [f"{scaling.constant} constant feature columns count as 0"] if scaling.constant else []
+    if (problem.labels.weight != 1).any():
+        notes.append("SVMWithSGD knows no weights: every picture counts the same")
+    return notes
+
+
+def _vectors(problem: Problem, scaling: Scaling, store: GridStore) -> Callable[[], Path]:
+    """Gives the folder of scaled features, written when it is first asked for."""
+
+    @cache
+    def write() -> Path:
+        folder = store.path("vectors")
+        rows, label = problem.matrix.train(problem.views), problem.tiled(problem.labels.label)
+        train_svm.write_vectors(folder, rows, label, scaling.mean, scaling.scale)
+        let_go(problem.matrix.rows)
+        return folder
+
+    return write
 
 
 def _batch(
@@ -276,22 +304,19 @@ def _mllib(
     chosen: Mapping[str, float],
     iterations: int,
     spark: Callable[[], SparkSession],
-    store: GridStore,
+    folder: Callable[[], Path],
+    positive: int = 1,
 ) -> Point:
-    from spark_jobs import train_svm
-
-    rows, label = problem.matrix.train(problem.views), problem.tiled(problem.labels.label)
-    folder = store.path("vectors")
-    train_svm.write_vectors(folder, rows, label, scaling.mean, scaling.scale)
-    let_go(problem.matrix.rows)
     weight = train_svm.fit(
         spark(),
-        folder,
+        folder(),
         reg_param=chosen["regParam"],
         step_size=chosen["stepSize"],
         iterations=iterations,
         tolerance=TOLERANCE,
+        positive=positive,
     )
+    rows = problem.matrix.train(problem.views)
     own = batched_sgd(
         rows,
         problem.tiled(problem.labels.sign),

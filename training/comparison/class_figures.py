@@ -34,14 +34,14 @@ class Shaped:
 def class_plots(found: ClassComparison) -> list[Shaped]:
     """All figures that the comparison allows, in the order of reading."""
     k, best = len(found.classes), found.best_result
-    plots = [_classes(best)]
+    plots = [_classes(best, found.judged_on)]
     if confused(best, found.classes):
         plots.append(_confusion(best, found) if k <= MOST_CLASSES else _mistakes(best, found))
     plots += [_coverage(found), *_grids(found), *_steps(found)]
     return plots
 
 
-def _classes(best: ClassResult) -> Shaped:
+def _classes(best: ClassResult, part: str) -> Shaped:
     rows = sorted(best.per_class, key=lambda row: (row.recall.value, row.name))[:MOST_CLASSES]
     rows = [row for row in rows if row.recall.of]
 
@@ -66,7 +66,7 @@ def _classes(best: ClassResult) -> Shaped:
         axes.spines["left"].set_visible(False)
 
     said = "; ".join(f"{row.name} {row.recall}" for row in rows)
-    words = f"Share of each class's test pictures that are found, with 95 % intervals: {said}."
+    words = f"Share of each class's {part} pictures that are found, with 95 % intervals: {said}."
     height = 0.28 * len(rows) + 0.6
     plot = Plot("classes", "How much of each class is found", words, paint)
     return Shaped(plot, height, 0.42 * len(rows) + 0.6)
@@ -131,14 +131,14 @@ def _mistakes(best: ClassResult, found: ClassComparison) -> Shaped:
 def _mistaken(best: ClassResult, found: ClassComparison) -> str:
     mistakes = confused(best, found.classes)[:12]
     said = "; ".join(f"{true} for {other} {n} of {of}" for true, other, n, of in mistakes)
-    return f"Confusion of the test pictures: {said}."
+    return f"Confusion of the {found.judged_on} pictures: {said}."
 
 
 def _coverage(found: ClassComparison) -> Shaped:
-    one = found.abstention
+    one, part = found.abstention, found.judged_on
 
     def paint(axes: Axes, wide: bool) -> None:
-        axes.step(one.coverage, one.accuracies, where="post", color=GOOD, label="test pictures")
+        axes.step(one.coverage, one.accuracies, where="post", color=GOOD, label=f"{part} pictures")
         axes.axhline(one.accuracy, color=QUIET, linewidth=0.9, linestyle=":",
                      label=f"{one.accuracy:.1%} to be promised")  # fmt: skip
         if one.threshold is not None and one.test_right.of:
@@ -147,15 +147,13 @@ def _coverage(found: ClassComparison) -> Shaped:
         low = min([*one.accuracies, one.accuracy])
         axes.set_ylim(max(0.0, low - 0.04), 1.01)
         axes.set_xlim(0, 1.02)
-        axes.set_xlabel("share of test pictures that are answered, the most certain first")
+        axes.set_xlabel(f"share of {part} pictures that are answered, the most certain first")
         axes.set_ylabel("right")
         axes.grid(axis="y")
         legend(axes, wide)
 
     last = one.accuracies[-1]
-    words = (
-        f"Accuracy against the share of test pictures answered; of all of them {last:.1%} are right"
-    )
+    words = f"Accuracy against the share of {part} pictures answered; of all {last:.1%} are right"
     return Shaped(Plot("abstention", "What silence buys", f"{words}.", paint), 2.8, 3.8)
 
 

@@ -1,4 +1,7 @@
-"""Models of k classes held against the same test pictures, which neither trained nor chose them."""
+"""Models of k classes held against the same test pictures, which neither trained nor chose them.
+
+The pictures that chose may be judged the same way: a page of a training shows them, and says so.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +45,24 @@ class ClassJudge:
     """The test pictures of known classes, and those of unseen ones.
 
     Scores and probabilities come for all pictures that train nothing, (n - n_train, k): those of
-    validation, of test and of unseen classes.
+    validation, of test and of unseen classes. With ``chose`` they come for the (h, k) pictures that
+    chose, which then stand where the test pictures do.
 
     Raises:
         DataError: no test picture is of a known class.
     """
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, *, chose: bool = False) -> None:
         self.labels, start = labels, labels.n_train
         self.names = labels.known
+        self.own = labels.test
         self.test = slice(labels.test.start - start, labels.test.stop - start)
         self.held = slice(0, labels.n_validation)
         self.hidden = slice(labels.hidden.start - start, labels.hidden.stop - start)
-        self.label, self.group = labels.label[labels.test], labels.group[labels.test]
+        if chose:
+            self.own = labels.validation if labels.n_validation else slice(0, start)
+            self.test = slice(0, self.own.stop - self.own.start)
+        self.label, self.group = labels.label[self.own], labels.group[self.own]
         self.k = min(3, len(self.names) - 1)
         if not len(self.label):
             raise DataError(
@@ -119,8 +127,6 @@ class ClassJudge:
         promise = promised_threshold(certainty[self.held], held_right, accuracy, confidence)
         right, test = self.right(share), certainty[self.test]
         passes = test >= promise.threshold
-        thresholds, coverage, kept = coverage_curve(test, right)
-        thin = np.unique(np.linspace(0, len(kept) - 1, MOST_POINTS).round().astype(int))
         promised = bool(np.isfinite(promise.threshold))
         return Abstention(
             accuracy=accuracy,
@@ -132,10 +138,23 @@ class ClassJudge:
             test_answered=self.rate(passes),
             test_right=rate(right[passes], self.group[passes]),
             unseen_passing=rate(certainty[self.hidden] >= promise.threshold),
-            thresholds=thresholds[thin].tolist(),
-            coverage=coverage[thin].tolist(),
-            accuracies=kept[thin].tolist(),
+            **self._curve(share),
         )
+
+    def without_promise(self, share: NDArray[np.float64], accuracy: float) -> Abstention:
+        """What silence would buy, where no pictures are left that could promise anything."""
+        none = Rate(0, 0, 0.0, 1.0)
+        return Abstention(accuracy, 0.0, None, 0, 0, 0, none, none, none, **self._curve(share))
+
+    def _curve(self, share: NDArray[np.float64]) -> dict[str, list[float]]:
+        certainty = share[self.test].max(axis=1)
+        thresholds, coverage, kept = coverage_curve(certainty, self.right(share))
+        thin = np.unique(np.linspace(0, len(kept) - 1, MOST_POINTS).round().astype(int))
+        return {
+            "thresholds": thresholds[thin].tolist(),
+            "coverage": coverage[thin].tolist(),
+            "accuracies": kept[thin].tolist(),
+        }
 
     def limit(self, near: NDArray[np.float64], share: float) -> float:
         """The nearness that this share of the validation pictures reaches (else of the test's)."""
@@ -164,7 +183,7 @@ class ClassJudge:
         """Test pictures whose own class got the least probability, the worst first."""
         own = share[self.test]
         true = own[np.arange(len(own)), self.label]
-        picture = self.labels.picture_id[self.labels.test]
+        picture = self.labels.picture_id[self.own]
         return [
             Difficult(
                 str(picture[row]),

@@ -157,7 +157,10 @@ class Difficult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassComparison:
-    """The whole of ``reports/classes.json``; ``k`` is that of ``top_k``."""
+    """The whole of ``reports/classes.json``; ``k`` is that of ``top_k``.
+
+    ``judged_on`` says which pictures the figures are of: ``test``, or those that chose.
+    """
 
     study: str
     fingerprint: str
@@ -176,6 +179,7 @@ class ClassComparison:
     open_world: OpenWorld | None
     difficult: Sequence[Difficult]
     looks: Looks | None = None
+    judged_on: str = "test"
     answer: Sequence[str] = ()
     notes: Sequence[str] = ()
     figures: Sequence[FigureFile] = ()

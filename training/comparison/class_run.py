@@ -29,6 +29,7 @@ from training.comparison.fits import Fits
 from training.comparison.judge import finite
 from training.comparison.looks import look
 from training.data.matrix import borrowed_matrix, load_labels
+from training.data.sample import sampled
 from training.fitting.classes import ClassProblem
 from training.fitting.grid import safe_name
 from training.models import saved as models
@@ -84,11 +85,18 @@ class Row:
         """Name of the saved model."""
         return safe_name(f"{self.layer}-{self.set}-{self.fitted.classifier}")
 
-    def result(self, judge: ClassJudge) -> ClassResult:
-        """What the test pictures say of it: this opens the test part."""
+    @property
+    def chose(self) -> NDArray[np.float64]:
+        """(h, k) probabilities of the pictures that chose it."""
+        shares: NDArray[np.float64]
+        shares = softmax(self.fitted.held / self.fitted.chosen.temperature, axis=1)
+        return shares
+
+    def result(self, judge: ClassJudge, share: NDArray[np.float64] | None = None) -> ClassResult:
+        """What pictures say of it; without a ``share`` this opens the test part."""
         fitted, chosen = self.fitted, self.fitted.chosen
         return replace(
-            judge.judged(self.share),
+            judge.judged(self.share if share is None else share),
             layer=self.layer,
             set=self.set,
             classifier=fitted.classifier,
@@ -117,6 +125,8 @@ class ClassFits(Fits):
         super().__init__(study, labels, store, master)
         told = self.settings.model_fields_set
         self.classifiers = list(self.settings.classifiers if "classifiers" in told else USUAL)
+        for words in class_words.outside(labels.dropped):
+            self.note(words)
         if labels.n_validation == 0 and softmax_layer.BY_STEPS in self.classifiers:
             self.classifiers.remove(softmax_layer.BY_STEPS)
             self.note(f"{softmax_layer.BY_STEPS} needs a validation part, and the split has none")
@@ -165,12 +175,13 @@ def compare_classes(study: Study, *, redo: bool, master: str | None) -> Manifest
     # Labels of kind "reviewed" hold the reviews already.
     reviews = settings.reviews and study.config.question.kind == "classes"
     reviews = reviews and study.manifest("reviews") is not None
-    aside = {"jobs", "backend", "bootstrap", "permutations", "reviews"}
+    aside = {"jobs", "backend", "bootstrap", "permutations", "reviews", "most_pictures"}
     stage = study.begin(
         "comparison",
         inputs=["labels", "features", *(["reviews"] if reviews else [])],
         params={
             **settings.model_dump(exclude=aside),
+            **sampled(study),
             "told": sorted(settings.model_fields_set & {"classifiers", "sets"}),
             "question": "classes",
             "seed": study.config.study.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from training.comparison.class_judge import MAJORITY
@@ -14,9 +14,19 @@ from training.comparison.class_results import (
 )
 from training.comparison.sentences import listed, looked
 from training.comparison.tabulate import grid
+from training.data.matrix import SAMPLED
 from training.statistics.classes import ClassRow, Rate
 
-__all__ = ["answer", "class_rows", "class_text", "confused", "opened", "per_class_text", "promised"]
+__all__ = [
+    "answer",
+    "class_rows",
+    "class_text",
+    "confused",
+    "opened",
+    "outside",
+    "per_class_text",
+    "promised",
+]
 
 
 def answer(found: ClassComparison) -> list[str]:
@@ -44,7 +54,8 @@ def _first(found: ClassComparison, best: ClassResult) -> str:
         f"always saying {found.majority_class}, the largest class, {found.majority}; "
         f"guessing {found.chance:.1%}"
     )
-    start = f"The best on {found.data.held_by} is {best.title} of {found.backbone}. "
+    what = f"best on {found.data.held_by}" if len(found.results) > 1 else "model"
+    start = f"The {what} is {best.title} of {found.backbone}. "
     if against.better() == "first":
         return (
             f"{start}It names the right one of {len(found.classes)} classes for {best.top_1} test "
@@ -118,6 +129,15 @@ def opened(found: OpenWorld) -> str:
         f"of the known ones do. By the largest probability: {sure.auroc:.3f} ({sure.low:.3f} to "
         f"{sure.high:.3f}), {sure.passing_at_95:.1%}."
     )
+
+
+def outside(dropped: Mapping[str, int]) -> list[str]:
+    """What ``[compare] most_pictures`` leaves out, of the reasons of ``Labels.dropped``."""
+    return [
+        f"{count:,} labelled pictures stand {reason} ([compare] most_pictures)"
+        for reason, count in dropped.items()
+        if reason.startswith(SAMPLED)
+    ]
 
 
 def class_rows(found: ClassComparison) -> list[dict[str, Any]]:

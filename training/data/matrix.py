@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from likewise.study import Manifest, Study
 
 __all__ = [
+    "SAMPLED",
     "Labels",
     "Matrix",
     "borrowed_matrix",
@@ -37,6 +38,9 @@ __all__ = [
 LABEL_COLUMNS = (
     "picture_id platform host author_id group_key audience created_at label weight fold split"
 )
+
+SAMPLED = "outside the sample"
+"""Start of the reason why pictures of a very large study are not compared."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,15 @@ def feature_layers(study: Study) -> list[str]:
     return [f.name for f in schema if pa.types.is_list(f.type) or pa.types.is_large_list(f.type)]
 
 
-def load_labels(study: Study, split: Literal["author", "time"] = "author") -> Labels:
+def load_labels(
+    study: Study, split: Literal["author", "time"] = "author", *, whole: bool = False
+) -> Labels:
     """Labels of the pictures that have usable features; of very many, those of a stated sample.
 
     Args:
         study: the study.
         split: ``time`` keeps training authors' earlier and held-out authors' later posts.
+        whole: every picture of a study about classes, however many: no model learns all of them.
 
     Where the labels are classes, groups are held out; ``split`` does not matter there.
 
@@ -115,17 +122,12 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
 
     manifest = study.require("labels")
     if manifest.extra.get("question", "likes") != "likes":
-        return _class_labels(study, manifest)
+        return _class_labels(study, manifest, whole=whole)
     table = study.read("labels", LABEL_COLUMNS.split())
     if table.num_rows == 0:
         raise DataError("the labels table is empty", hint="see why with: likewise status")
     good, dropped = _usable(study, table)
-    table = table.filter(good)
-    most = study.config.compare.most_pictures
-    chosen = sample_of(table, most, study.config.study.seed)
-    if not chosen.all():
-        dropped[f"outside the sample of {most:,} pictures"] = int((~chosen).sum())
-        table = table.filter(chosen)
+    table = _sample(study, table.filter(good), dropped)
     train = pc.equal(table["split"], "train")
     order = np.lexsort([_objects(table["picture_id"]), ~train.to_numpy()])
     method = str(manifest.extra.get("method", "pooled"))
@@ -137,12 +139,26 @@ def load_labels(study: Study, split: Literal["author", "time"] = "author") -> La
     return labels
 
 
-def _class_labels(study: Study, manifest: Manifest) -> Labels:
+def _sample(
+    study: Study, table: pa.Table, dropped: dict[str, int], *, classes: bool = False
+) -> pa.Table:
+    most = study.config.compare.most_pictures
+    label = table["label"].to_numpy().astype(np.int64) if classes else None
+    chosen = sample_of(table, most, study.config.study.seed, label=label)
+    if chosen.all():
+        return table
+    dropped[f"{SAMPLED} of {most:,} pictures"] = int((~chosen).sum())
+    return table.filter(chosen)
+
+
+def _class_labels(study: Study, manifest: Manifest, *, whole: bool) -> Labels:
     table = study.read("labels", LABEL_COLUMNS.split())
     if table.num_rows == 0:
         raise DataError("the labels table is empty", hint="see why with: likewise status")
     good, dropped = _usable(study, table)
     table = table.filter(good)
+    if not whole:
+        table = _sample(study, table, dropped, classes=True)
     names = list(manifest.extra["classes"])
     unseen = [name for name in names if name in manifest.extra.get("unseen", ())]
     ordered = [*(name for name in names if name not in unseen), *unseen]

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from likewise.config import RankSection
 
-__all__ = ["ClassGalleries", "ClassPick", "Confused", "OfClass", "choose", "load", "make"]
+__all__ = [
+    "ClassGalleries",
+    "ClassPick",
+    "Confused",
+    "OfClass",
+    "choose",
+    "load",
+    "make",
+    "of_model",
+]
 
 FILE = "class-galleries.json"
 
@@ -76,7 +85,7 @@ class Confused:
 
 @dataclass(frozen=True, slots=True)
 class ClassGalleries:
-    """Everything by one model; ``split`` is ``test`` or ``all``."""
+    """Everything by one model; ``split`` is a part, ``test`` most often, or ``all``."""
 
     model: str
     split: str
@@ -89,15 +98,45 @@ def choose(study: Study) -> ClassGalleries:
     """By the published ranking, test pictures alone unless there are hardly any."""
     labels = study.read("labels", ["picture_id", "post_id", "media_index", "class", "split"])
     frame = study.read("scores").join(labels, "picture_id", join_type="inner").sort_by("rank")
+    return _chosen(study, frame, str(study.require("scores").extra["model"]), "test")
+
+
+def of_model(
+    study: Study,
+    picture_id: NDArray[np.object_],
+    share: NDArray[np.float64],
+    classes: Sequence[str],
+    *,
+    model: str,
+    part: str,
+) -> ClassGalleries:
+    """Pictures of one ``part`` by (n, k) probabilities that a model gives (n,) pictures."""
+    columns = ["picture_id", "post_id", "media_index", "class", "split", *AUTHOR_KEY]
+    labels = study.read("labels", columns).to_pylist()
+    told = {row["picture_id"]: row for row in labels}
+    number = {name: at for at, name in enumerate(classes)}
+    rows = []
+    for picture, own in zip(picture_id.tolist(), share, strict=True):
+        row = told[picture]
+        at = number.get(row["class"])
+        probability = None if at is None else float(own[at])
+        said, certainty = classes[int(own.argmax())], float(own.max())
+        rows.append({**row, "said": said, "probability": probability, "certainty": certainty})
+    rows.sort(key=lambda row: (-(row["probability"] or 0.0), row["picture_id"]))
+    return _chosen(study, pa.Table.from_pylist(rows), model, part)
+
+
+def _chosen(study: Study, frame: pa.Table, model: str, part: str) -> ClassGalleries:
+    """The galleries of a part, of all pictures where it has hardly any; the surest rows first."""
     hashes = hashes_of(study, frame["picture_id"].to_pylist())
     frame = frame.append_column("phash", pa.array(hashes))
     manifest, rules = study.require("labels"), study.config.rank
     unseen = set(manifest.extra.get("unseen", ()))
     hidden = pc.is_in(frame["class"], pa.array(sorted(unseen), pa.string()))
     known = frame.filter(pc.invert(hidden))
-    held_out = known.filter(pc.equal(known["split"], "test"))
-    split = "test" if held_out.num_rows >= LEAST else "all"
-    known = (held_out if split == "test" else known).combine_chunks()
+    held_out = known.filter(pc.equal(known["split"], part))
+    split = part if held_out.num_rows >= LEAST else "all"
+    known = (held_out if split == part else known).combine_chunks()
     names = [name for name in manifest.extra["classes"] if name not in unseen]
     own = {name: known.filter(pc.equal(known["class"], name)) for name in names}
     own = {name: rows for name, rows in own.items() if rows.num_rows}
@@ -107,7 +146,7 @@ def choose(study: Study) -> ClassGalleries:
     shown.append(_surest(rules, frame.filter(hidden), 2 * EACH))
     picks = iter(_picks(study, shown))
     return ClassGalleries(
-        model=str(study.require("scores").extra["model"]),
+        model=model,
         split=split,
         classes=[
             OfClass(name, rows.num_rows, next(picks), next(picks)) for name, rows in own.items()

@@ -127,9 +127,12 @@ def _with_boxes(rgb: NDArray[np.uint8], boxes: Sequence[Sequence[float]]) -> NDA
 class Context:
     """The study as the report sees it. What is missing is None, never an error."""
 
-    def __init__(self, study: Study, figures: Path, sharing: Sharing | None = None) -> None:
+    def __init__(
+        self, study: Study, figures: Path, sharing: Sharing | None = None, *, prefix: str = ""
+    ) -> None:
         self.study = study
         self.figures = figures
+        self._prefix = prefix  # pages beside the report share its folder of figures
         self.sharing = sharing or Sharing()
         veil = FaceVeil(study) if self.sharing.blur_faces else None
         self.thumbs = Thumbs(study.config.report.thumbnail, veil)
@@ -147,7 +150,8 @@ class Context:
     def figure(self, name: str, title: str, words: str, paint: Painter, **shape: float) -> Figure:
         """Draw a figure into the report's folder; one that is shown twice is drawn once."""
         if name not in self._drawn:
-            self._drawn[name] = draw(self.figures, name, title, words, paint, **shape)
+            file = f"{self._prefix}{name}"
+            self._drawn[name] = draw(self.figures, file, title, words, paint, **shape)
         return self._drawn[name]
 
     @cached_property
