@@ -143,7 +143,7 @@ class Stage:
     ) -> Manifest:
         store = self.study.store
         before = store.facts(self.table) if kept else {}
-        schema = next(iter(found.values()))[1] if found else TABLES[self.table].schema
+        schema = _schema(self.table, next(iter(found.values()))[1] if found else None)
         counted = sum(n for n, _ in found.values()) + sum(before[name].rows for name in kept)
         if named is None:
             named = fingerprint([*sorted(sha256_of(part) for part in found), *sorted(kept)])
@@ -172,6 +172,15 @@ class Stage:
 
     def _bucket_of(self, part: Path) -> int | None:
         return int(part.parent.name.removeprefix("bucket=")) if self.n_buckets else None
+
+
+def _schema(table: str, written: pa.Schema | None) -> pa.Schema:
+    """What the log says of the columns, with their documentation where the parts lack it."""
+    spec = TABLES.get(table)
+    if spec is not None and (written is None or written.equals(spec.schema)):
+        return spec.schema
+    assert written is not None, "a table of another layout has parts"
+    return written
 
 
 def _footers(parts: Sequence[Path]) -> dict[Path, tuple[int, pa.Schema]]:

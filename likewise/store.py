@@ -292,16 +292,16 @@ class Store:
         self, name: str, prefix: str = "", version: int | None = None
     ) -> dict[str, PartFacts]:
         """Name within the table -> bytes and rows, of a version's parts (None: the newest)."""
-        import pyarrow as pa
-
         table = self.open(name, version)
         if table is None:
             return {}
-        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        # As it comes: PyArrow would load pandas, which costs more than all of this.
+        actions = table.get_add_actions(flatten=True)
+        columns = (actions[one].to_pylist() for one in ("path", "size_bytes", "num_records"))
         return {
-            one["path"]: PartFacts(one["size_bytes"], one["num_records"])
-            for one in actions
-            if one["path"].startswith(prefix)
+            path: PartFacts(size, rows)
+            for path, size, rows in zip(*columns, strict=True)
+            if path.startswith(prefix)
         }
 
     def sizes(self, name: str, prefix: str = "") -> dict[str, int]:

@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import sqlite3
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 from collectors.crawling.federation import key_in_journal
 from collectors.crawling.judging import Changed, Place, dropped, judge, kept
 from collectors.crawling.rows import COUNT, SOURCES, rows_at, rows_of, tables_of
-from collectors.crawling.shards import Shard, cut, grown, total
+from collectors.crawling.shards import DAY, Shard, cut, grown, total
 from collectors.imports.places import SUFFIX
 from collectors.imports.publishing import combined, digests, imports_of, without
 from likewise.funnel import Funnel
@@ -42,6 +43,8 @@ __all__ = ["publish", "refresh_digests"]
 
 _BATCHES = 8
 """Batches of one row group."""
+_REPEATED = ("platform", "host", "source", "language", "visibility", "licence")
+"""Columns whose values hardly differ; dictionaries of all others only take room."""
 CODE = 2
 
 
@@ -120,10 +123,13 @@ def _shards(
     """How the table is cut now; a part that is lost is made again."""
     gone = set(study.store.lost(name))
     there = {part: one.rows for part, one in study.store.facts(name).items() if part not in gone}
+    young = None  # readings never change
+    if name in ("posts", "licences"):
+        young = time.time_ns() // 1000 - int(study.config.clean.min_age_days * DAY)
     if changed is None or gone:
-        return cut(rows_of(db, name), list(there), CODE)
+        return cut(rows_of(db, name), list(there), CODE, young)
     within, at = partial(rows_of, db, name), partial(rows_at, db, name)
-    return grown(there, changed.of(name), within, at, CODE)
+    return grown(there, changed.of(name), within, at, CODE, young)
 
 
 def _place(platform: Platform, since: int | None) -> Place:
@@ -204,9 +210,27 @@ def _write(
 
 
 def _written(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    # Parts are many and small: what the columns mean is said once, in the table's log.
+    plain = pa.schema([_plain(field) for field in schema])
+    with pq.ParquetWriter(
+        path,
+        plain,
+        compression="zstd",
+        write_page_checksum=True,
+        use_dictionary=[name for name in _REPEATED if name in schema.names],
+    ) as writer:
         while group := list(islice(tables, _BATCHES)):
-            writer.write_table(pa.concat_tables(group))
+            writer.write_table(pa.concat_tables(group).cast(plain))
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """The field without its documentation, in nested ones, too."""
+    kind = field.type
+    if pa.types.is_list(kind):
+        kind = pa.list_(_plain(kind.value_field))
+    elif pa.types.is_struct(kind):
+        kind = pa.struct([_plain(inner) for inner in kind])
+    return pa.field(field.name, kind, field.nullable)
 
 
 def refresh_digests(study: Study, journal: Journal) -> None:

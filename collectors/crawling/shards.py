@@ -22,6 +22,11 @@ Row = tuple[int, str, str, int, str]
 MOST = 2048
 """Rows of a shard: what is written anew when one of them changes."""
 
+FEW = 256
+DAY = 86_400_000_000
+"""Posts that will come of age, all of a day in one night, lie in shards of a day each, where a
+day has so many rows."""
+
 SMALL = MOST // 4
 MOST_SMALL = 8
 """Neighbours of fewer rows are joined when more of them follow one another."""
@@ -79,21 +84,24 @@ def total(shards: Iterable[Shard]) -> str:
     return f"{sum(one.digest for one in shards) % (1 << _BITS):032x}"
 
 
-def cut(rows: Iterable[Row], published: Sequence[str], code: int) -> list[Shard]:
+def cut(
+    rows: Iterable[Row], published: Sequence[str], code: int, young: int | None = None
+) -> list[Shard]:
     """Shards of all ``rows``, which come in the order of their time.
 
     Args:
         rows: All rows of the table.
         published: Names of its parts; those whose range holds the same rows are found again.
         code: Number of the code that turns rows into columns; another one leaves no part.
+        young: Moment from which on rows are going to change, a day of them in a night.
     """
     known = sorted(filter(None, map(Shard.of, published)), key=lambda one: one.low)
     zones = [one for n, one in enumerate(known) if not n or one.low > known[n - 1].high]
     found: list[Shard] = []
     for zone, members in groupby(_with_zone(rows, zones), key=lambda pair: pair[0]):
         whole = zones[zone // 2] if zone % 2 else None
-        found += _zone((row for _, row in members), whole, code)
-    return list(_joined(found))
+        found += _zone((row for _, row in members), whole, code, young)
+    return list(_joined(found, young))
 
 
 def grown(
@@ -102,6 +110,7 @@ def grown(
     within: Callable[[int, int], Iterable[Row]],
     at: Callable[[Sequence[int]], Iterable[Row]],
     code: int,
+    young: int | None = None,
 ) -> list[Shard]:
     """As ``cut``, where only the rows of some moments may differ from the published ones.
 
@@ -110,7 +119,7 @@ def grown(
         changed: Moments in which rows came, went or changed, in order.
         within: Rows from one moment to another, both included, in the order of their time.
         at: Rows of given moments, in that order.
-        code: As for ``cut``.
+        code, young: As for ``cut``.
     """
     known = sorted(filter(None, map(Shard.of, published)), key=lambda one: one.low)
     found: list[Shard] = []
@@ -118,15 +127,15 @@ def grown(
     for one in known:
         first, last = bisect_left(changed, one.low), bisect_right(changed, one.high)
         if first > start:
-            found += _zone(iter(at(changed[start:first])), None, code)
+            found += _zone(iter(at(changed[start:first])), None, code, young)
         if last > first:
-            found += _zone(iter(within(one.low, one.high)), one, code)
+            found += _zone(iter(within(one.low, one.high)), one, code, young)
         else:
             found.append(replace(one, rows=published[one.parts[0]]))
         start = last
     if start < len(changed):
-        found += _zone(iter(at(changed[start:])), None, code)
-    return list(_joined(found))
+        found += _zone(iter(at(changed[start:])), None, code, young)
+    return list(_joined(found, young))
 
 
 def _with_zone(rows: Iterable[Row], zones: Sequence[Shard]) -> Iterator[tuple[int, Row]]:
@@ -139,12 +148,12 @@ def _with_zone(rows: Iterable[Row], zones: Sequence[Shard]) -> Iterator[tuple[in
         yield 2 * at + within, row
 
 
-def _zone(rows: Iterator[Row], known: Shard | None, code: int) -> list[Shard]:
+def _zone(rows: Iterator[Row], known: Shard | None, code: int, young: int | None) -> list[Shard]:
     """The known shard, when its rows are the same; else shards of at most ``MOST`` rows."""
     pieces: list[Shard] = []
     for row in rows:
         # Rows of one moment stay together, since ranges must not overlap.
-        if not pieces or (pieces[-1].rows >= MOST and row[0] != pieces[-1].high):
+        if not pieces or (row[0] != pieces[-1].high and _full(pieces[-1], row[0], young)):
             pieces.append(Shard(row[0], row[0]))
         pieces[-1].add(row, code)
     if known is not None and total(pieces) == f"{known.digest:032x}":
@@ -153,11 +162,21 @@ def _zone(rows: Iterator[Row], known: Shard | None, code: int) -> list[Shard]:
     return pieces
 
 
-def _joined(shards: Sequence[Shard]) -> Iterator[Shard]:
-    """Long runs of small neighbours as one shard each."""
-    for small, run in groupby(shards, key=lambda one: one.rows < SMALL):
+def _full(shard: Shard, at: int, young: int | None) -> bool:
+    """Whether the next row goes into another shard."""
+    days = young is not None and at >= young and at // DAY != shard.low // DAY
+    return shard.rows >= (FEW if days else MOST)
+
+
+def _joined(shards: Sequence[Shard], young: int | None) -> Iterator[Shard]:
+    """Long runs of small neighbours as one shard each; those that will change wait for that."""
+
+    def small(one: Shard) -> bool:
+        return one.rows < SMALL and (young is None or one.high < young)
+
+    for joins, run in groupby(shards, key=small):
         members = list(run)
-        if not small or len(members) <= MOST_SMALL:
+        if not joins or len(members) <= MOST_SMALL:
             yield from members
             continue
         whole = members[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,17 @@ from likewise.cli import run
 sys.exit(run(["run", sys.argv[1], "--until", "extract", "--json", *sys.argv[3:]]))
 """
 
-TABLES = ("posts", "authors", "kept_posts", "fetches", "pictures", "labels", "people", "features")
+TABLES = (
+    "posts",
+    "authors",
+    "post_counts",
+    "kept_posts",
+    "fetches",
+    "pictures",
+    "labels",
+    "people",
+    "features",
+)
 WHEN = ("fetched_at", "attempts")
 """Columns that say when a server was asked, by the real clock, and how often."""
 
@@ -60,6 +72,26 @@ def finish(folder: Path, days_ago: float) -> None:
     process = start(folder, days_ago)
     _, said = process.communicate(timeout=900)
     assert process.returncode in {0, 3}, said.decode()
+
+
+def place(folder: Path, pid: int) -> str:
+    """What a process of this study was at when its log ended."""
+    log = folder / "logs" / "likewise.jsonl"
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    begun = [n for n, line in enumerate(lines) if line.get("pid") == pid]
+    if not begun:
+        return "start"
+    last = lines[-1]
+    if last["message"] == "stage begins":
+        return str(last["stage"])
+    return f"after {last['stage']}" if last["message"] == "stage ends" else "start"
+
+
+def differing(mine: dict[str, list[str]], yours: dict[str, list[str]]) -> dict[str, int]:
+    """Rows of each table that only one side has."""
+    counts = {table: (Counter(mine[table]), Counter(yours[table])) for table in TABLES}
+    return {table: ((a - b) + (b - a)).total() for table, (a, b) in counts.items()}
 
 
 def state(study: Study) -> dict[str, list[str]]:

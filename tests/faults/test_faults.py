@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from night_runs import DAYS_AGO, TABLES, Reader, finish, make, start, state
+from night_runs import DAYS_AGO, TABLES, Reader, differing, finish, make, start, state
 
 from likewise.errors import ExitCode
 from likewise.nights import nights
@@ -163,9 +163,7 @@ def test_three_nights_under_faults(
     )
     assert reader.errors == []
     mine, yours = state(Study.open(rough, at="now")), state(Study.open(calm, at="now"))
-    differing = {table: sum(a != b for a, b in zip(mine[table], yours[table], strict=False))
-                 + abs(len(mine[table]) - len(yours[table])) for table in TABLES}  # fmt: skip
-    assert differing == dict.fromkeys(TABLES, 0)
+    assert differing(mine, yours) == dict.fromkeys(TABLES, 0)
     crashed = Study.open(rough).read("fetches", ["error_class"])["error_class"].to_pylist()
     assert "decoder_crashed" not in crashed
 
