@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.faces.calibration import Point, curve, measure, threshold_for
-from filters.faces.detectors import DETECTORS, find_faces, load, model_of
+from filters.faces.detectors import find_faces, load
+from filters.faces.known import DETECTORS, model_of
 from likewise.errors import WeightsError
 
 PRECISION = 0.98

@@ -1,15 +1,15 @@
-"""What a stage would make now, asked of the stage itself, and how that differs from what is there.
+"""What a stage would make now, and how that differs from what is there.
 
-Nothing is computed: a stage is stopped at the moment when it says what it would make from what.
+A stage begins with a function that says what it would make from what: that one is asked here.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import likewise
 from likewise.errors import LikewiseError
 from likewise.growth import Growth
 from likewise.stage import Stage
@@ -31,22 +31,15 @@ class Intent:
     error: LikewiseError | None = None
 
 
-class _Asked(Exception):  # noqa: N818 - it carries an answer, it is no error
-    """Ends a stage at the moment when it says what it would make."""
-
-    def __init__(self, made: Stage | Growth) -> None:
-        super().__init__()
-        self.made = made
-
-
-class _Dry(Study):
-    """A study in which no stage goes beyond saying what it would make."""
-
-    def begin(self, *arguments: Any, **how: Any) -> Stage:
-        raise _Asked(super().begin(*arguments, **how))
-
-    def grow(self, *arguments: Any, **how: Any) -> Growth:
-        raise _Asked(super().grow(*arguments, **how))
+BEGIN = {
+    "clean": "spark_jobs.begin",
+    "faces": "spark_jobs.begin",
+    "label": "spark_jobs.begin",
+    "extract": "spark_jobs.begin",
+    "compare": "training.begin",
+    "rank": "training.begin",
+}
+"""Verb -> module whose function of that name says what the verb would make."""
 
 
 def intent(study: Study, verb: str) -> Intent:
@@ -54,13 +47,10 @@ def intent(study: Study, verb: str) -> Intent:
     if verb == "download":
         return Intent(made_from=_download(study))
     try:
-        # A look neither waits for the lock nor logs.
-        getattr(likewise, verb).__wrapped__(_Dry(study.root, study.config))
-    except _Asked as asked:
-        return Intent(asked.made, asked.made.made_from)
+        made: Stage | Growth = getattr(importlib.import_module(BEGIN[verb]), verb)(study)
     except LikewiseError as error:
         return Intent(error=error)
-    return Intent()
+    return Intent(made, made.made_from)
 
 
 def _download(study: Study) -> Mapping[str, Any] | None:

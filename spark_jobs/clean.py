@@ -22,19 +22,11 @@ from likewise.config import CleanSection
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.working import changes_study
+from spark_jobs import begin
 from spark_jobs.session import survives_java
 from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["clean"]
-
-CODE = 4
-
-AUDIENCES: dict[str, Audience] = {
-    "likes/followers": "followers",
-    "likes/views": "views",
-    "likes": "none",
-}
-"""What a target divides likes by; see ``[label] target``."""
 
 
 @changes_study("clean")
@@ -53,20 +45,9 @@ def clean(
     """
     study = Study.open(study)
     settings = study.config.clean
-    # Where classes are asked every post counts: neither age nor audience says what a picture shows.
     by_likes = study.config.question.kind == "likes"
-    audience = AUDIENCES[study.config.label.target] if by_likes else "none"
-    stage = study.begin(
-        "kept_posts",
-        inputs=["posts", "authors"],
-        params={
-            **settings.model_dump(mode="json"),
-            "audience": audience,
-            **({} if by_likes else {"question": "classes"}),
-        },
-        code=CODE,
-        redo=redo,
-    )
+    audience = begin.audience_of(study)
+    stage = begin.clean(study, redo=redo)
     if stage.done:
         return stage.manifest
     with sql_engine(study, "clean", master) as engine, stage.staging() as directory:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backbones.registry import choose
 from likewise.errors import DataError, UsageError
 from likewise.funnel import Funnel
 from likewise.growth import Growth, Made, Place
@@ -27,6 +28,7 @@ from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import features_schema
 from likewise.working import changes_study
+from spark_jobs import begin
 from spark_jobs.chunks import Chunk, chunks, missing_from
 from spark_jobs.session import survives_java
 from spark_jobs.tasks import in_turn
@@ -35,10 +37,7 @@ if TYPE_CHECKING:
     from backbones.int8 import Effect
     from backbones.plan import Plan
 
-__all__ = ["begin", "extract", "measure_int8", "work_on"]
-
-CODE = 1
-"""Raised whenever the same picture would give other rows."""
+__all__ = ["extract", "measure_int8", "work_on"]
 
 
 @changes_study("extract")
@@ -56,8 +55,8 @@ def extract(
         DataError: not one picture could be decoded.
     """
     opened = Study.open(study)
-    plan, reason = _plan(opened)
-    growth = begin(opened, plan, redo=redo)
+    plan = begin.plan_of(opened)
+    growth = begin.extract(opened, plan, redo=redo)
     if growth.done:
         return growth.manifest
     labelled = opened.read("labels", ["picture_id"])["picture_id"].unique()
@@ -65,34 +64,7 @@ def extract(
     tasks = chunks(opened, missing, os.cpu_count() or 1)
     if tasks:
         work_on(growth, _quantised(opened, plan), tasks, master)
-    return _publish(growth, plan, reason, labelled)
-
-
-def begin(study: Study, plan: Plan, *, redo: bool = False) -> Growth:
-    """The table ``features``, to get the rows of ``plan``."""
-    maker = {**plan.identity(), "code": CODE}
-    return study.grow("features", maker, ["pictures", "labels"], redo=redo)
-
-
-def _plan(study: Study) -> tuple[Plan, str]:
-    from backbones.planning import make_plan
-    from backbones.registry import choose
-
-    settings = study.config.extract
-    choice = choose(settings.backbone)
-    plan = make_plan(
-        choice.name,
-        settings.layers,
-        random_weights=settings.random_weights,
-        engine=settings.engine,
-        folder=study.folder("cache", "onnx"),
-        flip=settings.flip,
-        pre_relu=settings.pre_relu,
-        batch_size=settings.batch_size,
-        half=settings.storage == "float16",
-        precision=settings.precision,
-    )
-    return plan, choice.reason
+    return _publish(growth, plan, labelled)
 
 
 def _quantised(study: Study, plan: Plan) -> Plan:
@@ -116,7 +88,7 @@ def measure_int8(study: Study | str | os.PathLike[str], n: int = 1000) -> Effect
     from backbones.int8 import measure
 
     opened = Study.open(study)
-    plan = replace(_plan(opened)[0], precision="fp32")
+    plan = replace(begin.plan_of(opened), precision="fp32")
     sample = _sample(opened, n)
     wanted = opened.read("labels", columns=["picture_id", "label", "split"]).to_pylist()
     known = {row["picture_id"]: row for row in wanted}
@@ -204,7 +176,7 @@ def _on_this_worker(plan: Plan) -> Plan:
     return replace(plan, engine="torch", device=f"cuda:{gpus.addresses[0]}")
 
 
-def _publish(growth: Growth, plan: Plan, reason: str, labelled: pa.Array) -> Manifest:
+def _publish(growth: Growth, plan: Plan, labelled: pa.Array) -> Manifest:
     """Count the labelled pictures' rows (also those of earlier runs) and publish."""
     rows = growth.rows(["picture_id", "flipped", "status", "error_class"])
     here = pc.and_(pc.is_in(rows["picture_id"], value_set=labelled), pc.invert(rows["flipped"]))
@@ -222,7 +194,7 @@ def _publish(growth: Growth, plan: Plan, reason: str, labelled: pa.Array) -> Man
         Funnel("extract", "pictures", pictures, good, dict(reasons)),
         rows.num_rows,
         backbone=plan.backbone,
-        reason=reason,
+        reason=choose(growth.study.config.extract.backbone).reason,
         layers=list(plan.layers),
         weights=plan.weights_id,
         random_weights=plan.random_weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.faces.detectors import DETECTORS, Detect, choose, find_faces, is_frame, load, model_of
+from filters.faces.detectors import Detect, find_faces, is_frame, load
+from filters.faces.known import model_of
 from filters.pictures.decode import PictureError
 from likewise.funnel import Funnel
 from likewise.growth import Growth, Made, Place
@@ -24,14 +24,13 @@ from likewise.progress import progress
 from likewise.study import Manifest, Study
 from likewise.tables import FACES
 from likewise.working import changes_study
+from spark_jobs import begin
+from spark_jobs.begin import Looking
 from spark_jobs.chunks import Chunk, chunks, distinct_pictures, missing_from
 from spark_jobs.session import survives_java
 from spark_jobs.tasks import in_turn
 
 __all__ = ["faces"]
-
-CODE = 2
-"""Raised whenever the same picture would give another row."""
 
 ROWS_AT_ONCE = 256
 
@@ -50,22 +49,13 @@ def faces(
         WeightsError: the chosen detector's model is missing or damaged.
     """
     study = Study.open(study)
-    settings = study.config.faces
-    if settings.detector == "none":
-        return _without_looking(study)
-    choice = choose(settings.detector)
-    spec = DETECTORS[choice.name]
-    looking = Looking(
-        choice.name,
-        settings.input_side or spec.input_side,
-        spec.min_confidence if settings.min_confidence is None else settings.min_confidence,
-        settings.turned,
-    )
-    model = model_of(choice.name)
-    maker = {**asdict(looking), "model": hashlib.sha256(model).hexdigest(), "code": CODE}
-    growth = study.grow("faces", maker, ["pictures"], redo=redo)
+    growth = begin.faces(study, redo=redo)
+    if study.config.faces.detector == "none":
+        return _without_looking(study, growth)
+    looking, choice = begin.looking(study)
     if growth.done:
         return growth.manifest
+    model = model_of(choice.name)
     load(choice.name, model)  # a missing library is told here and not by a worker
     pictures = distinct_pictures(study)
     tasks = chunks(study, missing_from(pictures, growth.known()), os.cpu_count() or 1)
@@ -78,23 +68,12 @@ def faces(
     return _publish(growth, pictures, asdict(looking) | {"reason": choice.reason})
 
 
-def _without_looking(study: Study) -> Manifest:
-    growth = study.grow("faces", {"detector": "none"}, ["pictures"])
+def _without_looking(study: Study, growth: Growth) -> Manifest:
     if growth.done:
         return growth.manifest
     rows = study.require("pictures").rows
     funnel = Funnel("faces", "pictures", rows, 0, {"not looked at: no detector is set": rows})
     return growth.publish(FACES.schema, funnel, 0, detector="none")
-
-
-@dataclass(frozen=True, slots=True)
-class Looking:
-    """How pictures are looked at: what the rows of ``faces`` depend on."""
-
-    detector: str
-    input_side: int
-    min_confidence: float
-    turned: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHOR_KEY, BLOCKS, PEOPLE, PICTURE_KEY, POST_KEY, TableSpec
 from likewise.working import changes_study
+from spark_jobs import begin
 from spark_jobs.label_classes import label_classes
 from spark_jobs.people import draw, drawn, places, remember
 from spark_jobs.session import survives_java
@@ -44,7 +45,6 @@ from spark_jobs.sql import Engine, as_columns, reason_counts, sql_engine
 
 __all__ = ["label"]
 
-CODE = 4
 
 SAMPLE = 200_000
 """Pictures, of whole authors, from which corrections and the author's part are estimated."""
@@ -75,17 +75,7 @@ def label(
         return label_classes(study, redo=redo)
     settings = study.config.label
     faces = settings.require_faces and study.config.faces.detector != "none"
-    stage = study.begin(
-        "labels",
-        inputs=["kept_posts", "fetches", "pictures", *(["faces"] if faces else [])],
-        params={
-            **settings.model_dump(),
-            "group": study.config.question.group,
-            "seed": study.config.study.seed,
-        },
-        code=CODE,
-        redo=redo,
-    )
+    stage = begin.label(study, redo=redo)
     if stage.done:
         return stage.manifest
     with sql_engine(study, "label", master) as engine, stage.staging() as directory:

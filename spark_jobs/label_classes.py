@@ -25,10 +25,9 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Study
 from likewise.tables import AUTHOR_KEY, LABELS, PICTURE_KEY, POSTS
+from spark_jobs import begin
 
 __all__ = ["label_classes", "reviewed_classes", "usable"]
-
-CODE = 2
 
 IN_LABELS = "class:"
 """What the import puts before a class among a post's ``labels``."""
@@ -50,23 +49,7 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
         DataError: fewer than two classes are left.
     """
     question = study.config.question
-    settings = study.config.label
-    optional = ["licences", *(["reviews"] if question.kind == "reviewed" else [])]
-    stage = study.begin(
-        "labels",
-        inputs=[
-            *("posts", "fetches", "pictures"),
-            *(table for table in optional if study.manifest(table) is not None),
-        ],
-        params={
-            **question.model_dump(),
-            "radius": settings.near_duplicate_radius,
-            "folds": settings.folds,
-            "seed": study.config.study.seed,
-        },
-        code=CODE,
-        redo=redo,
-    )
+    stage = begin.label(study, redo=redo)
     if stage.done:
         write_attribution(study)  # somebody may have deleted it
         return stage.manifest

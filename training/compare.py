@@ -21,6 +21,7 @@ from likewise.errors import DataError
 from likewise.funnel import Funnel
 from likewise.study import Manifest, Stage, Study
 from likewise.working import changes_study
+from training import begin
 from training.classifiers import binary_tree, linear, softmax
 from training.comparison import class_results, results, sentences, verdict
 from training.comparison.baselines import Baseline, Known, baselines, known_and_picture
@@ -48,15 +49,12 @@ from training.comparison.verdict import Judged
 from training.data.matrix import Labels, load_labels, load_matrix
 from training.data.question import asks_classes
 from training.data.reviews import REJECTED, Reviewed, reviewed_likes
-from training.data.sample import sampled
 from training.fitting.fitted import Problem
 from training.fitting.grid import GridStore
 from training.models import saved as models
 from training.pictures.looks import picture_looks
 
 __all__ = ["compare", "comparison_text"]
-
-CODE = 3
 
 CLASSES_ONLY = (softmax.NAME, softmax.BY_STEPS, binary_tree.NAME)
 
@@ -85,19 +83,7 @@ def compare(
     settings = opened.config.compare
     check_classifiers(settings.classifiers, CLASSES_ONLY, "about classes")
     reviews = settings.reviews and opened.manifest("reviews") is not None
-    stage = opened.begin(
-        "comparison",
-        inputs=["labels", "features", *(["reviews"] if reviews else [])],
-        params={
-            **settings.model_dump(
-                exclude={"jobs", "backend", "bootstrap", "reviews", "most_pictures"}
-            ),
-            **sampled(opened),
-            "seed": opened.config.study.seed,
-        },
-        code=CODE,
-        redo=redo,
-    )
+    stage = begin.compare(opened, redo=redo)
     if stage.done:
         return stage.manifest
     labels = apart(opened, load_labels(opened, settings.split))

@@ -6,7 +6,6 @@ itself, so that one machine and a Spark cluster do the same arithmetic and give 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from likewise.study import Study
 from likewise.tables import AUTHOR_KEY, SCORES
 from likewise.working import changes_study
 from spark_jobs.session import survives_java
+from training import begin
 from training.data.question import asks_classes
 from training.galleries import class_gallery, gallery
 from training.models.scoring import (
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["rank", "ranked", "ranked_classes"]
 
-CODE = 1
 MOST_THREADS = 4
 PICTURES_AT_ONCE = 64
 
@@ -106,30 +105,13 @@ def _published(
     redo: bool,
     master: str | None,
 ) -> Manifest:
-    stage = study.begin(
-        "scores",
-        inputs=["pictures" if reads_pictures(scorer) else "features", "labels"],
-        params={"model": scorer.name, "parameters": _model_print(study, scorer.name)},
-        code=CODE,
-        redo=redo,
-    )
+    stage = begin.rank(study, scorer.name, redo=redo)
     if not stage.done:
         labels = _labels(study)
         table, funnel = ranker(_score(study, scorer, labels, master), labels)
         stage.write(table)
         stage.publish(funnel=funnel, **_about(scorer))
     return stage.manifest
-
-
-def _model_print(study: Study, name: str) -> str:
-    """The model's parameters and card, so that a model fitted anew makes new scores."""
-    digest = hashlib.sha256()
-    for path in sorted((study.root / "models" / name).iterdir()):
-        if path.is_file() and path.suffix != ".md":
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 def _about(scorer: AnyScorer) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.faces.detectors import DETECTORS, find_faces, load, model_of
+from filters.faces.detectors import find_faces, load
+from filters.faces.known import DETECTORS, model_of
 from filters.pictures.decode import PictureError
 from likewise.errors import DataError, UsageError
 

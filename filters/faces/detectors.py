@@ -3,7 +3,7 @@
 Every picture is decoded upright, shrunk (never enlarged) so that its longer side is the detector's
 stated input, and given to the detector whole; boxes come back in pixels of the upright original.
 Confidences are the detector's own scale: they can be compared within a detector, not between two.
-The thresholds in ``DETECTORS`` were calibrated, see ``docs/rules.md``.
+The thresholds in ``filters.faces.known`` were calibrated, see ``docs/rules.md``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,8 @@ from numpy.typing import NDArray
 from filters.pictures.decode import decode_rgb
 from filters.pictures.headers import read_header
 from likewise.errors import WeightsError
-from likewise.weights import at_hand, find
 
-__all__ = [
-    "DETECTORS",
-    "Choice",
-    "DetectorSpec",
-    "Faces",
-    "choose",
-    "find_faces",
-    "is_frame",
-    "load",
-    "model_of",
-]
+__all__ = ["Faces", "find_faces", "is_frame", "load"]
 
 MAX_FACES = 200
 """Boxes kept of one picture, the most confident ones: a crowd needs no more to be seen."""
@@ -89,49 +78,6 @@ Detect = Callable[[NDArray[np.uint8]], Faces]
 """RGB uint8 (H, W, 3) -> faces in pixels of that array."""
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorSpec:
-    """A detector, the longer side it is given, and the confidence that counts as a face."""
-
-    name: str
-    input_side: int
-    min_confidence: float
-    source: str
-    build: Callable[[bytes], Detect] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which detector, and why."""
-
-    name: str
-    reason: str
-
-
-def choose(name: str = "auto") -> Choice:
-    """The detector to use; ``auto`` is YuNet where its model is on this machine, else dlib's HOG.
-
-    Raises:
-        WeightsError: the named detector's model is missing or damaged; a damaged YuNet model is
-            an error for ``auto`` too, since the answer would silently change.
-    """
-    if name != "auto":
-        return Choice(name, "named in [faces] detector")
-    if at_hand("yunet") is None:
-        return Choice("dlib-hog", "YuNet's model file is not on this machine")
-    find("yunet", fetch=False)
-    return Choice("yunet", "its model file is on this machine")
-
-
-def model_of(name: str) -> bytes:
-    """What ``load`` needs beside the installed packages: YuNet's model file, else nothing.
-
-    Raises:
-        WeightsError: the file is missing and cannot be fetched, or has not the registered hash.
-    """
-    return find("yunet").read_bytes() if name == "yunet" else b""
-
-
 @functools.lru_cache(maxsize=4)
 def load(name: str, model: bytes = b"") -> Detect:
     """The detector of that name, ready to be called; ``model`` comes from ``model_of``.
@@ -143,7 +89,7 @@ def load(name: str, model: bytes = b"") -> Detect:
 
     # Spark runs one worker a core: threads inside a worker only get in each other's way.
     cv2.setNumThreads(1)
-    return DETECTORS[name].build(model)
+    return _BUILD[name](model)
 
 
 def find_faces(
@@ -296,12 +242,9 @@ def _box(rectangle: Any) -> tuple[int, int, int, int]:
     return rectangle.left(), rectangle.top(), rectangle.width(), rectangle.height()
 
 
-DETECTORS: dict[str, DetectorSpec] = {
-    spec.name: spec
-    for spec in (
-        DetectorSpec("yunet", 480, 0.875, "OpenCV zoo, by hash", _yunet),
-        DetectorSpec("dlib-hog", 480, 0.3, "inside dlib", _dlib_hog),
-        DetectorSpec("dlib-cnn", 240, 0.4, "pip install face_recognition_models", _dlib_cnn),
-        DetectorSpec("haar", 240, 4.5, "inside OpenCV below 5", _haar),
-    )
+_BUILD: dict[str, Callable[[bytes], Detect]] = {
+    "yunet": _yunet,
+    "dlib-hog": _dlib_hog,
+    "dlib-cnn": _dlib_cnn,
+    "haar": _haar,
 }

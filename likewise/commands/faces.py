@@ -76,7 +76,7 @@ def _calibrate(
     as_json: bool,
 ) -> None:
     from filters.faces.calibration import curve, labelled_pictures, measure, plot, threshold_for
-    from filters.faces.detectors import DETECTORS, choose
+    from filters.faces.known import DETECTORS, choose
     from likewise.progress import progress
 
     name = choose(detector).name

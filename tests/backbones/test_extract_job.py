@@ -21,6 +21,7 @@ from likewise.cli import run
 from likewise.errors import DataError, MissingTableError, StudyBusyError, StudyError
 from likewise.study import Study
 from likewise.tables import PICTURES, check_schema, features_schema
+from spark_jobs import begin
 from spark_jobs import extract as job
 from spark_jobs.chunks import chunks
 from spark_jobs.extract import extract
@@ -207,7 +208,7 @@ def test_a_part_that_is_lost_is_computed_again(make_study, make_jpeg, monkeypatc
 def test_a_task_that_was_done_twice_adds_its_rows_once(make_study, make_jpeg):
     study = make_study([make_jpeg(seed) for seed in range(3)], backbone=LITE)
     plan, _ = job._plan(study)
-    growth = job.begin(study, plan)
+    growth = begin.extract(study, plan)
     (task,) = chunks(study, study.read("labels")["picture_id"].unique(), 1)
     job.work_on(growth, plan, [task, task])
     job.work_on(growth, plan, [task])
@@ -240,8 +241,8 @@ def test_mapped_graph_is_read_once(make_study, make_jpeg):
     study = make_study([make_jpeg(1)], backbone=LITE)
     plan, _ = job._plan(study)
     code = (
-        "import sys; from spark_jobs.extract import _plan; from likewise.study import Study;"
-        f"from backbones.engines import open_engine; p = _plan(Study.open({str(study.root)!r}))[0];"
+        "import sys; from spark_jobs.begin import plan_of; from likewise.study import Study;"
+        f"from backbones.engines import open_engine; p = plan_of(Study.open({str(study.root)!r}));"
         "open_engine(p); print(p.onnx, 'torch' in sys.modules)"
     )
     answer = subprocess.run(

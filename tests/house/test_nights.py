@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,18 +155,24 @@ def test_five_nights_of_all_stages(
     server: Sandbox, clock: Clock, calls: list[str], tmp_path: Path
 ) -> None:
     grown = study(tmp_path / "grown", server)
-    features: list[set[str]] = []
+    known, computed = set[tuple[str, bool]](), 0
     for number, days in enumerate(DAYS_AGO, start=1):
         clock.set(days)
         run(grown)
         assert [one["night"] for one in nights(grown)] == list(range(1, number + 1))
-        features.append(set(grown.store.parts("features")))
+        keys = grown.read("features", ["picture_id", "flipped"])
+        there = set(zip(*(column.to_pylist() for column in keys.columns), strict=True))
+        assert known <= there and len(there) == len(keys)
+        computed += len(there - known)
+        known = there
         before = len(calls)
         run(grown)
         assert len(calls) == before and len(nights(grown)) == number
         assert {stage.state for stage in likewise.status(grown).stages[:8]} == {"done"}
         assert all(step.missing == 0 and not step.why for step in plan(grown)[:6])
-    assert all(a < b for a, b in pairwise(features)), "parts only came"
+    lines = map(json.loads, (grown.root / "logs" / "likewise.jsonl").read_text().splitlines())
+    ended = [x for x in lines if x["message"] == "stage ends" and x["stage"] == "extract"]
+    assert sum(one["new"] for one in ended) == computed == len(known), "each is computed once"
     first = Study.open(grown.root, at=1)
     assert first.read("posts").num_rows < grown.read("posts").num_rows
     assert set(first.read("labels")["picture_id"].to_pylist())

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from filters.faces.calibration import measure
-from filters.faces.detectors import DETECTORS, choose, find_faces, load, model_of, shrunk
+from filters.faces.detectors import find_faces, load, shrunk
+from filters.faces.known import DETECTORS, choose, model_of
 from filters.pictures.decode import PictureError
 from likewise.errors import WeightsError
 

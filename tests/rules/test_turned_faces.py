@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filters.faces.detectors import DETECTORS, Faces, find_faces, is_frame, load
+from filters.faces.detectors import Faces, find_faces, is_frame, load
+from filters.faces.known import DETECTORS
 from filters.pictures.decode import decode_rgb
 
 UPRIGHT, MARK = (0, 0, 255), (255, 0, 0)

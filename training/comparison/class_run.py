@@ -18,6 +18,7 @@ from likewise.errors import UsageError
 from likewise.funnel import Funnel
 from likewise.progress import progress
 from likewise.tables import COMPARISON
+from training import begin
 from training.classifiers import forest, linear
 from training.classifiers import softmax as softmax_layer
 from training.comparison import class_results, class_words
@@ -29,7 +30,6 @@ from training.comparison.fits import Fits
 from training.comparison.judge import finite
 from training.comparison.looks import look
 from training.data.matrix import borrowed_matrix, load_labels
-from training.data.sample import sampled
 from training.fitting.classes import ClassProblem
 from training.fitting.grid import safe_name
 from training.models import saved as models
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from training.fitting.fitted import Problem
 
 __all__ = ["ClassFits", "Row", "best_row", "check_classifiers", "class_card", "compare_classes"]
-
-CODE = 1
 
 USUAL = (softmax_layer.NAME, linear.NAME, forest.NAME)
 """Classifiers where ``[compare]`` names none: what needs no Spark."""
@@ -175,20 +173,7 @@ def compare_classes(study: Study, *, redo: bool, master: str | None) -> Manifest
     # Labels of kind "reviewed" hold the reviews already.
     reviews = settings.reviews and study.config.question.kind == "classes"
     reviews = reviews and study.manifest("reviews") is not None
-    aside = {"jobs", "backend", "bootstrap", "permutations", "reviews", "most_pictures"}
-    stage = study.begin(
-        "comparison",
-        inputs=["labels", "features", *(["reviews"] if reviews else [])],
-        params={
-            **settings.model_dump(exclude=aside),
-            **sampled(study),
-            "told": sorted(settings.model_fields_set & {"classifiers", "sets"}),
-            "question": "classes",
-            "seed": study.config.study.seed,
-        },
-        code=CODE,
-        redo=redo,
-    )
+    stage = begin.compare(study, redo=redo)
     if stage.done:
         return stage.manifest
     labels = before = apart(study, load_labels(study))

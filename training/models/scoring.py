@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from likewise.study import Study, open_part
+from training import begin
 from training.data.layers import matrix
 from training.models import saved as models
 
@@ -49,12 +50,12 @@ CLASS_SCHEMA = pa.schema([*list(PART_SCHEMA)[:2], pa.field("scores", pa.list_(pa
 
 def saved_model(study: Study, model: str | None = None) -> Scorer | FinetunedScorer:
     """The model of that name; None takes ``[rank] model``, and ``auto`` the best compared one."""
-    name = model or study.config.rank.model
-    if (study.root / "models" / name / "network.safetensors").is_file():
+    name = begin.chosen_model(study, model)
+    if begin.is_network(study, name):
         from training.tuning.saved import load
 
         return load(study, name)
-    return models.load(study, models.best(study) if name == "auto" else name)
+    return models.load(study, name)
 
 
 def reads_pictures(model: Scorer | ClassScorer | FinetunedScorer) -> TypeIs[FinetunedScorer]:
@@ -64,12 +65,12 @@ def reads_pictures(model: Scorer | ClassScorer | FinetunedScorer) -> TypeIs[Fine
 
 def class_model(study: Study, model: str | None = None) -> ClassScorer | FinetunedScorer:
     """The same for a study about classes."""
-    name = model or study.config.rank.model
-    if (study.root / "models" / name / "network.safetensors").is_file():
+    name = begin.chosen_model(study, model)
+    if begin.is_network(study, name):
         from training.tuning.saved import load
 
         return load(study, name)
-    return models.load_classes(study, None if name == "auto" else name)
+    return models.load_classes(study, name)
 
 
 def score_part(path: Path | str, scorer: Scorer | ClassScorer) -> Iterator[pa.RecordBatch]:
