@@ -207,7 +207,7 @@ def test_a_part_that_is_lost_is_computed_again(make_study, make_jpeg, monkeypatc
 
 def test_a_task_that_was_done_twice_adds_its_rows_once(make_study, make_jpeg):
     study = make_study([make_jpeg(seed) for seed in range(3)], backbone=LITE)
-    plan, _ = job._plan(study)
+    plan = begin.plan_of(study)
     growth = begin.extract(study, plan)
     (task,) = chunks(study, study.read("labels")["picture_id"].unique(), 1)
     job.work_on(growth, plan, [task, task])
@@ -239,7 +239,7 @@ def test_missing_tables_and_a_busy_study(spark, study_folder, make_study):
 def test_mapped_graph_is_read_once(make_study, make_jpeg):
     """The export lies in the study; a second plan finds it and does not import torch for it."""
     study = make_study([make_jpeg(1)], backbone=LITE)
-    plan, _ = job._plan(study)
+    plan = begin.plan_of(study)
     code = (
         "import sys; from spark_jobs.begin import plan_of; from likewise.study import Study;"
         f"from backbones.engines import open_engine; p = plan_of(Study.open({str(study.root)!r}));"
