@@ -6,12 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from likewise.errors import MissingTableError
-from training.models import saved
+from training.models.chosen import chosen_model, is_network
 
 if TYPE_CHECKING:
     from likewise.study import Stage, Study
 
-__all__ = ["chosen_model", "compare", "is_network", "rank"]
+__all__ = ["compare", "rank"]
 
 # Raised whenever a stage's rows would change though nothing that goes into it has.
 COMPARE, COMPARE_CLASSES, RANK = 3, 1, 1

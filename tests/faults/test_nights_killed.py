@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,15 @@ from likewise.study import Study
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 
+STAGES = ("collect", "refresh", "clean", "download", "label", "extract")
+
+
+def reach(folder: Path, process: subprocess.Popen[bytes], stage: str) -> None:
+    """Wait until the night is at a stage, or has ended."""
+    while process.poll() is None and place(folder, process.pid) != stage:
+        time.sleep(0.05)
+
+
 def test_kills_over_three_nights_with_a_reader(url: str, tmp_path: Path) -> None:
     kills = int(os.environ.get("LIKEWISE_KILLS", "100"))
     calm, rough = make(tmp_path / "calm", url), make(tmp_path / "rough", url)
@@ -38,7 +48,8 @@ def test_kills_over_three_nights_with_a_reader(url: str, tmp_path: Path) -> None
         finish(calm, days)
         for _ in range(kills // len(DAYS_AGO) + 1):
             process = start(rough, days)
-            time.sleep(moments.uniform(0.5, 8.0))
+            reach(rough, process, moments.choice(STAGES))
+            time.sleep(moments.uniform(0, 2))
             hit = process.poll() is None
             with contextlib.suppress(ProcessLookupError):  # it has ended before
                 os.killpg(process.pid, 9)

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from likewise.study import Study, open_part
-from training import begin
 from training.data.layers import matrix
 from training.models import saved as models
+from training.models.chosen import chosen_model, is_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +50,8 @@ CLASS_SCHEMA = pa.schema([*list(PART_SCHEMA)[:2], pa.field("scores", pa.list_(pa
 
 def saved_model(study: Study, model: str | None = None) -> Scorer | FinetunedScorer:
     """The model of that name; None takes ``[rank] model``, and ``auto`` the best compared one."""
-    name = begin.chosen_model(study, model)
-    if begin.is_network(study, name):
+    name = chosen_model(study, model)
+    if is_network(study, name):
         from training.tuning.saved import load
 
         return load(study, name)
@@ -65,8 +65,8 @@ def reads_pictures(model: Scorer | ClassScorer | FinetunedScorer) -> TypeIs[Fine
 
 def class_model(study: Study, model: str | None = None) -> ClassScorer | FinetunedScorer:
     """The same for a study about classes."""
-    name = begin.chosen_model(study, model)
-    if begin.is_network(study, name):
+    name = chosen_model(study, model)
+    if is_network(study, name):
         from training.tuning.saved import load
 
         return load(study, name)
