@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from likewise.errors import MissingTableError
+from training.data.sample import sampled
 from training.models.chosen import chosen_model, is_network
 
 if TYPE_CHECKING:
