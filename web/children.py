@@ -51,11 +51,14 @@ def work(
 ) -> int:
     """The process's side: ``do`` what is asked of the study that ``root`` and ``versions`` name.
 
+    It makes way for the pages unless the asking is ``urgent``: when there are none without it.
+
     One of ``failures`` is told in one line; returns the exit status.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; it ends this process
-    os.nice(10)  # pages come first
     asked = json.load(sys.stdin)
+    if not asked.get("urgent"):
+        os.nice(10)  # pages come first
     study = Study.open(asked["root"], at=asked["versions"])
     try:
         do(study, asked)

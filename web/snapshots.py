@@ -123,6 +123,7 @@ class Served:
                 "root": str(self.root),
                 "path": str(path),
                 "versions": dict(snapshot.study.versions or {}),
+                "urgent": self.newest.index is None,
             }
             why = await have_done("web.index", asked)
             if why is not None:

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from likewise.study import Study
 
 CHROMIUM = "/usr/bin/chromium"
-PAGES = ("/", "/gallery", "/compare", "/map", "/runs", "/nothing", "/login")
+expect.set_options(timeout=20_000)  # a busy machine is no broken page
+PAGES = ("/", "/gallery", "/compare", "/map", "/runs", "/review", "/try", "/nothing", "/login")
 
 pytestmark = pytest.mark.skipif(
     shutil.which(CHROMIUM) is None, reason=f"there is no browser at {CHROMIUM}"
@@ -137,7 +138,7 @@ def test_the_map_is_drawn_when_it_is_asked_for(page: Page) -> None:
     page.goto("/map")
     if page.locator("#draw").is_visible():
         page.locator("#draw").click()
-    expect(page.locator("canvas#map")).to_be_visible(timeout=120_000)
+    expect(page.locator("canvas#map")).to_be_visible(timeout=240_000)
     expect(page.locator("#status")).to_contain_text("120 pictures")
     drawn = page.evaluate(
         "(() => { const c = document.getElementById('map'); const d = c.getContext('2d')"

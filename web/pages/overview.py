@@ -111,12 +111,19 @@ def _warnings(
         f"The log says{f' {times} times' if times > 1 else ''}: {words}"
         for words, times in errors.most_common(3)
     ]
+    stale = [state for state in states if state.stale_because]
+    if len(stale) == 1:
+        changed = ", ".join(stale[0].stale_because)
+        found.append(
+            f"{stale[0].table} is older than {changed}: likewise {stale[0].stage} renews it."
+        )
+    elif stale:
+        *most, last = [state.table for state in stale]
+        found.append(
+            f"{', '.join(most)} and {last} are older than what they are made from: likewise run "
+            "renews them."
+        )
     for state in states:
-        if state.stale_because:
-            changed = ", ".join(state.stale_because)
-            found.append(
-                f"{state.table} is older than {changed}: likewise {state.stage} renews it."
-            )
         if state.state == "unfinished":
             found.append(
                 f"{state.table} is unfinished ({state.buckets} buckets): the same command goes on."

@@ -35,6 +35,10 @@ export async function ask(url, options = {}) {
 for (const element of document.querySelectorAll("[data-submit]"))
   element.addEventListener("change", () => element.form.submit());
 
+// On a narrow screen the pages' names scroll: the one that is open is brought into view.
+const here = document.querySelector(".menu [aria-current]"), menu = here?.closest(".menu");
+if (menu) menu.scrollLeft = here.offsetLeft - menu.offsetLeft - (menu.clientWidth - here.offsetWidth) / 2;
+
 const again = document.querySelector("[data-reload]");
 if (again) setTimeout(() => location.reload(), 1000 * Number(again.dataset.reload));
 

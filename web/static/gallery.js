@@ -3,7 +3,8 @@ import { address, ask, pageOf } from "./base.js";
 
 const byId = (id) => document.getElementById(id);
 const grid = byId("grid"), form = byId("filters"), count = byId("count"), failed = byId("failed");
-const PAGE = 60, GAP = 14, TEXT = 62, AHEAD = 3;
+const PAGE = 60, GAP = 14, AHEAD = 3;
+const TEXT = 3.1 * Number.parseFloat(getComputedStyle(document.documentElement).fontSize);  // two lines below a picture
 const TALLEST = 30_000_000;                 // browsers end elements at about 33 million pixels
 const state = { items: new Map(), pages: new Map(), total: null, known: 0, more: true, abort: null, epoch: 0, across: 1, side: 160 };
 const cells = new Map();                    // number in the list -> element
@@ -110,6 +111,7 @@ function facets(found) {
     const chip = document.createElement("button");
     chip.type = "button";
     chip.setAttribute("aria-pressed", on);
+    if (name === "label") chip.className = value;
     chip.append(words, " ");
     const number = document.createElement("span");
     number.className = "n";
@@ -220,9 +222,11 @@ function card(at, item) {
   const said = sure !== null ? `${Math.round(100 * sure)}\u00a0%` : item.score !== null ? item.score.toFixed(2) : "–";
   const value = text("b", item.class !== null ? (item.said !== null && item.said !== item.class ? "bad-label" : "") : item.label === 1 ? "good-label" : item.label === 0 ? "bad-label" : "", item.class ?? said);
   value.title = item.class === null ? "probability of being liked more than the median" : "class by its label";
-  const beside = item.class === null ? (item.likes === null ? "" : `${n(item.likes)} ♥${item.audience ? ` / ${short(item.audience)}` : ""}`)
+  const beside = item.class === null ? (item.likes === null ? "" : `${short(item.likes)} ♥`)
     : item.said === null ? "" : item.said === item.class ? said : `→ ${item.said} ${said}`;
-  line.append(value, text("span", "", beside));
+  const right = text("span", "", beside);
+  if (item.class === null && item.likes !== null && item.audience) right.append(text("span", "of", ` / ${short(item.audience)}`));
+  line.append(value, right);
   link.append(frame, line, text("span", "who", item.author));
   cell.append(link);
   return cell;
