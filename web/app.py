@@ -51,9 +51,10 @@ def create_app(settings: Settings) -> FastAPI:
     """
     shelf = Shelf(settings.studies)
     shelf.open()
+    # Routes are tried in this order: those of the API, which are asked for most, come first.
     parts = [
         importlib.import_module(f"{package.__name__}.{found.name}")
-        for package in (web.pages, web.api)
+        for package in (web.api, web.pages)
         for found in pkgutil.iter_modules(package.__path__)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -96,7 +97,11 @@ def test_one_picture_that_cannot_be_shown_and_a_comparison_that_cannot_be_read(
     tmp_path: Path, odd_client: Callable[[Path], httpx.Client]
 ) -> None:
     study = make(tmp_path / "one", n_authors=1, per_author=1)
-    replace(study, "pictures", bytes=pa.array([b"<html>not a picture</html>"], pa.binary()))
+    content = b"<html>not a picture</html>"
+    for table in ("pictures", "fetches", "labels", "features", "faces"):
+        ids = pa.array([hashlib.sha256(content).hexdigest()] * study.require(table).rows)
+        more = {"bytes": pa.array([content], pa.binary())} if table == "pictures" else {}
+        replace(study, table, picture_id=ids, **more)
     (study.folder("reports") / "comparison.json").write_text("{")
     client = odd_client(study.root)
     for path in PAGES:

@@ -145,6 +145,30 @@ def test_what_cannot_be_stored_waits_and_says_so(
     reviewed(page, 1)
 
 
+def test_a_filter_is_labelled_at_once_and_taken_back(
+    review: Callable[..., Page], study: Study
+) -> None:
+    page = review(path="/gallery?label=bad")
+    page.get_by_role("button", name="Select all 40").click()
+    page.locator("#bulk-label").select_option("good")
+    page.locator("#bulk-reason").fill("all of them")
+    page.locator("#bulk").click()
+    expect(page.locator("#selection-said")).to_have_text("40 pictures labelled.")
+    assert serious(page) == []
+    book = open_book(study.root / "reviews.sqlite")
+    lines = book.lines()
+    assert {(line.reviewer, line.action, line.reason) for line in lines} == {
+        ("ann", "correct", "all of them")
+    }
+    page.locator("#bulk-undo").click()
+    expect(page.locator("#selection-said")).to_have_text("40 labels taken back.")
+    assert len(book.lines()) == 80
+    book.close()
+    page.locator("#selection-close").click()
+    page.goto(page.url.replace("label=bad", "reviewed=true"))
+    expect(page.locator("#none")).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [390, 768, 1280])
 @pytest.mark.parametrize("path", ["/review", "/try"])
 def test_no_serious_violation_and_nothing_runs_over(

@@ -281,6 +281,12 @@ async function reach(goal) {
 // -- all of them -------------------------------------------------------------------------------
 
 const dialog = byId("selection");
+/** Who says it: the name that the page Review has asked for; where people log in, that name counts. */
+function act(path, params, content) {
+  const who = encodeURIComponent(localStorage.getItem("likewise-reviewer") || "analyst");
+  const headers = { "Content-Type": "application/json", "X-Reviewer": who };
+  return ask(address(path, params), { method: "POST", body: JSON.stringify(content), headers });
+}
 byId("all").addEventListener("click", () => {
   const words = [...query()].filter(([k]) => !["sort", "order", "model", "study"].includes(k)).map(([k, v]) => `${k.replace("_", " ")} ${v}`);
   byId("selection-words").textContent = `${n(state.total)} pictures: ${words.join(", ") || "no filter, so the whole study"}. What you do is done to all of them, also to those you have not scrolled to.`;
@@ -297,14 +303,16 @@ byId("bulk")?.addEventListener("click", async () => {
   const said = byId("selection-said");
   byId("bulk").disabled = true;
   try {
-    const body = JSON.stringify({ label: byId("bulk-label").value, reason: byId("bulk-reason").value, count: state.total });
-    const answer = await ask(address("/api/v1/reviews/bulk", query()), { method: "POST", body, headers: { "Content-Type": "application/json" } });
-    said.textContent = `${n(answer.count)} pictures labelled.`;
+    const answer = await act("/api/v1/reviews/bulk", query(), { label: byId("bulk-label").value, reason: byId("bulk-reason").value, count: state.total });
+    const left = state.total - answer.count, why = answer.reviewed_meanwhile ? `, ${n(answer.reviewed_meanwhile)} of them reviewed by others meanwhile` : "";
+    said.textContent = `${n(answer.count)} pictures labelled${left ? `; ${n(left)} were left alone: without a label${why}` : ""}.`;
     byId("bulk-undo").hidden = false;
     byId("bulk-undo").onclick = async () => {
-      const undone = await ask(address("/api/v1/reviews/bulk/undo"), { method: "POST", body: JSON.stringify({ batch: answer.batch }), headers: { "Content-Type": "application/json" } });
-      said.textContent = `${n(undone.count)} labels taken back.`;
-      byId("bulk-undo").hidden = true;
+      try {
+        const undone = await act("/api/v1/reviews/bulk/undo", {}, { batch: answer.batch });
+        said.textContent = `${n(undone.count)} labels taken back.`;
+        byId("bulk-undo").hidden = true;
+      } catch (error) { said.textContent = `Not taken back: ${error.detail || error.title}`; }
     };
   } catch (error) { said.textContent = `${error.detail || error.title}`; } finally { byId("bulk").disabled = false; }
 });
