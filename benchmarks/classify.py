@@ -134,19 +134,13 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
 def clean(options: argparse.Namespace) -> dict[str, Any]:
     """Doubts of every label, and the five fits alone."""
     from training.noise.cleaning import out_of_fold
-    from training.noise.rankings import RANKINGS, neighbour_agreement
+    from training.noise.rankings import rankings
 
     features, label = made_up(options.rows, options.columns)
     features /= np.sqrt(np.square(features).sum(axis=1).mean())
     group = np.arange(len(label))
     fits, share = timed(lambda: out_of_fold(features, label, group, seed=0))
-
-    def rest() -> None:
-        for rule in RANKINGS.values():
-            rule(share, label)
-        neighbour_agreement(features, label)
-
-    others, _ = timed(rest)
+    others, _ = timed(lambda: rankings(share, label, features, group))
     return {"ours": fits + others, "five fits": fits, "ratio": (fits + others) / fits}
 
 

@@ -11,10 +11,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from training.noise.cleaning import does_it_help, out_of_fold
 from training.noise.rankings import (
+    BOTH,
     RANKINGS,
     expected_precision,
     neighbour_agreement,
     normalised_margin,
+    rankings,
     self_confidence,
 )
 
@@ -37,11 +39,14 @@ def test_neighbours_are_scikit_learns() -> None:
     rng = np.random.default_rng(2)
     features = rng.normal(size=(120, 16)).astype(np.float32)
     label = rng.integers(0, 3, 120)
-    found = NearestNeighbors(n_neighbors=11, metric="cosine").fit(features)
-    distance, near = found.kneighbors(features)
+    around = features - features.mean(axis=0)
+    found = NearestNeighbors(n_neighbors=11, metric="cosine").fit(around)
+    distance, near = found.kneighbors(around)
     weight = np.maximum(1 - distance[:, 1:], 0) + 1e-6
     expected = (weight * (label[near[:, 1:]] == label[:, None])).sum(1) / weight.sum(1)
-    np.testing.assert_allclose(neighbour_agreement(features, label), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        neighbour_agreement(features, label, np.arange(120)), expected, atol=1e-4
+    )
 
 
 def _planted(share_wrong: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,10 +71,27 @@ def test_planted_wrong_labels_are_found_and_paper_fours_deviation_finds_none() -
     share = out_of_fold(features, label, np.arange(500), seed=0, c=0.01)
     assert _precision(self_confidence(share, label), wrong) >= 0.95
     assert _precision(normalised_margin(share, label), wrong) >= 0.95
-    assert _precision(neighbour_agreement(features, label), wrong) >= 0.95
+    scores = rankings(share, label, features, np.arange(500))
+    assert _precision(scores["neighbours"], wrong) >= 0.95
+    assert _precision(scores[BOTH], wrong) >= 0.95
     _, low, high = expected_precision(int(wrong.sum()), 500, 0.8)
     deviation = RANKINGS["output deviation (paper 4)"](share, label)
     assert low - 0.05 <= _precision(deviation, wrong) <= high + 0.05
+
+
+def test_crops_of_a_wrong_picture_do_not_bear_each_other_out() -> None:
+    """Four crops an original, all with its label: without groups a wrong one looks confirmed."""
+    originals, label, wrong = _planted(0.15)
+    rng = np.random.default_rng(1)
+    crops = np.repeat(originals[:150], 4, axis=0) + 0.2 * rng.normal(size=(600, 60))
+    group, given_label = np.repeat(np.arange(150), 4), np.repeat(label[:150], 4)
+    crops, alone = crops.astype(np.float32), np.arange(600)
+    agree = neighbour_agreement(crops, given_label, group)
+    assert _precision(agree, np.repeat(wrong[:150], 4)) >= 0.9
+    deceived = neighbour_agreement(crops, given_label, alone)
+    assert (
+        deceived[np.repeat(wrong[:150], 4)].mean() > agree[np.repeat(wrong[:150], 4)].mean() + 0.2
+    )
 
 
 def test_chance_is_what_random_orders_reach() -> None:

@@ -25,7 +25,7 @@ from training.data.question import must_ask_classes
 from training.data.reviews import reviews_table
 from training.fitting.classes import mean_square
 from training.noise.cleaning import FOLDS, Gain, does_it_help, out_of_fold
-from training.noise.rankings import RANKINGS, neighbour_agreement, self_confidence
+from training.noise.rankings import BOTH, rankings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,9 +116,8 @@ def clean_labels(
             if prove
             else []
         )
-    scores = {name: rule(share, label) for name, rule in RANKINGS.items()}
-    scores["neighbours"] = neighbour_agreement(features, label)
-    order = np.argsort(self_confidence(share, label), kind="stable")
+    scores = rankings(share, label, features, group)
+    order = np.argsort(scores[BOTH], kind="stable")
     names = np.array(labels.known, object)
     found = Doubts(
         labels.picture_id[:n][order],

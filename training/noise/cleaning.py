@@ -7,7 +7,7 @@ the untouched part is compared with that after dropping as many at random.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
-from training.noise.rankings import RANKINGS, neighbour_agreement
+from training.noise.rankings import rankings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,10 +120,7 @@ def does_it_help(
         split = GroupShuffleSplit(1, test_size=UNTOUCHED, random_state=seed)
         rest, untouched = next(split.split(features, label, group))
         share = out_of_fold(features[rest], label[rest], group[rest], seed=seed, c=c)
-        doubts: Mapping[str, NDArray[np.float64]] = {
-            **{name: rule(share, label[rest]) for name, rule in RANKINGS.items()},
-            "neighbours": neighbour_agreement(features[rest], label[rest]),
-        }
+        doubts = rankings(share, label[rest], features[rest], group[rest])
         chance = np.random.default_rng(seed).random(len(rest))
         for alpha in alphas:
             accuracy = {

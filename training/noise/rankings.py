@@ -1,4 +1,4 @@
-"""How much each label is to be believed: four rankings, the lowest score is the most doubtful.
+"""How much each label is to be believed: five rankings, the lowest score is the most doubtful.
 
 All take class probabilities of a model that has not seen the picture (out of fold): a model that
 has learned a wrong label by heart believes it.
@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BOTH",
     "RANKINGS",
     "expected_precision",
     "neighbour_agreement",
     "normalised_margin",
     "output_deviation",
+    "rankings",
     "self_confidence",
 ]
+
+BOTH = "margin and neighbours"
+"""The ranking that lists and proposals follow."""
 
 NEIGHBOURS = 10
 ROWS_AT_ONCE = 1024
@@ -67,17 +72,24 @@ RANKINGS: dict[str, Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[n
 
 
 def neighbour_agreement(
-    features: NDArray[np.float32], label: NDArray[np.int64], *, neighbours: int = NEIGHBOURS
+    features: NDArray[np.float32],
+    label: NDArray[np.int64],
+    group: NDArray[np.int64],
+    *,
+    neighbours: int = NEIGHBOURS,
 ) -> NDArray[np.float64]:
-    """(n,) similarity-weighted shares of the nearest other pictures that have the same label.
+    """(n,) similarity-weighted shares of the nearest pictures elsewhere that have the same label.
 
     Args:
-        features: (n, d); cosine similarity is used, so their lengths do not matter.
+        features: (n, d); cosine similarity around their mean is used: what all pictures share says
+            nothing, and hides what two classes that look alike differ in.
         label: (n,) classes.
+        group: (n,) what a picture shares with its crops and copies: they got their label with it,
+            so that they are no witnesses.
         neighbours: how many nearest pictures are asked; fewer where there are fewer.
     """
-    norm = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.maximum(norm, np.finfo(np.float32).tiny)
+    unit = features - features.mean(axis=0)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     k = min(neighbours, len(unit) - 1)
     if k < 1:
         return np.ones(len(unit))
@@ -85,12 +97,30 @@ def neighbour_agreement(
     for start in range(0, len(unit), ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(unit)))
         similar = unit[rows] @ unit.T
-        similar[np.arange(len(rows)), rows] = -np.inf  # a picture is no neighbour of itself
+        similar[group[rows, None] == group] = -np.inf
         near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
         weight = np.maximum(np.take_along_axis(similar, near, axis=1), 0) + 1e-6
         same = label[near] == label[rows, None]
         answer[rows] = (weight * same).sum(axis=1) / weight.sum(axis=1)
     return answer
+
+
+def rankings(
+    share: NDArray[np.float64],
+    label: NDArray[np.int64],
+    features: NDArray[np.float32],
+    group: NDArray[np.int64],
+) -> dict[str, NDArray[np.float64]]:
+    """(n,) scores of every ranking by its name; arguments are those of the rankings.
+
+    ``BOTH`` is the sum of the margin and of the neighbours' agreement. The model's errors and the
+    neighbours' are of unlike kinds: where wrong labels went to the class that looks most alike, the
+    sum had the precision .89 to .98 at recall .8 and self-confidence .64 to .89; where they
+    went anywhere, both had 1. Chosen on six planted worlds, told on others in docs/performance.md.
+    """
+    found = {name: rule(share, label) for name, rule in RANKINGS.items()}
+    near = neighbour_agreement(features, label, group)
+    return {**found, "neighbours": near, BOTH: found["margin"] + near}
 
 
 def expected_precision(wrong: int, total: int, recall: float) -> tuple[float, float, float]:
