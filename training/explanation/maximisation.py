@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "as_input", "class_scores", "maximise"]
 
-STEPS = 96
+STEPS = 64
 RATE = 0.2
 """Length of a step. Adam would make every wave's step as long as that of the waves that matter."""
 MOVES = 16
