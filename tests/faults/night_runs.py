@@ -51,6 +51,7 @@ def make(folder: Path, url: str) -> Path:
             "faces": {"detector": "none"},
             "extract": {"backbone": "efficientnet-lite0"},
             "label": {"folds": 2, "require_faces": False},
+            "compare": {"classifiers": ["linear-svc"], "bootstrap": 100, "permutations": 99},
         }
     )
     (folder / "likewise.toml").write_text(text, encoding="utf-8")

@@ -23,7 +23,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(
-        os.geteuid() != 0 or not all(map(shutil.which, ("mmdebstrap", "buildah", "podman", "runc"))),
+        os.geteuid() != 0
+        or not all(map(shutil.which, ("mmdebstrap", "buildah", "podman", "runc"))),
         reason="builds an image: needs root, mmdebstrap, buildah, podman and runc",
     ),
 ]
@@ -78,8 +79,8 @@ def run(*arguments: str, entrypoint: str | None = None) -> str:
     own = [] if entrypoint is None else [f"--entrypoint={entrypoint}"]
     return sh(
         "podman", *DRIVER, "--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--rm",
-        "--network=none", "--cgroups=disabled", "--ulimit=nofile=1024:1024",
-        "--ulimit=nproc=4096:4096", "--tmpfs=/studies:mode=1777,size=3g", "--tmpfs=/tmp:mode=1777",
+        "--network=none", "--ulimit=nofile=1024:1024",
+        "--ulimit=nproc=1024:1024", "--tmpfs=/studies:mode=1777,size=3g", "--tmpfs=/tmp:mode=1777",
         *own, TAG, *arguments,
     ).stdout  # fmt: skip
 
