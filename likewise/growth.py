@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.compaction import join_small
-from likewise.store import Manifest, Store, parquet_file, unique
+from likewise.store import Manifest, Put, Store, parquet_file, unique
 from likewise.tables import TABLES
 from likewise.whole import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake.transaction import AddAction
 
     from likewise.funnel import Funnel
     from likewise.home import Home
@@ -37,7 +36,7 @@ class Made:
     ``key`` names the items: a repeated or zombie task has the same one, and adds nothing.
     """
 
-    add: AddAction
+    put: Put
     key: str
     items: int
     facts: Mapping[str, int] = field(default_factory=dict)
@@ -60,8 +59,8 @@ class Place:
             path = Path(folder) / "part.parquet"
             rows, facts = write(path)
             key = fingerprint([self.maker, sorted(items)])
-            add = self.store.put(path, self.table, unique(f"{self.maker}-{key}"), rows)
-        return Made(add, key, len(items), facts)
+            there = self.store.put(path, self.table, unique(f"{self.maker}-{key}"), rows)
+        return Made(there, key, len(items), facts)
 
 
 class Growth:
@@ -136,7 +135,7 @@ class Growth:
             # Nobody may take a part for the whole: see Study.manifest.
             before = Manifest(self.table, "", 0, {}, extra={"unfinished": True})
         names = {part.rsplit("-", 2)[-2] for part in self.parts()}
-        new = {one.key: one.add for one in made if one.key not in names}
+        new = {one.key: one.put for one in made if one.key not in names}
         if new:
             key = f"{fingerprint(sorted(new))} after {store.version(self.table)}"
             store.commit(before, list(new.values()), schema, key=key, mode="append")

@@ -26,13 +26,13 @@ from likewise.errors import StorageError, StudyBusyError, StudyError
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
-    from deltalake.transaction import AddAction
     from pyarrow.fs import FileSystem
     from pyarrow.parquet import ParquetFile
 
 __all__ = [
     "Manifest",
     "PartFacts",
+    "Put",
     "Store",
     "check_store",
     "filesystem_of",
@@ -179,6 +179,19 @@ class PartFacts(NamedTuple):
 
     size: int
     rows: int
+
+
+class Put(NamedTuple):
+    """A part that lies at its place and that no version names yet.
+
+    Workers answer with it, so it is no action of Delta's: they need not have that package.
+    """
+
+    path: str
+    size: int
+    rows: int
+    at: int
+    """Milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +352,7 @@ class Store:
             if info.type != fs.FileType.File or info.size < facts[part].size
         ]
 
-    def exchange(self, name: str, parts: Sequence[str], adds: Sequence[AddAction] = ()) -> None:
+    def exchange(self, name: str, parts: Sequence[str], adds: Sequence[Put] = ()) -> None:
         """Take parts out of the newest version, and ``adds`` in; earlier versions keep them.
 
         The manifest stays: what it says of the rows is the same, or is put right by the stage.
@@ -371,13 +384,11 @@ class Store:
 
     # -- writing --------------------------------------------------------------------------
 
-    def put(self, source: Path, name: str, part: str, rows: int) -> AddAction:
+    def put(self, source: Path, name: str, part: str, rows: int) -> Put:
         """Give a finished local file to the table under a name of its own; no reader sees it yet.
 
         Only whole files are put: a stream that is dropped half-way would leave half an object.
         """
-        from deltalake.transaction import AddAction
-
         size = source.stat().st_size
         if self.remote:
             with _reached(self.place(name)):
@@ -392,13 +403,12 @@ class Store:
                 os.link(source, target)
             except OSError:
                 shutil.copyfile(source, target)
-        stats = json.dumps({"numRecords": rows})
-        return AddAction(part, size, {}, int(time.time() * 1000), True, stats)
+        return Put(part, size, rows, int(time.time() * 1000))
 
     def commit(
         self,
         manifest: Manifest,
-        adds: Sequence[AddAction],
+        adds: Sequence[Put],
         schema: pa.Schema,
         *,
         key: str,
@@ -422,7 +432,11 @@ class Store:
         """
         from deltalake import CommitProperties, Schema, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
-        from deltalake.transaction import RemoveAction, create_table_with_add_actions
+        from deltalake.transaction import (
+            AddAction,
+            RemoveAction,
+            create_table_with_add_actions,
+        )
 
         said = CommitProperties(
             custom_metadata={KEY: json.dumps(manifest.to_dict(), default=str)},
@@ -430,6 +444,10 @@ class Store:
         )
         table = None if new else self.open(manifest.table)
         now = int(time.time() * 1000)
+        came = [
+            AddAction(one.path, one.size, {}, one.at, True, json.dumps({"numRecords": one.rows}))
+            for one in adds
+        ]
         gone = [
             RemoveAction(path, True, now, size=size, partition_values={})
             for path, size in (removes or {}).items()
@@ -439,7 +457,7 @@ class Store:
                 create_table_with_add_actions(
                     self.place(manifest.table),
                     Schema.from_arrow(schema),
-                    list(adds),
+                    came,
                     mode="error",
                     storage_options=self.options,
                     commit_properties=said,
@@ -447,7 +465,7 @@ class Store:
             elif table.transaction_version(key) is None:
                 if mode == "append":
                     _widen(table, schema)
-                table.create_write_transaction([*gone, *adds], mode, schema, commit_properties=said)
+                table.create_write_transaction([*gone, *came], mode, schema, commit_properties=said)
         except (CommitFailedError, DeltaError, OSError) as error:
             if isinstance(error, OSError):
                 with _reached(self.place(manifest.table)):

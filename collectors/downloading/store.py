@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,12 +25,9 @@ from filters.pictures.decode import Hygiene
 from likewise.config import DownloadSection
 from likewise.funnel import Funnel
 from likewise.progress import note
-from likewise.store import PartFacts, parquet_file
+from likewise.store import PartFacts, Put, parquet_file
 from likewise.study import Manifest, Study, fingerprint, write_json
 from likewise.tables import FETCHED, PICTURES
-
-if TYPE_CHECKING:
-    from deltalake.transaction import AddAction
 
 __all__ = ["CODE", "WITH_STILLS", "Store", "hygiene_of", "read_note", "rows_of"]
 
@@ -149,7 +146,7 @@ class Store:
                 note(f"download: {len(gone)} parts of {table} are gone; they are fetched again")
                 self.exchange(table, gone)
 
-    def exchange(self, table: str, gone: Sequence[str], adds: Sequence[AddAction] = ()) -> None:
+    def exchange(self, table: str, gone: Sequence[str], adds: Sequence[Put] = ()) -> None:
         """Take parts out of a table, or put others in their place, before the run looks at it."""
         # Should this run be killed now, the next one sees by the folder that there is work.
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The image, built by buildah without a registry over a Debian that mmdebstrap makes, and run.
 
-pip's own configuration of this machine goes into the build as volumes, nothing of it into the image.
+pip's configuration of this machine goes into the build as volumes, and nothing into the image.
 """
 
 from __future__ import annotations
