@@ -63,7 +63,7 @@ def start(folder: Path, days_ago: float, *options: str) -> subprocess.Popen[byte
     clock.set(days_ago)
     return subprocess.Popen(
         [sys.executable, "-c", NIGHT, str(folder), str(clock()), *options],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from night_runs import make, state
+from night_runs import make, start, state
 
 from likewise.errors import ExitCode
 from likewise.runner import STAGES
@@ -49,9 +48,9 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int | None], Path]]:
 
 
 def until(study: Path, stage: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "likewise", "run", study, "--until", stage]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    return done.returncode, done.stdout + done.stderr
+    process = start(study, 0, "--until", stage)
+    said, errors = process.communicate(timeout=600)
+    return process.returncode, (said + errors).decode()
 
 
 def test_a_disk_is_full_in_each_stage(
