@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +17,41 @@ if TYPE_CHECKING:
 __all__ = ["LARGE", "MOST_SMALL", "SMALL", "join_small"]
 
 SMALL, LARGE = 32_000_000, 128_000_000
-MOST_SMALL = 8
-"""Parts below ``SMALL`` bytes are joined, up to ``LARGE``, when there are more than so many."""
+MOST_SMALL = 64
+"""Parts below ``SMALL`` bytes are joined, up to ``LARGE``, when more than so many are alike in
+size: a night adds a handful of parts, and most nights join none."""
+
+ALIKE = 3
+"""Sizes of so many binary digits more or less: a part is not written again for one that is an
+eighth of it, so each row is written a few times in all, however many nights there are."""
 
 GROUP_BYTES = 8 << 20
 """Of a row group in memory; what a reader holds at once."""
 
 
 def join_small(store: Store, table: str, prefix: str, scratch: str | None) -> int:
-    """Join the small parts whose names begin so; returns how many there were, 0 when few.
+    """Join the small parts of like size whose names begin so, when there are many.
+
+    Returns how many were joined.
 
     The rows and the manifest stay. Parts are written as the first of them was: compression,
     encodings, statistics. Earlier versions keep the parts that they name.
     """
     facts = store.facts(table, prefix)
-    small = sorted(name for name, one in facts.items() if one.size < SMALL)
-    if len(small) <= MOST_SMALL:
-        return 0
+    small = defaultdict[int, list[str]](list)
+    for name, one in sorted(facts.items()):
+        if one.size < SMALL:
+            small[one.size.bit_length() // ALIKE].append(name)
+    return sum(
+        _join(store, table, facts, names, scratch)
+        for names in small.values()
+        if len(names) > MOST_SMALL
+    )
+
+
+def _join(
+    store: Store, table: str, facts: dict[str, PartFacts], small: list[str], scratch: str | None
+) -> int:
     adds = []
     for names in _shares(small, facts):
         with tempfile.TemporaryDirectory(dir=scratch, prefix="joined-") as folder:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likewise import __version__
 from likewise.errors import StorageError, StudyBusyError, StudyError
+from likewise.tables import MADE_BY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 __all__ = [
+    "IMPORTED",
     "Manifest",
     "PartFacts",
     "Put",
@@ -37,6 +39,7 @@ __all__ = [
     "check_store",
     "filesystem_of",
     "local_path",
+    "lost_part",
     "open_input",
     "open_part",
     "parquet_file",
@@ -122,10 +125,37 @@ def open_part(part: str | os.PathLike[str]) -> Any:
 
 
 def parquet_file(part: str | os.PathLike[str], **options: Any) -> ParquetFile:
-    """A part, opened so that pages whose checksum is wrong (a flipped bit) raise OSError."""
+    """A part, opened so that pages whose checksum is wrong (a flipped bit) raise OSError.
+
+    Raises:
+        StudyError: the part is not there any more.
+    """
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(open_part(part), page_checksum_verification=True, **options)
+    try:
+        return pq.ParquetFile(open_part(part), page_checksum_verification=True, **options)
+    except FileNotFoundError as error:
+        table = os.fspath(part).rsplit("/", 2)[-2]
+        raise lost_part(part, table, "STUDY") from error
+
+
+def lost_part(part: str | os.PathLike[str], table: str, study: str) -> StudyError:
+    """The error about a part that somebody has deleted, with what brings its rows back."""
+    verb, path = MADE_BY.get(table, table), os.fspath(part)
+    again = f"{verb} {study}{'' if verb in MENDS_ITSELF else ' --redo'}"
+    if path.rsplit("/", 1)[-1].startswith(IMPORTED):
+        again = f"import {study} SOURCE, with the source that the part is named after"
+    return StudyError(
+        f"{path}, a part of {table}, is not there",
+        hint=f"this brings back what it held: likewise {again}",
+    )
+
+
+IMPORTED = "import-"
+"""So begin the names of the parts that ``import`` writes, each with its source's name."""
+
+MENDS_ITSELF = ("collect", "download", "faces", "extract")
+"""Verbs that notice a lost part of their table and make it again; others take --redo."""
 
 
 def open_input(part: str) -> Any:
@@ -251,10 +281,7 @@ class Store:
             return None
         except (DeltaError, OSError) as error:
             if isinstance(error, DeltaProtocolError) or "Unsupported" in str(error):
-                raise StudyError(
-                    f"{place} was written by a newer program: {error}",
-                    hint="install the newer likewise, or read the table with what wrote it",
-                ) from error
+                raise _newer(place, error) from error
             # What does not answer now may answer later: schedulers try that again.
             kind = StorageError if self.remote and not isinstance(error, DeltaError) else StudyError
             raise kind(
@@ -271,16 +298,15 @@ class Store:
         if version is not None:
             return self._manifest_at(name, version)
         try:
-            said = table.history(1)[0].get(KEY)
+            last = table.history(1)
         except OSError as error:
             raise StorageError(
                 f"{self.place(name)} cannot be read: {str(error).splitlines()[0]}",
                 hint="is the store reachable?",
             ) from error
-        for commit in () if said else table.history():
-            said = commit.get(KEY)
-            if said:
-                break
+        # Commits of other programs may say nothing, or not even that they are.
+        said = last[0].get(KEY) if last else None
+        said = said or next(filter(None, (one.get(KEY) for one in table.history())), None)
         if not said:
             raise StudyError(f"{self.place(name)} was not written by likewise")
         return Manifest.from_dict(_object(said), self.place(name))
@@ -470,6 +496,8 @@ class Store:
             if isinstance(error, OSError):
                 with _reached(self.place(manifest.table)):
                     raise
+            if table is not None and _is_newer(table, error):
+                raise _newer(self.place(manifest.table), error) from error
             after = self.open(manifest.table)
             if after is None or after.transaction_version(key) is None:
                 raise StudyBusyError(Path(self.place(manifest.table)), None) from error
@@ -501,21 +529,41 @@ class Store:
         Parts that a killed writer left are among them. Nobody may be writing: hold the lock.
         """
         from deltalake import CommitProperties
+        from deltalake.exceptions import DeltaError
 
         table = self.open(name)
         manifest = self.manifest(name)
         if table is None or manifest is None:
             return 0
         said = CommitProperties(custom_metadata={KEY: json.dumps(manifest.to_dict(), default=str)})
-        gone = table.vacuum(
-            0,
-            dry_run=False,
-            enforce_retention_duration=False,
-            full=True,
-            keep_versions=sorted({*keep, table.version()}),
-            commit_properties=said,
-        )
+        try:
+            gone = table.vacuum(
+                0,
+                dry_run=False,
+                enforce_retention_duration=False,
+                full=True,
+                keep_versions=sorted({*keep, table.version()}),
+                commit_properties=said,
+            )
+        except DeltaError as error:
+            raise _newer(self.place(name), error) from error
         return len(gone)
+
+
+NEWEST_WRITER = 7
+"""Version of Delta's protocol for writers that delta-rs knows; later ones name features."""
+
+
+def _is_newer(table: DeltaTable, error: Exception) -> bool:
+    newer = table.protocol().min_writer_version > NEWEST_WRITER
+    return newer or "Unsupported" in str(error)
+
+
+def _newer(place: str, error: Exception) -> StudyError:
+    return StudyError(
+        f"{place} was written by a newer program: {error}",
+        hint="install the newer likewise, or read and write the table with what wrote it",
+    )
 
 
 def check_store(store: Store) -> None:
@@ -567,7 +615,7 @@ def _widen(table: DeltaTable, schema: pa.Schema) -> None:
     known = set(pa.schema(table.schema().to_arrow()).names)
     new = [field for field in schema if field.name not in known]
     if new:
-        said = table.history(1)[0].get(KEY)
+        said = next(filter(None, (one.get(KEY) for one in table.history())), None)
         properties = CommitProperties(custom_metadata={KEY: said})
         fields = list(Schema.from_arrow(pa.schema(new)).fields)
         table.alter.add_columns(fields, commit_properties=properties)

@@ -21,7 +21,7 @@ from likewise.growth import Growth
 from likewise.logs import Run, current_run, study_log
 from likewise.moments import NIGHTS, At, decoded, versions_at
 from likewise.stage import Stage
-from likewise.store import Manifest, Store, local_path, open_part
+from likewise.store import Manifest, Store, local_path, lost_part, open_part
 from likewise.tables import MADE_BY
 from likewise.whole import fingerprint, write_json
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from likewise.config import Config
 
 __all__ = [
-    "IMPORTED",
     "MADE_BY",
     "MARK",
     "At",
@@ -52,12 +51,6 @@ MARK = "LIKEWISE_AT_WORK_ON"
 """Variable that a run's processes inherit: so those that outlive a killed run can be found."""
 
 PARQUET_END = b"PAR1"
-
-IMPORTED = "import-"
-"""So begin the names of the parts that ``import`` writes, each with its source's name."""
-
-MENDS_ITSELF = ("collect", "download", "faces", "extract")
-"""Verbs that notice a lost part of their table and make it again; others take --redo."""
 
 
 def root_of(path: str | os.PathLike[str]) -> Path:
@@ -202,10 +195,7 @@ class Study:
         try:
             return ds.dataset(paths, format=form, partitioning=None, filesystem=filesystem)
         except FileNotFoundError as error:
-            raise StudyError(
-                f"{error}, a part of {table}, is not there",
-                hint=self._mend(table, str(error).rsplit("/", 1)[-1]),
-            ) from error
+            raise lost_part(str(error), table, str(self.root)) from error
 
     def read(self, table: str, columns: Sequence[str] | None = None, **scan: Any) -> pa.Table:
         """The published table in memory; ``scan`` goes to ``Dataset.to_table`` (``filter=...``)."""
@@ -273,23 +263,16 @@ class Study:
         if table == "pictures":
             self.require("fetches")  # without it these are pictures of the older layout
         for part in filter(None, map(local_path, self.parts(table))):
-            hint = self._mend(table, part.name)
             try:
                 with part.open("rb") as file:
                     file.seek(max(part.stat().st_size - len(PARQUET_END), 0))
                     whole = file.read() == PARQUET_END
             except FileNotFoundError:
-                raise StudyError(f"{part}, a part of {table}, is not there", hint=hint) from None
+                raise lost_part(part, table, str(self.root)) from None
             if not whole:
-                raise StudyError(f"{part} is not a whole Parquet file", hint=hint)
+                lost = lost_part(part, table, str(self.root))
+                raise StudyError(f"{part} is not a whole Parquet file", hint=lost.hint)
         return manifest
-
-    def _mend(self, table: str, part: str) -> str:
-        verb = MADE_BY.get(table, table)
-        again = f"{verb} {self.root}{'' if verb in MENDS_ITSELF else ' --redo'}"
-        if part.startswith(IMPORTED):
-            again = f"import {self.root} SOURCE, with the source that the part is named after"
-        return f"this brings back what it held: likewise {again}"
 
     def nights(self) -> list[dict[str, Any]]:
         """Runs that have ended, oldest first: ``night``, ``ended_at``, ``versions`` by table."""

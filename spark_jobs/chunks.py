@@ -49,7 +49,7 @@ def chunks(study: Study, missing: pa.Array, workers: int) -> list[Chunk]:
     """Cut ``missing`` pictures into tasks, each reading as few parts as can be."""
     if not len(missing):
         return []
-    size = min(MOST, max(LEAST, -(-len(missing) // (4 * workers))))
+    size = min(MOST, max(LEAST, -(-len(missing) // (2 * workers))))
     left = set(missing.to_pylist())
     cut: list[Chunk] = []
     room = 0

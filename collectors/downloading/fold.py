@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from collectors.downloading.plan import KEY, Key, Plan
 from collectors.downloading.store import Store, rows_of
-from likewise.compaction import LARGE, MOST_SMALL, SMALL
+from likewise.compaction import LARGE, SMALL
 from likewise.errors import LikewiseError
 from likewise.pictures import GROUP_BYTES, GROUP_ROWS, pictures_writer
 from likewise.progress import Bar
@@ -31,6 +31,9 @@ from likewise.store import PartFacts
 from likewise.tables import FETCHES, PICTURES, bucket_of
 
 __all__ = ["Facts", "fold"]
+
+MOST_SMALL = 8
+"""Small parts of a bucket, or of ``pictures``, that a run leaves: a night adds one or two."""
 
 SMALL_FETCHES = 4_000_000
 """Bytes of a part of ``fetches``, below which it is small; for ``pictures`` it is ``SMALL``."""
