@@ -23,7 +23,7 @@ SCHEMA = features_schema(["fc7"])
 
 def rows_of(ids: list[str], rng: np.random.Generator, maker: str) -> pa.Table:
     fixed = {"bucket": 0, "backbone": "tiny", "maker": maker, "flipped": False, "status": "ok"}
-    values = rng.normal(size=(len(ids), 16)).astype(np.float32)
+    values = rng.normal(size=(len(ids), 2000)).astype(np.float32)
     rows = [{**fixed, "picture_id": one, "fc7": v} for one, v in zip(ids, values, strict=True)]
     return pa.Table.from_pylist(rows, SCHEMA)
 
