@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from likewise.errors import StudyError
 from likewise.store import parquet_file
+from likewise.study import lost_part
 from likewise.tables import FETCHES, PICTURES, bucket_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def bytes_of(part: str, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
             the part cannot be read, since a page's checksum is wrong.
     """
     left = frozenset(wanted)
-    with parquet_file(part) as file:
+    with _readable(part):
+        opened = parquet_file(part)
+    with opened as file:
         for group in range(file.num_row_groups):
             yield from _group(file, group, left, part)
 
@@ -102,6 +105,8 @@ def bytes_at(picture_id: str, part: str, group: int, place: int) -> bytes:
 def _readable(part: str) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise lost_part(part, "pictures", "STUDY") from error
     except OSError as error:
         if error.errno is not None:  # the store's fault, not the part's
             raise

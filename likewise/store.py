@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likewise import __version__
 from likewise.errors import StorageError, StudyBusyError, StudyError
-from likewise.tables import MADE_BY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 __all__ = [
-    "IMPORTED",
     "Manifest",
     "PartFacts",
     "Put",
@@ -39,7 +37,6 @@ __all__ = [
     "check_store",
     "filesystem_of",
     "local_path",
-    "lost_part",
     "open_input",
     "open_part",
     "parquet_file",
@@ -125,37 +122,10 @@ def open_part(part: str | os.PathLike[str]) -> Any:
 
 
 def parquet_file(part: str | os.PathLike[str], **options: Any) -> ParquetFile:
-    """A part, opened so that pages whose checksum is wrong (a flipped bit) raise OSError.
-
-    Raises:
-        StudyError: the part is not there any more.
-    """
+    """A part, opened so that pages whose checksum is wrong (a flipped bit) raise OSError."""
     import pyarrow.parquet as pq
 
-    try:
-        return pq.ParquetFile(open_part(part), page_checksum_verification=True, **options)
-    except FileNotFoundError as error:
-        table = os.fspath(part).rsplit("/", 2)[-2]
-        raise lost_part(part, table, "STUDY") from error
-
-
-def lost_part(part: str | os.PathLike[str], table: str, study: str) -> StudyError:
-    """The error about a part that somebody has deleted, with what brings its rows back."""
-    verb, path = MADE_BY.get(table, table), os.fspath(part)
-    again = f"{verb} {study}{'' if verb in MENDS_ITSELF else ' --redo'}"
-    if path.rsplit("/", 1)[-1].startswith(IMPORTED):
-        again = f"import {study} SOURCE, with the source that the part is named after"
-    return StudyError(
-        f"{path}, a part of {table}, is not there",
-        hint=f"this brings back what it held: likewise {again}",
-    )
-
-
-IMPORTED = "import-"
-"""So begin the names of the parts that ``import`` writes, each with its source's name."""
-
-MENDS_ITSELF = ("collect", "download", "faces", "extract")
-"""Verbs that notice a lost part of their table and make it again; others take --redo."""
+    return pq.ParquetFile(open_part(part), page_checksum_verification=True, **options)
 
 
 def open_input(part: str) -> Any:

@@ -21,7 +21,7 @@ from likewise.growth import Growth
 from likewise.logs import Run, current_run, study_log
 from likewise.moments import NIGHTS, At, decoded, versions_at
 from likewise.stage import Stage
-from likewise.store import Manifest, Store, local_path, lost_part, open_part
+from likewise.store import Manifest, Store, local_path, open_part
 from likewise.tables import MADE_BY
 from likewise.whole import fingerprint, write_json
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from likewise.config import Config
 
 __all__ = [
+    "IMPORTED",
     "MADE_BY",
     "MARK",
     "At",
@@ -39,6 +40,7 @@ __all__ = [
     "Stage",
     "Study",
     "fingerprint",
+    "lost_part",
     "open_part",
     "root_of",
     "write_json",
@@ -51,6 +53,25 @@ MARK = "LIKEWISE_AT_WORK_ON"
 """Variable that a run's processes inherit: so those that outlive a killed run can be found."""
 
 PARQUET_END = b"PAR1"
+
+
+def lost_part(part: str | os.PathLike[str], table: str, study: str) -> StudyError:
+    """The error about a part that somebody has deleted, with what brings its rows back."""
+    verb, path = MADE_BY.get(table, table), os.fspath(part)
+    again = f"{verb} {study}{'' if verb in MENDS_ITSELF else ' --redo'}"
+    if path.rsplit("/", 1)[-1].startswith(IMPORTED):
+        again = f"import {study} SOURCE, with the source that the part is named after"
+    return StudyError(
+        f"{path}, a part of {table}, is not there",
+        hint=f"this brings back what it held: likewise {again}",
+    )
+
+
+IMPORTED = "import-"
+"""So begin the names of the parts that ``import`` writes, each with its source's name."""
+
+MENDS_ITSELF = ("collect", "download", "faces", "extract")
+"""Verbs that notice a lost part of their table and make it again; others take --redo."""
 
 
 def root_of(path: str | os.PathLike[str]) -> Path:

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 
 from collectors.imports.places import SUFFIX
 from likewise.funnel import Funnel
-from likewise.store import IMPORTED
-from likewise.study import Manifest, Study, fingerprint
+from likewise.study import IMPORTED, Manifest, Study, fingerprint
 from likewise.tables import POST_COUNTS, TABLES
 from likewise.whole import sha256_of
 

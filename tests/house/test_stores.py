@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,6 +250,7 @@ def test_kills_on_a_server_that_survives_them(
 
 NIGHT = """
 import sys
+import textwrap
 from likewise.cli import run
 sys.exit(run(["run", sys.argv[1]]))
 """
@@ -310,3 +312,53 @@ def known(study: Study, table: str) -> list[str]:
     return sorted(
         map(str, rows.drop_columns([*times, *{"attempts"} & set(rows.column_names)]).to_pylist())
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_store_that_goes_away_in_mid_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends with 8, which schedulers try again; when the store is back it goes on."""
+    (tmp_path / "study").mkdir()
+    text = render({"study": {"store": "s3://bucket/study"}})
+    (tmp_path / "study" / "likewise.toml").write_text(text, encoding="utf-8")
+    program = (
+        f"from likewise import cli\nimport sys\ndef work():\n{textwrap.indent(WRITER, '    ')}"
+    )
+    with served("-m", "localbucket", str(tmp_path / "s")) as url:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1"}.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        writer = subprocess.Popen(
+            [sys.executable, "-c", f"{program}\nsys.exit(cli.guarded(work))", tmp_path / "study"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert writer.stdout is not None
+        done = [int(writer.stdout.readline()) for _ in range(3)][-1]
+    _, said = writer.communicate(timeout=500)
+    assert writer.returncode == 8, said
+    assert "s3://bucket/study" in said and "Traceback" not in said
+    with served("-m", "localbucket", str(tmp_path / "s")) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        found = Study.open(tmp_path / "study").read("posts")["n"].to_pylist()
+        assert len(found) == 1000 and len(set(found)) == 1 and found[0] >= done
+
+
+@pytest.mark.slow
+def test_duckdb_reads_the_tables_in_a_store(study: Study, moto: str) -> None:
+    """By its own client, from the addresses of the parts."""
+    import duckdb
+
+    publish(study, list(range(100)))
+    with duckdb.connect() as db:
+        try:
+            db.execute("INSTALL httpfs; LOAD httpfs")
+        except duckdb.Error as error:
+            pytest.skip(f"DuckDB's httpfs cannot be had here: {str(error).splitlines()[0]}")
+        db.execute(
+            "CREATE SECRET (TYPE s3, KEY_ID 'a', SECRET 'b', REGION 'us-east-1', "
+            f"ENDPOINT '{moto.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+        )
+        found = db.execute("SELECT sum(n) FROM read_parquet(?)", [study.parts("posts")]).fetchone()
+    assert found == (4950,)
