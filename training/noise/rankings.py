@@ -98,7 +98,7 @@ def neighbour_agreement(
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(unit)))
         similar = unit[rows] @ unit.T
         similar[group[rows, None] == group] = -np.inf
-        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        near = np.argpartition(similar, len(unit) - k, axis=1)[:, -k:]
         weight = np.maximum(np.take_along_axis(similar, near, axis=1), 0) + 1e-6
         same = label[near] == label[rows, None]
         answer[rows] = (weight * same).sum(axis=1) / weight.sum(axis=1)
