@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +118,22 @@ def test_a_body_that_is_too_long_is_refused(server: Running) -> None:
                 yield b"x" * (64 << 10)
 
         assert client.post("/login", content=drops(), headers=form).status_code == 413
+
+
+def test_who_leaves_during_an_upload_is_no_bug(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    head = f"POST /api/v1/score HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n"
+    kind = "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as leaving:
+        leaving.sendall(f"{head}{kind}".encode())
+    with server.client() as client:
+        until = time.monotonic() + 20
+        while 'status="499"' not in client.get("/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert not [one for one in caplog.records if one.name == "likewise.web"]
 
 
 def test_what_is_not_there_is_a_problem_for_programs_and_a_page_for_people(
