@@ -1,10 +1,12 @@
 """import and score: CPU time and memory beside DuckDB and the bare network.
 
-``python -m benchmarks.own [--rows N] [--study STUDY]`` prints a Markdown table. Times are
-CPU-seconds (user and system) of processes of their own; memory is the largest resident set.
+``python -m benchmarks.own [--rows N] [--files N] [--study STUDY]`` prints a Markdown table. Times
+are CPU-seconds (user and system) of processes of their own, the least of ``--times`` runs that take
+turns; memory is the largest resident set. Each process has ten minutes.
 
-import: N rows (1,000,000) of CSV, against DuckDB's own CSV-to-Parquet of the same file. The checks
-are reading every count and date, refusing twice-given ids, and the readings of authors.
+import: N rows of CSV (10,000, 100,000 and 1,000,000), against DuckDB's own CSV-to-Parquet of the
+same file, alone and with the checks in SQL: reading every count and date, refusing twice-given ids,
+the readings of authors. ``--files``: a folder of so many empty pictures.
 score: one picture and 100 pictures of ``--study``, from the prompt, against the network alone.
 """
 
@@ -13,12 +15,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import random
 import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+LIMIT = 600
+"""Seconds for one process."""
 
 PLAIN = """
 import duckdb, sys
@@ -66,77 +75,120 @@ def write_csv(path: Path, rows: int) -> None:
             )  # fmt: skip
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """CPU-seconds and MB of a command that must end well, its children included."""
+class Used(NamedTuple):
+    """CPU-seconds, seconds on the wall and MB of a process."""
+
+    cpu: float
+    wall: float
+    memory: float
+
+
+def measured(command: Sequence[str]) -> Used:
+    """What a command used that must end well, its children included."""
     code = (
-        "import json, resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
+        "import json, resource, subprocess, sys, time\n"
+        "began = time.monotonic()\n"
+        f"done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, timeout={LIMIT})\n"
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(json.dumps([done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))"
+        "print(json.dumps([done.returncode, used.ru_utime + used.ru_stime,\n"
+        "    time.monotonic() - began, used.ru_maxrss / 1024]))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, *command], check=True, stdout=subprocess.PIPE, text=True
     )
-    status, cpu, memory = json.loads(answer.stdout)
-    assert status == 0, command
-    return cpu, memory
+    status, *used = json.loads(answer.stdout)
+    if status not in (0, 3):  # 3: some items were not understood
+        raise RuntimeError(f"exit {status} of {command}")
+    return Used(*used)
 
 
-def importing(rows: int, folder: Path) -> list[tuple[str, float, float]]:
-    """CPU and memory of DuckDB's copy, of the same with the checks, and of the import."""
+def least(commands: Mapping[str, Sequence[str]], times: int) -> list[tuple[str, Used]]:
+    """The least that each command used; they take turns, so that all have the same neighbours."""
+    found: dict[str, list[Used]] = {name: [] for name in commands}
+    for _ in range(times):
+        for name, command in commands.items():
+            found[name].append(measured(command))
+    return [(name, min(used)) for name, used in found.items()]
+
+
+def importing(rows: int, folder: Path, times: int) -> list[tuple[str, Used]]:
+    """DuckDB's copy, the same with the checks, and the import."""
     source = folder / "posts.csv"
     write_csv(source, rows)
-    study = folder / "study"
-    subprocess.run(
-        [sys.executable, "-m", "likewise", "init", str(study)],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
     python = [sys.executable, "-c"]
     commands = {
-        "DuckDB, CSV to Parquet": [*python, PLAIN, str(source), str(folder / "plain")],
-        "DuckDB with the checks": [*python, CHECKS, str(source), str(folder / "checked")],
-        "likewise import": [sys.executable, "-m", "likewise", "import", str(study), str(source)],
+        f"DuckDB, CSV to Parquet, {rows:,} rows": [*python, PLAIN, str(source), f"{folder}/plain"],
+        f"DuckDB with the checks, {rows:,} rows": [*python, CHECKS, str(source), f"{folder}/more"],
+        f"likewise import, {rows:,} rows": _import(folder, source),
     }
-    return [(f"{name}, {rows:,} rows", *measured(command)) for name, command in commands.items()]
+    return least(commands, times)
 
 
-def scoring(study: Path, folder: Path) -> list[tuple[str, float, float]]:
-    """CPU and memory of scoring one and 100 pictures, and of the network on the 100."""
+def _import(folder: Path, source: Path) -> list[str]:
+    """Import into a fresh study, so that nothing is there already."""
+    code = (
+        "import shutil, sys; from likewise.cli import run\n"
+        "shutil.rmtree(sys.argv[1], ignore_errors=True); run(['init', sys.argv[1]])\n"
+        "sys.exit(run(['import', *sys.argv[1:]]))"
+    )
+    return [sys.executable, "-c", code, str(folder / "study"), str(source)]
+
+
+def files(number: int, folder: Path) -> list[tuple[str, Used]]:
+    """The import of a folder of empty pictures."""
+    source = folder / "pictures"
+    source.mkdir()
+    for one in range(number):
+        os.close(os.open(source / f"{one:07d}.jpg", os.O_CREAT | os.O_WRONLY))
+    return least({f"likewise import, folder of {number:,} files": _import(folder, source)}, 1)
+
+
+def scoring(study: Path, folder: Path, times: int) -> list[tuple[str, Used]]:
+    """One and 100 pictures scored, and the network on the 100."""
     from likewise.pictures import picture_bytes
     from likewise.study import Study
 
     opened = Study.open(study)
     ids = opened.read("labels", ["picture_id"])["picture_id"].to_pylist()[:100]
-    files = []
+    pictures = []
     for number, (_, data) in enumerate(picture_bytes(opened, ids)):
-        files.append(str(folder / f"{number}.jpg"))
-        Path(files[-1]).write_bytes(data)
+        pictures.append(str(folder / f"{number}.jpg"))
+        Path(pictures[-1]).write_bytes(data)
     score = [sys.executable, "-m", "likewise", "score", str(study)]
-    measured([*score, files[0]])  # lays down what is compared with
-    return [
-        ("likewise score, 1 picture", *measured([*score, files[0]])),
-        (f"likewise score, {len(files)} pictures", *measured([*score, *files])),
-        (
-            f"the network alone, {len(files)} pictures",
-            *measured([sys.executable, "-c", NETWORK, str(study), *files]),
-        ),
-    ]
+    measured([*score, pictures[0]])  # lays down what is compared with
+    many = f"{len(pictures)} pictures"
+    network = [sys.executable, "-c", NETWORK, str(study), *pictures]
+    commands = {
+        "likewise score, 1 picture": [*score, pictures[0]],
+        f"likewise score, {many}": [*score, *pictures],
+        f"the network alone, {many}": network,
+    }
+    return least(commands, times)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--files", type=int, help="Files of a folder to import.")
     parser.add_argument("--study", type=Path, help="A compared study; without it no score.")
+    parser.add_argument("--times", type=int, default=3)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors\n")
+    print("| What | CPU-s | Wall s | MB |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="own-") as name:
-        rows = importing(options.rows, Path(name))
+        work = [partial(importing, rows, Path(name), options.times) for rows in options.rows]
+        if options.files:
+            work.append(partial(files, options.files, Path(name)))
         if options.study is not None:
-            rows += scoring(options.study, Path(name))
-    print("| What | CPU-s | MB |\n|---|---|---|")
-    for what, cpu, memory in rows:
-        print(f"| {what} | {cpu:.2f} | {memory:.0f} |")
+            work.append(partial(scoring, options.study, Path(name), options.times))
+        for one in work:
+            for what, used in one():
+                print(
+                    f"| {what} | {used.cpu:.2f} | {used.wall:.1f} | {used.memory:.0f} |", flush=True
+                )
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -96,10 +97,17 @@ def import_(
     options = options or Options()
     path = Path(source).expanduser().absolute()
     host = host_name(name or _name_of(path))
-    if is_compressed_tar(path):
-        path = unpack(path, opened.folder("imports") / host)
+    packed = path
+    if is_compressed_tar(packed):
+        path = unpack(packed, opened.folder("imports") / host)
     tree = open_tree(path)
-    found, what = recognise(tree, path, kind)
+    try:
+        found, what = recognise(tree, path, kind)
+    except DataError as error:
+        if path == packed:
+            raise
+        shutil.rmtree(path)
+        raise DataError(str(error).replace(str(path), str(packed)), hint=error.hint) from error
     with (
         tempfile.TemporaryDirectory(dir=opened.folder(".staging"), prefix="import-") as folder,
         progress(f"import: {found.title}") as bar,

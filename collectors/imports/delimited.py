@@ -14,7 +14,7 @@ from collectors.imports.base import Options, Refusals, TableKind, What
 from collectors.imports.sqltext import literal
 from collectors.imports.tables import ROW, Rows
 from collectors.imports.trees import Tree
-from likewise.errors import DataError
+from likewise.errors import DataError, UsageError
 
 __all__ = ["Delimited"]
 
@@ -24,6 +24,8 @@ LOOK = 1 << 16
 """Bytes in which the separator is looked for."""
 LONGEST = 10_000_000
 """Bytes of the longest line: more is an unclosed quote."""
+CONTROLS = 0.02
+"""Share of control characters that no text in Windows-1252 reaches; other files do."""
 BUFFER = LONGEST + 2_000_000
 """Bytes that DuckDB reads at once: by itself it takes 32 times the longest line, several times."""
 
@@ -43,6 +45,13 @@ class Delimited(TableKind):
 
     def rows(self, path: Path, options: Options, scratch: Path, refusals: Refusals) -> Rows:
         encoding = options.encoding or _encoding(path)
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise UsageError(
+                f"--encoding {encoding}: there is no such encoding",
+                hint="ordinary ones are utf-8, utf-16, cp1252 and latin-1",
+            ) from None
         source = path
         if encoding not in {"utf-8", "utf-8-sig"}:
             source = _as_utf8(path, encoding, scratch / "table.csv")
@@ -53,11 +62,13 @@ class Delimited(TableKind):
             raise DataError(f"{path} is empty, expected a header line and rows")
         separator = options.delimiter or _separator(start)
         columns = _header(path, source, separator)
+        # Nothing is left to be guessed: a guess fails as a whole where one quote stays open.
+        types = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in columns)
         about = (
-            f"header = true, all_varchar = true, delim = {literal(separator)}, quote = '\"', "
-            f"escape = '\"', store_rejects = true, rejects_limit = {Refusals.MOST}, "
-            f"max_line_size = {LONGEST}, buffer_size = {BUFFER}, null_padding = false, names = "
-            f"[{', '.join(map(literal, columns))}]"
+            f"auto_detect = false, columns = {{{types}}}, header = true, all_varchar = true, "
+            f"delim = {literal(separator)}, quote = '\"', escape = '\"', store_rejects = true, "
+            f"rejects_limit = {Refusals.MOST}, max_line_size = {LONGEST}, "
+            f"buffer_size = {BUFFER}, null_padding = false"
         )
         read = f"read_csv({literal(str(source))}, {about})"
         return Rows(
@@ -85,6 +96,12 @@ def _encoding(path: Path) -> str:
                 decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
+            controls = sum(byte < 9 or 13 < byte < 32 for byte in start)
+            if controls > CONTROLS * len(start):
+                raise DataError(
+                    f"{path} holds no text, expected a table in rows of text",
+                    hint="say what it is: --as excel, --as parquet, --as database, ...",
+                ) from None
             return "cp1252"
     return "utf-8-sig" if start.startswith(codecs.BOM_UTF8) else "utf-8"
 
@@ -98,7 +115,7 @@ def _as_utf8(path: Path, encoding: str, target: Path) -> Path:
         ):
             while block := source.read(1 << 20):
                 sink.write(block.removeprefix("\ufeff"))
-    except (UnicodeDecodeError, LookupError) as error:
+    except UnicodeDecodeError as error:
         line = target.read_bytes().count(b"\n") + 1 if target.exists() else 1
         raise DataError(
             f"{path}: after line {line}: not {encoding} ({error})",
@@ -175,5 +192,8 @@ def _unread(source: Path, db: Any) -> Sequence[tuple[int, str]]:
         for position, message in rows:
             while at < position - 1 and (block := file.read(min(1 << 20, position - 1 - at))):
                 line, at = line + block.count(b"\n"), at + len(block)
-            found.append((line, str(message).split("\n", maxsplit=1)[0]))
+            # An open quote's position is where the row before it ends, when lines end in CR LF.
+            ends = "unterminated" in str(message) and file.read(2) == b"\r\n"
+            file.seek(at)
+            found.append((line + ends, str(message).split("\n", maxsplit=1)[0]))
     return found

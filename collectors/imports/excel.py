@@ -18,6 +18,10 @@ UNPACKED = 2_000_000_000
 """Bytes that a workbook may unpack to."""
 
 
+COMPOUND = bytes.fromhex("D0CF11E0A1B11AE1")
+"""First bytes of Microsoft's compound files ([MS-CFB] 2.2): .xls, and every encrypted .xlsx."""
+
+
 class Excel(TableKind):
     """One sheet of an .xlsx workbook; its first row is the header."""
 
@@ -41,7 +45,18 @@ class Excel(TableKind):
             if size > UNPACKED:
                 raise DataError(f"{path} unpacks to {size:,} bytes, at most {UNPACKED:,} are read")
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError, ValueError) as error:
+        except zipfile.BadZipFile as error:
+            with path.open("rb") as file:
+                compound = file.read(len(COMPOUND)) == COMPOUND
+            if compound:
+                raise DataError(
+                    f"{path} is protected by a password, or a workbook of before Excel 2007",
+                    hint="open it and save it as .xlsx without a password, or as CSV",
+                ) from error
+            raise DataError(
+                f"{path} is no whole Excel workbook: {error}", hint="is it a text table? --as csv"
+            ) from error
+        except (InvalidFileException, KeyError, OSError, ValueError) as error:
             raise DataError(f"{path} is no whole Excel workbook: {error}") from error
         try:
             sheet = book[options.sheet] if options.sheet else book.worksheets[0]

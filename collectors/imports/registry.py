@@ -81,6 +81,8 @@ def recognise(tree: Tree, source: Path, name: str | None = None) -> tuple[Kind, 
         what = kind.recognise(tree)
         if what is not None:
             return kind, what
+    if not tree.sample:
+        raise DataError(f"{source} holds no file", hint="hidden files are not looked at")
     raise DataError(
         f"{source}: nothing in it is understood",
         hint="docs/importing.md shows what is; say it with --as KIND",

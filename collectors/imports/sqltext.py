@@ -17,7 +17,7 @@ __all__ = [
 AMBIGUOUS = "ambiguous"
 ROUNDED = "rounded"
 NOT_A_COUNT = "not a count"
-NOT_A_TIME = "date not understood"
+NOT_A_TIME = "not understood"
 
 _NOTHING = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "\\n", "?", "-1", "-1.0")
 """How programs write "unknown"; -1 is what Instagram's clients write for hidden likes."""

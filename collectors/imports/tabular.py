@@ -8,6 +8,7 @@ the number of rows: DuckDB spills to the scratch folder.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,9 @@ __all__ = ["Place", "Table", "loaded", "prepare"]
 SAMPLE = 200
 """Rows from which the meaning of a column ``url`` is guessed."""
 
-MEMORY = "1GB"
+MEMORY = "256MB"
+THREADS = 4
+"""Of DuckDB, at most: each holds buffers of its own."""
 
 TEXTS = ("id", "author", "handle", "link", "text", "label", "picture")
 
@@ -65,7 +68,7 @@ QUESTIONS = {
 }
 """What a cell is that means two things, and what to say about it."""
 
-BATCH = 50_000
+BATCH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def prepare(db: duckdb.DuckDBPyConnection, options: Options, scratch: Path) -> N
     import duckdb
 
     db.execute(f"SET memory_limit = '{MEMORY}'")
+    db.execute(f"SET threads = {min(THREADS, os.cpu_count() or 1)}")
     # DuckDB would compute what several branches of a CASE share for every row, also for the many
     # that take none of them; _parse repeats nothing by itself.
     db.execute("SET disabled_optimizers = 'common_subexpressions'")
@@ -106,7 +110,10 @@ def prepare(db: duckdb.DuckDBPyConnection, options: Options, scratch: Path) -> N
     try:
         db.execute(f"SET TimeZone = {sqltext.literal(options.zone)}")
     except duckdb.Error as error:
-        raise DataError(f"--zone {options.zone}: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"--zone {options.zone}: there is no such zone",
+            hint="names are those of the IANA time zone database, e.g. Europe/Zurich",
+        ) from error
 
 
 def loaded(
@@ -119,7 +126,15 @@ def loaded(
             the first pictures is there.
         UsageError: an option names a column or meaning that there is not.
     """
-    sample = _table(db, f"SELECT * FROM {rows.source} LIMIT {SAMPLE}")
+    import duckdb
+
+    try:
+        sample = _table(db, f"SELECT * FROM {rows.source} LIMIT {SAMPLE}")
+    except duckdb.InvalidInputException as error:
+        raise DataError(
+            f"{place.file} cannot be read as a table: {str(error).splitlines()[0]}",
+            hint="another sign between columns? say it: --delimiter",
+        ) from error
     known = {c: [v for v in sample[c].to_pylist() if v] for c in rows.columns}
     found = meanings.guess(rows.columns, options.columns, known)
     has = set(found) | set(options.constants)
@@ -132,8 +147,8 @@ def loaded(
     unread = rows.unread(db)
     for line, message in unread:
         refusals.add(f"{place.file}:{line}", "line not understood", message)
-    _ask(db, rows, place, options)
-    _take_out(db, rows, place, refusals, "problem IS NOT NULL", "replace(problem, '|', ' ')")
+    _ask(db, rows, place, found, options)
+    _take_out(db, rows, place, refusals, "problem IS NOT NULL", "replace(problem, '|', ' ')", found)
     _place_pictures(db, rows, place, refusals)
     _join_copies(db, rows, place, refusals)
     place = _dated(db, place)
@@ -256,35 +271,44 @@ def _tags(cells: Mapping[str, str]) -> str:
 # -- what is not understood ---------------------------------------------------------------------
 
 
-def _ask(db: duckdb.DuckDBPyConnection, rows: Rows, place: Place, options: Options) -> None:
+def _ask(
+    db: duckdb.DuckDBPyConnection,
+    rows: Rows,
+    place: Place,
+    found: Mapping[str, str],
+    options: Options,
+) -> None:
     """Stop where a number means two things, with the cell and what to say about it."""
-    found = db.execute(
+    problems = db.execute(
         f"SELECT problem, count(*), min({ROW}) FROM parsed WHERE problem IS NOT NULL GROUP BY 1"
     ).fetchall()
-    for problem, times, first in sorted(found):
+    for problem, times, first in sorted(problems):
         meaning, _, reason = problem.partition("|")
         if reason not in QUESTIONS:
             continue
         words, hint = QUESTIONS[reason]
         line = rows.lines([first]).get(first, first)
+        cells = _cells(db, rows, [first], found)
+        cell = cells.get((first, meaning), options.constants.get(meaning))
         raise DataError(
-            f"{place.file}:{line}: {meaning} is {_cell(db, rows, first, meaning, options)!r}: "
-            f"{words} ({times:,} such cells)",
+            f"{place.file}:{line}: {meaning} is {cell!r}: {words} "
+            f"({times:,} such {'cell' if times == 1 else 'cells'})",
             hint=hint,
         )
 
 
-def _cell(
-    db: duckdb.DuckDBPyConnection, rows: Rows, row: int, meaning: str, options: Options
-) -> str | None:
-    """The text of a cell, for a message."""
-    sample = _table(db, f"SELECT * FROM {rows.source} WHERE {ROW} = {row}")
-    known = {c: [v for v in sample[c].to_pylist() if v] for c in rows.columns}
-    column = meanings.guess(rows.columns, options.columns, known).get(meaning)
-    if column is None:
-        return options.constants.get(meaning)
-    values = sample[column].to_pylist()
-    return values[0] if values else None
+def _cells(
+    db: duckdb.DuckDBPyConnection, rows: Rows, numbers: Sequence[int], found: Mapping[str, str]
+) -> dict[tuple[int, str], str]:
+    """(row, meaning) -> the text of its cell, for messages: the source is read once more."""
+    wanted = ", ".join(map(str, numbers))
+    columns = ", ".join(sqltext.name(column) for column in found.values())
+    query = f"SELECT {ROW}, {columns} FROM {rows.source} WHERE {ROW} IN ({wanted})"
+    return {
+        (row, meaning): str(cell)
+        for row, *cells in db.execute(query).fetchall()
+        for meaning, cell in zip(found, cells, strict=True)
+    }
 
 
 def _take_out(
@@ -294,7 +318,9 @@ def _take_out(
     refusals: Refusals,
     condition: str,
     reason: str,
+    shown: Mapping[str, str] | None = None,
 ) -> None:
+    """Refuse the rows of a condition; with ``shown``, meaning -> column, each with its cell."""
     counts = db.execute(
         f"SELECT {reason}, count(*) FROM parsed WHERE {condition} GROUP BY 1"
     ).fetchall()
@@ -303,9 +329,14 @@ def _take_out(
     listed = db.execute(
         f"SELECT {ROW}, {reason} FROM parsed WHERE {condition} ORDER BY {ROW} LIMIT {Refusals.MOST}"
     ).fetchall()
-    lines = rows.lines([row for row, _ in listed])
+    numbers = [row for row, _ in listed]
+    lines = rows.lines(numbers)
+    cells = _cells(db, rows, numbers, shown) if shown else {}
     for row, text in listed:
-        refusals.add(f"{place.file}:{lines.get(row, row)}", text)
+        cell = cells.get((row, text.partition(" ")[0]))
+        refusals.add(
+            f"{place.file}:{lines.get(row, row)}", text, "" if cell is None else repr(cell)
+        )
     for text, times in counts:
         named = sum(one == text for _, one in listed)
         refusals.count(text, times - named)
@@ -431,7 +462,8 @@ def _note_times(
     naive = _one(db, "SELECT count(*) FROM parsed WHERE naive AND date IS NOT NULL")
     if naive and "date" in has:
         refusals.notes.append(
-            f"{naive:,} dates have no zone: they are read as {options.zone}; another with --zone"
+            f"{naive:,} {'date has' if naive == 1 else 'dates have'} no zone: read as "
+            f"{options.zone}; another with --zone"
         )
     if "collected_at" not in has:
         refusals.notes.append(

@@ -306,7 +306,8 @@ def open_tree(source: Path) -> Tree:
     if source.is_dir():
         return Folder(source)
     if not source.is_file():
-        raise UsageError(f"{source} does not exist", hint="give a file or a folder to import")
+        is_what = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise UsageError(f"{source} {is_what}", hint="give a file or a folder to import")
     if zipfile.is_zipfile(source) and source.suffix.lower() != ".xlsx":
         return ZipTree(source)
     if source.suffix.lower() == ".tar":

@@ -110,7 +110,8 @@ def _partial(done: Imported, source: Path) -> Exception:
         counted = ", ".join(f"{times:,} {reason}" for reason, times in done.reasons.items())
         shown.append((f"and {more:,} more", counted))
     return PartialError(
-        f"{source}: {done.n_refused:,} items were not understood, everything else is in",
+        f"{source}: {done.n_refused:,} {'item was' if done.n_refused == 1 else 'items were'} not "
+        "understood, everything else is in",
         shown,
         hint=f"the first thousand are listed in logs/{done.host}.tsv of the study",
     )

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sqlite3
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_numbers_of_two_kinds_are_asked_for(
 def test_other_words_refuse_the_row(study: Study, source: Path, cell: str) -> None:
     done = import_(study, csv(source, f"id,likes,author\na,{cell},x\nb,4,x\n"))
     assert set(posts(study)) == {"b"}
-    assert done.refused == (("posts.csv:2", "likes not a count"),)
+    assert done.refused == (("posts.csv:2", f"likes not a count: {cell!r}"),)
 
 
 @settings(deadline=None)
@@ -199,7 +200,7 @@ def test_dates(study: Study, source: Path, cell: str, moment: str) -> None:
 def test_dates_without_zone_are_said_and_may_have_one(study: Study, source: Path) -> None:
     path = csv(source, "id,likes,author,date\na,4,x,2024-07-01 12:00\n")
     done = import_(study, path)
-    assert any("1 dates have no zone" in note and "UTC" in note for note in done.notes)
+    assert any("1 date has no zone" in note and "UTC" in note for note in done.notes)
     import_(study, path, options=Options(zone="Europe/Zurich"))
     assert posts(study)["a"]["created_at"] == dt.datetime(2024, 7, 1, 10, tzinfo=dt.UTC)
     with pytest.raises(DataError, match="--zone Mars"):
@@ -208,7 +209,7 @@ def test_dates_without_zone_are_said_and_may_have_one(study: Study, source: Path
 
 def test_a_date_of_two_kinds_needs_a_format(study: Study, source: Path) -> None:
     path = csv(source, "id,likes,author,date\na,4,x,03/04/2024\nb,4,x,2024-01-01\n")
-    assert import_(study, path).refused == (("posts.csv:2", "date date not understood"),)
+    assert import_(study, path).refused == (("posts.csv:2", "date not understood: '03/04/2024'"),)
     path = csv(source, "id,likes,author,date\na,4,x,03/04/2024\n")
     import_(study, path, options=Options(date_format="%d/%m/%Y"))
     assert posts(study)["a"]["created_at"] == dt.datetime(2024, 4, 3, tzinfo=dt.UTC)
@@ -221,7 +222,7 @@ def test_faulty_lines_are_listed_and_the_others_stay(study: Study, source: Path)
     found = dict(done.refused)
     assert set(found) == {"posts.csv:4", "posts.csv:5", "posts.csv:6", "posts.csv:7"}
     assert found["posts.csv:6"] == "id given before with another likes"
-    assert found["posts.csv:7"] == "likes not a count"
+    assert found["posts.csv:7"] == "likes not a count: 'x'"
     manifest = study.require("posts")
     funnel = manifest.funnel or {}
     assert (funnel["rows_in"], funnel["rows_out"]) == (6, 2)
@@ -236,6 +237,45 @@ def test_nothing_understood(study: Study, source: Path, text: str, words: str) -
     with pytest.raises(DataError, match=words):
         import_(study, csv(source, text))
     assert study.manifest("posts") is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_that_stays_open_is_named_with_its_line(
+    study: Study, source: Path, end: str
+) -> None:
+    lines = ["id,likes,author,caption", '0,1,z,"two', 'lines"', '1,2,a,"open', "2,3,b,c", ""]
+    done = import_(study, csv(source, end.join(lines)))
+    assert set(posts(study)) == {"0"}
+    [(place, reason)] = done.refused
+    assert place == "posts.csv:4" and "unterminated quote" in reason
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "words"),
+    [
+        (bytes(range(256)) * 20, "posts.csv", "no text"),
+        (b"\xff\xd8\xff\xe0" + bytes(range(1, 256)) * 9, "posts.tsv", "no text"),
+        (bytes.fromhex("D0CF11E0A1B11AE1") + bytes(4096), "posts.xlsx", "password"),
+        (b"id,likes\n1,2\n", "posts.xlsx", "no whole Excel workbook"),
+    ],
+)
+def test_another_kind_of_file_is_said(
+    study: Study, source: Path, data: bytes, name: str, words: str
+) -> None:
+    (source / name).write_bytes(data)
+    with pytest.raises(DataError, match=words) as caught:
+        import_(study, source / name)
+    assert name in str(caught.value) and caught.value.hint
+
+
+def test_an_unknown_encoding_and_an_empty_archive_are_said(study: Study, source: Path) -> None:
+    with pytest.raises(UsageError, match="no such encoding"):
+        import_(study, csv(source, "id,likes\n1,2\n"), options=Options(encoding="klingon"))
+    with tarfile.open(source / "a.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(DataError, match=r"source/a\.tar\.gz holds no file"):
+        import_(study, source / "a.tar.gz")
+    assert not any((study.root / "imports").iterdir())
 
 
 def test_half_a_json_is_named_with_its_line(study: Study, source: Path) -> None:
