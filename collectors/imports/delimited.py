@@ -192,8 +192,9 @@ def _unread(source: Path, db: Any) -> Sequence[tuple[int, str]]:
         for position, message in rows:
             while at < position - 1 and (block := file.read(min(1 << 20, position - 1 - at))):
                 line, at = line + block.count(b"\n"), at + len(block)
-            # An open quote's position is where the row before it ends, when lines end in CR LF.
-            ends = "unterminated" in str(message) and file.read(2) == b"\r\n"
+            # Where lines end in CR LF, DuckDB's position is that of the LF before the row.
+            file.seek(max(at - 1, 0))
+            ends = file.read(2) == b"\r\n"
             file.seek(at)
             found.append((line + ends, str(message).split("\n", maxsplit=1)[0]))
     return found
