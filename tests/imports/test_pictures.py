@@ -186,7 +186,7 @@ def test_sources_that_are_nothing(study: Study, tmp_path: Path, name: str) -> No
 
 
 def test_an_empty_folder(study: Study, source: Path) -> None:
-    with pytest.raises(DataError, match="nothing in it is understood"):
+    with pytest.raises(DataError, match="holds no file"):
         import_(study, source)
 
 

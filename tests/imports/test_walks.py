@@ -101,7 +101,10 @@ def test_an_instaloader_folder(tmp_path: Path) -> None:
         }  # fmt: skip
         record = {"node": node, "instaloader": {"node_type": "Post", "version": "4.14"}}
         (folder / f"{stem}.json.xz").write_bytes(lzma.compress(json.dumps(record).encode()))
-        profile = {"id": one["user"][4:], "edge_followed_by": {"count": one["followers"]}}
+        profile = {
+            "id": one["user"][4:], "username": one["user"],
+            "edge_followed_by": {"count": one["followers"]},
+        }  # fmt: skip
         about = {"node": profile, "instaloader": {"node_type": "Profile", "version": "4.14"}}
         (folder / f"{one['user']}.json.xz").write_bytes(lzma.compress(json.dumps(about).encode()))
     study = tmp_path / "study"
