@@ -12,6 +12,7 @@ calls at 20 a minute the last cannot start before ceil(n / 20) - 1 minutes, whoe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -20,6 +21,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 import likewise
 from collectors.budgets.buckets import BucketSpec
@@ -75,29 +78,38 @@ def calls(folder: Path, classes: int, minute: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def learning(pictures: Path, folder: Path, per_class: int) -> dict[str, float]:
-    """Seconds from downloaded pictures to predictions, and of an epoch of fine-tuning."""
+def cpu_seconds() -> float:
+    """CPU-seconds of this process and all it has started, finished or not."""
+    found = 0.0
+    for process in (own := psutil.Process(), *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += sum(process.cpu_times()[:4])
+    return found
+
+
+def learning(pictures: Path, folder: Path, per_class: int) -> dict[str, object]:
+    """(seconds, CPU-seconds) of each step from downloaded pictures to predictions."""
     classes = sorted(path.name for path in pictures.iterdir() if path.is_dir())[:2]
     with searching(pictures, limits_factor=0) as services:
         sources = [f"{name}={services.url}" for name in ("openverse", "commons")]
         study = study_for(folder, classes, per_class=per_class, sources=sources, licences=LICENCES)
-        said: dict[str, float] = {}
+        said: dict[str, object] = {}
         with study.lock():
-            began = time.monotonic()
             said["pictures"] = sum(build(study).pictures.values())
-            said["build"] = time.monotonic() - began
     steps: dict[str, Callable[[], object]] = {
         "extract": lambda: likewise.extract(study),
         "learn": lambda: learn(study, tune_epochs=0),
         "doubt": lambda: doubt(study),
         "predict": lambda: predictions(study, load_classes(study, MODEL), pictures, 0.98),
-        "one epoch of fine-tuning more": lambda: learn(study, tune_epochs=1),
+        # What was augmented is kept: the rest of this is one epoch of the whole network.
+        "learn and fine-tune": lambda: learn(study, tune_epochs=1),
     }
     with study.lock():
         for name, step in steps.items():
-            began = time.monotonic()
+            began, cpu = time.monotonic(), cpu_seconds()
             step()
-            said[name] = time.monotonic() - began
+            said[name] = round(time.monotonic() - began, 1), round(cpu_seconds() - cpu, 1)
+            print(json.dumps({name: said[name], "load": os.getloadavg()[0]}), flush=True)
     return said
 
 
@@ -106,16 +118,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--minute", type=float, default=60.0, help="length of a minute, seconds")
+    parser.add_argument("--no-calls", action="store_true", help="only what --pictures asks for")
     parser.add_argument("--pictures", type=Path, help="folder of two classes")
     parser.add_argument("--per-class", type=int, default=600)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        asked = calls(folder / "calls", options.classes, options.minute)
-        print(json.dumps({"load": os.getloadavg()[0], **asked}), flush=True)
+        if not options.no_calls:
+            asked = calls(folder / "calls", options.classes, options.minute)
+            print(json.dumps({"load": os.getloadavg()[0], **asked}), flush=True)
         if options.pictures is not None:
             found = learning(options.pictures, folder / "learning", options.per_class)
-            print(json.dumps({"load": os.getloadavg()[0], **found, "cpu_s": sum(os.times()[:4])}))
+            print(json.dumps({"load": os.getloadavg()[0], **found}))
 
 
 if __name__ == "__main__":

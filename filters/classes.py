@@ -112,7 +112,9 @@ class _Load:
 
     def place(self, counts: NDArray[np.float64]) -> int:
         """The part where the group makes the parts most alike in every class; it is added there."""
-        cost = (counts * (2 * self.filled + counts)).sum(axis=1) / self.shares
+        growth = (counts * (2 * self.filled + counts)).sum(axis=1)
+        nowhere = np.full(len(growth), np.inf)  # a part that the split leaves out takes nothing
+        cost = np.divide(growth, self.shares, out=nowhere, where=self.shares > 0)
         best = int(np.argmin(np.round(cost, 12)))
         self.filled[best] += counts
         return best

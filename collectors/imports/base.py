@@ -98,6 +98,10 @@ class Kind(ABC):
     def recognise(self, tree: Tree) -> What | None:
         """What of this kind the source holds; None when it is something else."""
 
+    def recognise_named(self, tree: Tree) -> What | None:
+        """As ``recognise`` where a person says that it is of this kind."""
+        return self.recognise(tree)
+
 
 class RecordKind(Kind):
     """A source of single records: files beside pictures, or one list of posts."""

@@ -46,9 +46,17 @@ class Classes(RecordKind):
     title: ClassVar[str] = "one folder a class"
 
     def recognise(self, tree: Tree) -> What | None:
+        # Deeper folders may be days or parts of a set as well: a person says if they are classes.
         pictures = [entry for entry in tree.sample if entry.is_picture]
-        classes = Counter(entry.path.parts[0] for entry in pictures if len(entry.path.parts) == 2)
-        if len(classes) < LEAST_CLASSES or classes.total() != len(pictures):
+        if any(len(entry.path.parts) != 2 for entry in pictures):
+            return None
+        return self.recognise_named(tree)
+
+    def recognise_named(self, tree: Tree) -> What | None:
+        """Folders at any depth: ``animal/cat`` is a class of a taxonomy."""
+        folders = (entry.path.parts[:-1] for entry in tree.sample if entry.is_picture)
+        classes = Counter("/".join(folder) for folder in folders if folder)
+        if len(classes) < LEAST_CLASSES:
             return None
         names = ", ".join(f"{name} ({n:,})" for name, n in classes.most_common(8))
         more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""

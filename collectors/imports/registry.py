@@ -71,7 +71,7 @@ def recognise(tree: Tree, source: Path, name: str | None = None) -> tuple[Kind, 
         kind = get(name)
         if alone and isinstance(kind, TableKind):
             return kind, What(f"as said: {kind.title}", source)
-        what = kind.recognise(tree)
+        what = kind.recognise_named(tree)
         if what is None:
             raise DataError(f"{source} holds nothing that a {kind.title} has")
         return kind, what

@@ -294,6 +294,28 @@ def test_class_folders(study: Study, source: Path, pictures: Pictures) -> None:
     assert posts(study)["dögs & co/c.jpg"]["labels"] == ["class:dögs & co"]
 
 
+def test_folders_of_a_taxonomy_are_classes_where_that_is_said(
+    study: Study, source: Path, pictures: Pictures
+) -> None:
+    pictures("animal/cat/a.jpg", "animal/dog/b.jpg", "plant/c.jpg", "d.jpg")
+    done = import_(study, source, kind="classes")
+    assert done.kind == "classes" and "animal/cat (1)" in done.recognised
+    labels = {name: row["labels"] for name, row in posts(study).items()}
+    assert labels == {
+        "animal/cat/a.jpg": ["class:animal/cat"],
+        "animal/dog/b.jpg": ["class:animal/dog"],
+        "plant/c.jpg": ["class:plant"],
+    }
+    assert done.n_refused == 1  # d.jpg is told, not lost
+
+
+def test_folders_of_days_are_no_classes_unless_said(
+    study: Study, source: Path, pictures: Pictures
+) -> None:
+    pictures("2024/05/a.jpg", "2024/06/b.jpg")
+    assert import_(study, source).kind == "pictures"
+
+
 def test_a_table_beside_pictures_is_found(study: Study, source: Path, pictures: Pictures) -> None:
     pictures("photos/a.jpg")
     (source / "t.csv").write_text("id,likes,author,file\n1,2,a,photos/a.jpg\n", encoding="utf-8")

@@ -94,3 +94,11 @@ def test_parts_have_their_shares_of_every_class_over_many_nights() -> None:
     for number, share in enumerate((0.7, 0.1, 0.2)):
         got = counts[part == number].sum(axis=0) / counts.sum(axis=0)
         np.testing.assert_allclose(got, share, atol=0.02)
+
+
+def test_a_part_without_a_share_gets_nothing() -> None:
+    counts = np.zeros((9, 3), np.int64)  # the last group holds no picture of a known class
+    counts[np.arange(8), np.arange(8) % 3] = 1
+    names = [f"g{at}" for at in range(9)]
+    part = deal(names, counts, (0.75, 0.0, 0.25), before={}, seed=1)
+    assert set(part.tolist()) == {0, 2}

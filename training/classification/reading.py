@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def features_of(
         WeightsError: the network's weights are missing or damaged.
     """
     layer, weights = model.layer, own_network(study, model)
-    plan = make_plan(model.backbone, [layer], flip=False, weights=weights)
+    threads = len(os.sched_getaffinity(0))
+    plan = make_plan(model.backbone, [layer], flip=False, weights=weights, threads=threads)
     names: list[str] = []
     errors: list[str | None] = []
     found = [np.empty((0, int(model.card["dim"])), np.float32)]

@@ -8,9 +8,12 @@ then moves every weight at a rate of 1e-5, and stays only if the validation loss
 from __future__ import annotations
 
 import datetime as dt
+import os
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +50,8 @@ PATIENCE = 10
 LEAST = 1e-3
 """Nats by which the loss must fall to count as smaller; it creeps on for ever otherwise."""
 BATCH = 32
+CHUNK = 16
+"""Pictures whose views the network reads at once."""
 VIEWS = 2
 """Augmented views of a training picture, beside the picture itself."""
 
@@ -250,12 +255,19 @@ def _augmented(
     at = {picture: row for row, picture in enumerate(ids)}
     found = np.zeros((VIEWS, len(ids), problem.features.shape[1]), np.float32)
     found[:] = problem.features[rows]  # a picture that cannot be decoded again stays as it is
-    plan = make_plan(problem.backbone, [problem.layer], flip=False)
+    threads = len(os.sched_getaffinity(0))
+    plan = make_plan(problem.backbone, [problem.layer], flip=False, threads=threads)
     spec = registry.get(problem.backbone).preprocess
-    with progress("augmenting", len(ids)) as bar:
-        for picture, views in views_of(picture_bytes(study, ids), spec, VIEWS, seed):
-            found[:, at[picture]] = _run(plan, views)
-            bar.advance()
+    views = views_of(picture_bytes(study, ids), spec, VIEWS, seed)
+    # The next pictures are decoded while the network reads these.
+    with progress("augmenting", len(ids)) as bar, ThreadPoolExecutor(1) as decoder:
+        coming = decoder.submit(lambda: [*islice(views, CHUNK)])
+        while chunk := coming.result():
+            coming = decoder.submit(lambda: [*islice(views, CHUNK)])
+            places = [at[picture] for picture, _ in chunk]
+            seen = _run(plan, np.concatenate([stack for _, stack in chunk]))
+            found[:, places] = seen.reshape(len(places), VIEWS, -1).swapaxes(0, 1)
+            bar.advance(len(places))
     with whole_file(path) as staged, staged.open("wb") as file:
         np.save(file, found.reshape(-1, found.shape[2]))
     return found.reshape(-1, found.shape[2])
