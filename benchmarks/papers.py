@@ -128,10 +128,6 @@ def paper2(caltech: Path, googlenet: Path | None, folder: Path) -> None:
     for name, classes in CATEGORIES.items():
         each = -(-EACH // len(classes))
         chosen[name] = [f for c in classes for f in pictures_of(caltech / c)[:each]][:EACH]
-    study = study_of(
-        folder / "s", copied(folder / "p", chosen), "categories",
-        compare={"classifiers": ["softmax", "last-layer"]},
-    )  # fmt: skip
     rows = [
         (f"paper: {name}", told(one, 240), told(five, 240)) for name, (one, five) in PAPER2.items()
     ]
@@ -144,12 +140,17 @@ def paper2(caltech: Path, googlenet: Path | None, folder: Path) -> None:
             of = [categories.names.index(c) for c, some in chosen.items() for _ in some]
             total = zero_shot.evaluate(logits, np.array(of), categories).total
             rows.append((f"{network}, {name}", shown(total.top1), shown(total.top5)))
+    table(("network", "top-1 error", "top-5 error"), rows)
+    study = study_of(
+        folder / "s", copied(folder / "p", chosen), "categories",
+        compare={"classifiers": ["softmax", "last-layer"]},
+    )  # fmt: skip
+    retrained = []
     after = compared(study)
     for one in after.results:
         wrong = rate(np.arange(one.top_1.of) >= one.top_1.right)
-        where = f"{one.title} on {after.backbone}, test part"
-        rows.append((where, shown(wrong), "-"))
-    table(("network", "top-1 error", "top-5 error"), rows)
+        retrained.append((f"{one.title} of {after.backbone}", shown(wrong)))
+    table(("retrained last layer, test part", "top-1 error"), retrained)
 
 
 def paper3(caltech: Path, brands: Path, folder: Path) -> None:
