@@ -169,7 +169,7 @@ def test_tokens_show_what_is_waited_for(tmp_path: Path) -> None:
     toml = render({"collect": {"sources": [source]}})
     (tmp_path / "likewise.toml").write_text(toml, encoding="utf-8")
     TokenStore().put(new_token("mastodon", "x.example", {"access_token": "t"}, user="7"))
-    until = time.time() + 1000
+    until = float(int(time.time()) + 1000)  # what is shown has whole seconds
     with Journal(tmp_path / "journal.sqlite") as journal:
         journal.budgets.note_shut("x.example/user/7/paged", until)
     rows = {row["bucket"]: row["waiting_until"] for row in budgets(tmp_path)}
