@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 __all__ = ["PARTS", "ClassNames", "deal", "folder_name", "groups_of"]
 
@@ -91,6 +89,10 @@ def groups_of(keys: Sequence[str], pairs: NDArray[np.int64]) -> tuple[NDArray[np
         (n,) number of each picture's group, and the name of each group: its smallest key, so that
         a group that grows keeps its name as long as that key stays.
     """
+    # The server reads names of classes and never groups: SciPy must not load with it.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     _, number = np.unique(np.asarray(keys, dtype=object), return_inverse=True)
     n_keys = int(number.max()) + 1 if len(keys) else 0
     links = number[pairs.reshape(-1, 2)]

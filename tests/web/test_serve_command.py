@@ -25,7 +25,7 @@ def test_neither_torch_nor_spark_is_loaded() -> None:
         "for package in (web.api, web.pages):\n"
         "    for found in pkgutil.iter_modules(package.__path__):\n"
         "        importlib.import_module(f'{package.__name__}.{found.name}')\n"
-        "heavy = {'torch', 'pyspark', 'sklearn', 'cv2', 'duckdb', 'matplotlib'}\n"
+        "heavy = {'torch', 'pyspark', 'sklearn', 'scipy', 'cv2', 'duckdb', 'matplotlib'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
