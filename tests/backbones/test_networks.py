@@ -252,7 +252,9 @@ def wrong_preprocessings(backbone):
         yield replace(backbone, preprocess=replace(spec, **change))
 
 
-@pytest.mark.parametrize("name", ["googlenet-bvlc", "efficientnet-lite0"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("googlenet-bvlc", marks=pytest.mark.slow), "efficientnet-lite0"]
+)
 def test_real_weights_know_what_is_in_the_picture(name, shared):
     files = {"googlenet-bvlc": shared / "weights" / "googlenet_bvlc_fp16.safetensors"}
     network = load(name, weights=files.get(name))

@@ -54,6 +54,7 @@ def test_bytes_that_ten_posts_share_stand_once(server: Misbehaving, make_study: 
     assert study.require("pictures").fingerprint == before.fingerprint
 
 
+@pytest.mark.slow
 def test_nights_of_few_pictures_leave_few_parts(server: Misbehaving, make_study: Make) -> None:
     urls: list[str] = []
     study = make_study([])

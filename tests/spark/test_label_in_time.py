@@ -96,6 +96,7 @@ def test_a_block_that_was_dealt_never_moves(study_folder: Path) -> None:
     assert label(study_folder).extra["block_days"] == 14
 
 
+@pytest.mark.slow
 def test_few_authors_are_dealt_in_blocks_of_their_own_by_both_engines(
     study_folder: Path, spark: Any
 ) -> None:

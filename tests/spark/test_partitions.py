@@ -77,6 +77,7 @@ def test_any_number_of_parts_gives_the_same_tables(
         assert answers(parts) == one
 
 
+@pytest.mark.slow
 def test_any_number_of_spark_partitions_gives_the_tables_of_one_machine(
     answers: Any, study_folder: Path, spark: Any
 ) -> None:

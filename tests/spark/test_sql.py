@@ -42,12 +42,17 @@ def made(folder: Path, master: str | None) -> list[Any]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"method": "per-author", "margin": 0.1, "hour_correction": True},
-        {"target": "likes/views", "age_correction": True, "margin": 0.2},
-        {"target": "likes"},
+        pytest.param({}, id="pooled"),
+        pytest.param(
+            {"method": "per-author", "margin": 0.1, "hour_correction": True}, id="per-author"
+        ),
+        pytest.param(
+            {"target": "likes/views", "age_correction": True, "margin": 0.2},
+            id="views",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"target": "likes"}, id="likes", marks=pytest.mark.slow),
     ],
-    ids=["pooled", "per-author", "views", "likes"],
 )
 def test_both_engines_give_identical_tables(
     study_folder: Path, spark: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch

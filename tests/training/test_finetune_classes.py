@@ -42,6 +42,7 @@ def class_study(folder: Path, **finetune: object) -> Study:
     return Study.open(folder)
 
 
+@pytest.mark.slow
 def test_a_network_of_classes_is_tuned_told_and_ranked(tmp_path: Path) -> None:
     study = class_study(
         tmp_path / "s",

@@ -194,6 +194,7 @@ def test_resumes_from_any_place(tmp_path: Path) -> None:
     _same(whole.network.state_dict(), resumed.network.state_dict())
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_end_in_the_same_bits(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "whole", tmp_path / "killed"
     assert _train(undisturbed)[-1] == 22

@@ -128,6 +128,7 @@ def real_features(shared: Path) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), np.where(label ^ noise, 1, -1).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_real_features_have_the_optimum_of_linear_svc(
     real_features: tuple[np.ndarray, np.ndarray],
 ) -> None:
