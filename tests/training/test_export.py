@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from collectors.import_ import import_
 from likewise import cli
-from likewise.errors import MissingTableError, UsageError
+from likewise.errors import MissingTableError, StudyError, UsageError
 from likewise.study import Study
 from likewise.tables import REVIEWS
 from training.export import export
@@ -135,6 +135,13 @@ def test_what_cannot_be_exported(study: Study, tmp_path: Path) -> None:
         export(study, "posts", tmp_path / "x.doc")
     with pytest.raises(UsageError, match="there is no shape"):
         export(study, "posts", tmp_path / "x", shape="coco")
+
+
+def test_pictures_of_an_older_layout_are_told(tmp_path: Path) -> None:
+    older = make(tmp_path / "study", n_authors=4)
+    shutil.rmtree(older.store.place("fetches"))
+    with pytest.raises(StudyError, match=r"layout before 'fetches'"):
+        export(older, "everything", tmp_path / "all.csv")
 
 
 def test_cells_that_would_be_formulas(study: Study, tmp_path: Path) -> None:

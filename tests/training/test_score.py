@@ -17,6 +17,7 @@ import pytest
 from fake_study import make, save_model
 from sklearn.linear_model import LogisticRegression
 
+import likewise
 from likewise import cli
 from likewise.errors import DataError, UsageError
 from likewise.pictures import picture_bytes
@@ -34,8 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make(tmp_path_factory.mktemp("score") / "study")
 
 
-@pytest.fixture
-def known(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
+def from_table(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The network is the table: a picture of the study has the features that stand there."""
     rows = study.read("features", ["picture_id", "flipped", "pooled"]).to_pylist()
     views = {(row["picture_id"], row["flipped"]): row["pooled"] for row in rows}
@@ -50,6 +50,11 @@ def known(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setattr(Session, "features", features)
     monkeypatch.setattr("training.rank._wants_spark", lambda *_: False)
     return study
+
+
+@pytest.fixture
+def known(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
+    return from_table(study, monkeypatch)
 
 
 def files(study: Study, n: int) -> Iterator[tuple[str, bytes]]:
@@ -271,3 +276,29 @@ def test_the_network_gives_what_extract_gave(tmp_path: Path) -> None:
         chosen, score(study, list(chosen.values()), models=["mine"]), strict=True
     ):
         assert row.opinions[0].score == pytest.approx(told[picture_id], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_network_scores_as_it_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a model of features, which says what is near and far."""
+    name = "finetuned-efficientnet-lite0"
+    settings = {"backbone": "efficientnet-lite0", "iterations": 2, "batch_size": 4, "freeze": True}
+    study = make(tmp_path / "study", n_authors=12, config={"finetune": settings})
+    from_table(study, monkeypatch)
+    likewise.finetune(study)
+    rank(study, model=name)
+    ranked = study.read("scores", ["picture_id", "score", "probability"]).to_pylist()
+    known = {row["picture_id"]: row for row in ranked}
+    chosen = dict(files(study, 4))
+    found = score(study, list(chosen.values()), models=[name, "linear-svc"])
+    for picture_id, row in zip(chosen, found, strict=True):
+        tuned, linear = row.opinions
+        assert (tuned.model, linear.model) == (name, "linear-svc")
+        assert tuned.score == pytest.approx(known[picture_id]["score"], rel=1e-4)
+        assert tuned.probability == pytest.approx(known[picture_id]["probability"], abs=1e-4)
+        # Its own ranking of held-out pictures gives the interval, or says why there is none.
+        assert (tuned.low is None) == bool(tuned.why)
+        if tuned.low is not None:
+            assert tuned.low <= tuned.probability <= tuned.high

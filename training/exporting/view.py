@@ -87,8 +87,11 @@ def opened(study: Study, db: duckdb.DuckDBPyConnection) -> list[str]:
 
     Raises:
         MissingTableError: nothing has been collected or imported.
+        StudyError: pictures are of an older layout.
     """
     study.require("posts")
+    if study.manifest("pictures") is not None:
+        study.require("fetches")
     db.execute("SET TimeZone = 'UTC'")
     names = []
     for name in TABLES:
