@@ -62,8 +62,14 @@ def prune(study: Study | str | os.PathLike[str], keep: int = 14) -> dict[str, in
     """Delete versions that neither the newest state nor the last ``keep`` nights need.
 
     Returns files deleted by table; parts that killed runs left are among them. Hold the lock.
+
+    Raises:
+        StudyError: an ``upgrade`` was killed half-way, and its older version is still needed.
     """
     opened = Study.open(study)
+    pictures = opened.manifest("pictures")
+    if pictures is not None and "wide" in pictures.extra:
+        opened.require("fetches")  # they are made of that version
     known = nights(opened)
     kept = known[-keep:] if keep else []
     gone: dict[str, int] = {}

@@ -238,17 +238,12 @@ class Store:
         from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
 
         place = self.place(name)
-        if not self.remote and not Path(place, "_delta_log").is_dir():
-            if Path(place, OLD).is_file():
-                raise StudyError(
-                    f"{place} is a table of an older likewise",
-                    hint="convert the study with: likewise upgrade STUDY",
-                )
-            return None
+        found = None
         try:
-            return DeltaTable(place, version=version, storage_options=self.options)
+            if self.remote or Path(place, "_delta_log").is_dir():
+                found = DeltaTable(place, version=version, storage_options=self.options)
         except TableNotFoundError:
-            return None
+            pass  # a log's folder is there before its first commit
         except (DeltaError, OSError) as error:
             if isinstance(error, DeltaProtocolError) or "Unsupported" in str(error):
                 raise _newer(place, error) from error
@@ -259,6 +254,12 @@ class Store:
                 hint="is the store reachable? If the log is damaged, delete the table's folder "
                 "and run the stage again",
             ) from error
+        if found is None and not self.remote and Path(place, OLD).is_file():
+            raise StudyError(
+                f"{place} is a table of an older likewise",
+                hint="convert the study with: likewise upgrade STUDY",
+            )
+        return found
 
     def manifest(self, name: str, version: int | None = None) -> Manifest | None:
         """What the newest commit up to ``version`` says."""

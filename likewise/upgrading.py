@@ -53,7 +53,6 @@ def upgrade(study: Study | str | os.PathLike[str]) -> list[str]:
     done = {folder.name for folder in old}
     if _pictures_once(opened) | _fetches_apart(opened):
         done |= {"fetches", "pictures"}
-        forget_nights(opened)
     return sorted(done)
 
 
@@ -66,7 +65,8 @@ def _convert(study: Study, folder: Path) -> None:
             f"{folder / OLD} is damaged: {error}", hint="delete the table's folder and run again"
         ) from error
     parts = sorted((folder / said.fingerprint).rglob("*.parquet"))
-    if not (folder / "_delta_log").is_dir():
+    # The folder of a log is there before its first commit: it alone does not say that one was made.
+    if not any((folder / "_delta_log").glob("*.json")):
         adds, schema = [], TABLES[said.table].schema if said.table in TABLES else None
         for part in parts:
             try:
@@ -99,6 +99,7 @@ def _pictures_once(study: Study) -> bool:
     manifest = store.manifest("pictures")
     if manifest is None or "url" not in store.schema("pictures").names:
         return False
+    forget_nights(study)  # first: a killed conversion must not leave nights that show both layouts
     parts, adds, rows = store.parts("pictures"), [], 0
     seen: set[str] = set()
     n_buckets = _buckets(manifest)
