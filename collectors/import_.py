@@ -170,6 +170,7 @@ class _Source:
         manifest = publish(self.study, self.host, about, parts, scratch)
         if self.refusals.listed:
             listed(self.refusals.listed, self.study.folder("logs") / f"{self.host}.tsv")
+        classes = self.study.config.question.kind != "likes"
         return Imported(
             manifest=manifest,
             kind=self.kind.name,
@@ -180,7 +181,7 @@ class _Source:
             dropped=dict(self.dropped),
             meanings=self.meanings,
             unused=self.unused,
-            forbids=tuple(meanings.missing(self.has)) if posts else (),
+            forbids=tuple(meanings.missing(self.has, classes=classes)) if posts else (),
             notes=tuple(self.refusals.notes),
             refused=tuple(self.refusals.listed),
             reasons=dict(self.refusals.reasons),
@@ -298,6 +299,8 @@ class _Source:
             "date": post.created_at is not None,
             "author": not post.author_id.startswith("post:"),
             "picture": any(medium.url for medium in post.media),
+            "label": any(label.startswith("class:") for label in post.labels),
+            "tags": bool(post.tags),
             "followers": author is not None and author.followers is not None,
         }
         self.has |= {name for name, known in told.items() if known}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -56,11 +56,7 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
     chosen = _chosen(study, question)
     titles, dropped = chosen.titles, chosen.dropped
     if len(titles) < 2:
-        raise DataError(
-            f"the pictures are of {len(titles)} classes, expected at least 2: "
-            + "; ".join(f"{count} {reason}" for reason, count in dropped.items() if count),
-            hint="a folder a class, a label column or hashtags say the class; see [question]",
-        )
+        _too_few(study, chosen)
     rows, over = _balanced(chosen, question)
     dropped["over the smallest class"] = over
     table, facts = _dealt(study, rows, chosen, question)
@@ -75,11 +71,31 @@ def label_classes(study: Study, *, redo: bool = False) -> Manifest:
         classes=titles,
         merged=chosen.merged,
         in_two_classes=shown,
+        rare=chosen.rare,
         usable=chosen.sizes(),
         **facts,
     )
     write_attribution(study)
     return manifest
+
+
+def _too_few(study: Study, chosen: _Chosen) -> NoReturn:
+    sizes = chosen.sizes()
+    one = "".join(f"one class, {name} ({n})" for name, n in sizes.items())
+    left = "".join(f"; {n} left out: {reason}" for reason, n in chosen.dropped.items() if n)
+    if chosen.rare:
+        rare = ", ".join(f"{c} ({n})" for c, n in chosen.rare.items())
+        hint = f"too few: {rare}; gather more of them, or look at [question] classes, min_pictures"
+    elif sizes:
+        hint = (
+            f"import pictures of another class, too: likewise import {study.root} FOLDER; "
+            "[question] neither names a class for everything else"
+        )
+    else:
+        hint = "a folder a class, a label column or hashtags say the class; see [question]"
+    raise DataError(
+        f"the pictures are of {one or 'no class'}, expected at least 2 classes{left}", hint=hint
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,8 @@ class _Chosen:
     dropped: dict[str, int]
     both: dict[str, list[str]]
     merged: dict[str, list[str]]
+    rare: dict[str, int]
+    """Class -> its pictures, where they are fewer than ``[question] min_pictures``."""
     found: Mapping[tuple[str, ...], tuple[str, int]]
     """Post -> who publishes it, and its place in its search."""
 
@@ -127,7 +145,8 @@ def _chosen(study: Study, question: QuestionSection) -> _Chosen:
     if question.copies == "drop":
         judged = _without_copies(judged, found, study.config.label.near_duplicate_radius, dropped)
     kept, titles, rare = _frequent(judged, names, question)
-    return _Chosen(kept, titles, dropped | rare, both, names.merged, found)
+    dropped[f"class of fewer than {question.min_pictures} pictures"] = sum(rare.values())
+    return _Chosen(kept, titles, dropped, both, names.merged, rare, found)
 
 
 def _post(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -276,13 +295,13 @@ def _classes(
 def _frequent(
     rows: Rows, names: ClassNames, question: QuestionSection
 ) -> tuple[Rows, list[str], dict[str, int]]:
-    """Without rare classes, renumbered: rows, names of the classes, how many were dropped."""
+    """Without rare classes, renumbered: rows, names of the classes, pictures of the rare ones."""
     sizes = Counter(number for _, number in rows)
     enough = [n for n in range(len(names.names)) if sizes[n] >= question.min_pictures]
     renumbered = {old: new for new, old in enumerate(enough)}
     kept = [(row, renumbered[number]) for row, number in rows if number in renumbered]
-    reason = f"class of fewer than {question.min_pictures} pictures"
-    return kept, [names.names[n] for n in enough], {reason: len(rows) - len(kept)}
+    rare = {name: sizes[n] for n, name in enumerate(names.names) if n not in renumbered}
+    return kept, [names.names[n] for n in enough], rare
 
 
 def _dealt(

@@ -13,8 +13,6 @@ from collectors.platforms.records import Author, Media, Post
 
 __all__ = ["Classes", "Pictures"]
 
-LEAST_CLASSES = 2
-
 
 class Pictures(RecordKind):
     """Pictures without a word about them; each is a post of its own."""
@@ -54,13 +52,14 @@ class Classes(RecordKind):
 
     def recognise_named(self, tree: Tree) -> What | None:
         """Folders at any depth: ``animal/cat`` is a class of a taxonomy."""
-        folders = (entry.path.parts[:-1] for entry in tree.sample if entry.is_picture)
-        classes = Counter("/".join(folder) for folder in folders if folder)
-        if len(classes) < LEAST_CLASSES:
+        pictures = (entry for entry in tree.sample if entry.is_picture)
+        classes = Counter(_class(entry) for entry in pictures if len(entry.path.parts) > 1)
+        if not classes:
             return None
         names = ", ".join(f"{name} ({n:,})" for name, n in classes.most_common(8))
         more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""
-        return What(f"{len(classes)} folders of pictures: {names}{more}", tree.root)
+        folder = "folder" if len(classes) == 1 else "folders"
+        return What(f"{len(classes)} {folder} of pictures: {names}{more}", tree.root)
 
     def read(self, tree: Tree, options: Options, refusals: Refusals) -> Iterator[Found]:
         for entry in tree.files():
@@ -70,10 +69,13 @@ class Classes(RecordKind):
             if len(entry.path.parts) < 2:
                 refusals.add(tree.place(entry.path), "in no class folder")
                 continue
-            name = plain("/".join(entry.path.parts[:-1])) or "unnamed"
-            yield _post(tree, entry, options, [f"class:{name}"])
+            yield _post(tree, entry, options, [f"class:{_class(entry)}"])
         for place, reason in tree.refused:
             refusals.add(place, reason)
+
+
+def _class(entry: Entry) -> str:
+    return " ".join((plain("/".join(entry.path.parts[:-1])) or "unnamed").split())
 
 
 def _post(tree: Tree, entry: Entry, options: Options, labels: list[str]) -> Found:

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from collectors.imports import meanings
 from collectors.imports.base import Found, Options, RecordKind, Refusals, What
 from collectors.imports.places import address
+from collectors.imports.sqltext import NO_LABEL
+from collectors.imports.tables import cell
 from collectors.imports.trees import Entry, Folder, TarTree, Tree
 from collectors.imports.values import known_count
 from collectors.platforms.fields import hashtags, moment, plain, side
@@ -134,7 +136,7 @@ def _post(
     text = plain(value("text"))
     tags = value("tags")
     words = tags if isinstance(tags, list) else re.split(r"[\s,;|#]+", str(tags or ""))
-    label = value("label")
+    label = plain(cell(value("label")))
     date = value("date")
     when = date.isoformat() if isinstance(date, dt.date) else date
     media = Media(0, "image", where, None, side(row.get("width")), side(row.get("height")))
@@ -148,7 +150,7 @@ def _post(
         views=known_count(value("views")),
         tags=[str(t).lower() for t in words if t] or hashtags(text),
         text=text,
-        labels=[] if label in (None, "") else [f"class:{label}"],
+        labels=[] if label is None or label in NO_LABEL else [f"class:{label}"],
         media=[media],
     )
     reading = Author(

@@ -119,23 +119,36 @@ def link_or_picture(values: Sequence[str]) -> str:
     return "picture" if values and pictures * 2 > len(values) else "link"
 
 
-def missing(has: set[str]) -> list[str]:
-    """What a source without some meanings makes impossible, one sentence each."""
+def missing(has: set[str], *, classes: bool) -> list[str]:
+    """What a source without some meanings makes impossible, one sentence each.
+
+    Args:
+        has: what the source tells.
+        classes: the study asks which class a picture is of, not what is liked.
+    """
     lines = []
-    if "likes" not in has:
-        lines.append(
-            "no likes: nothing can be labelled by likes, clean drops every post for that question"
-        )
-    if "followers" not in has and "views" in has:
-        lines.append('no followers: [label] target can be "likes/views" or "likes"')
-    elif "followers" not in has:
-        lines.append('no followers or views: [label] target = "likes" is the only one left')
+    if classes:
+        if not has & {"label", "tags"}:
+            lines.append(
+                "no label and no hashtag: nothing says which class a picture is of; folders named "
+                "after classes do, or a column: --map label=COLUMN"
+            )
+    else:
+        if "likes" not in has:
+            lines.append(
+                "no likes: nothing can be labelled by likes, clean drops every post for that "
+                "question"
+            )
+        if "followers" not in has and "views" in has:
+            lines.append('no followers: [label] target can be "likes/views" or "likes"')
+        elif "followers" not in has:
+            lines.append('no followers or views: [label] target = "likes" is the only one left')
     if "author" not in has:
         lines.append(
             "no author: every post counts as an author of its own, so that pictures of one person "
             "may stand on both sides of a split; say who it was with --set author=NAME"
         )
-    if "date" not in has:
+    if "date" not in has and not classes:
         lines.append(
             "no date: clean drops posts of unknown age; when all are old, say so with "
             "--set date=YYYY-MM-DD"

@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 
 __all__ = [
-    "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "ROUNDED", "coalesce", "count", "count_problem",
-    "epoch", "literal", "moment", "name", "plain_texts", "text", "words",
+    "AMBIGUOUS", "NOT_A_COUNT", "NOT_A_TIME", "NO_LABEL", "ROUNDED", "coalesce", "count",
+    "count_problem", "epoch", "literal", "moment", "name", "no_label", "plain_texts", "text",
+    "words",
 ]  # fmt: skip
 
 AMBIGUOUS = "ambiguous"
@@ -21,6 +22,13 @@ NOT_A_TIME = "not understood"
 
 _NOTHING = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "\\n", "?", "-1", "-1.0")
 """How programs write "unknown"; -1 is what Instagram's clients write for hidden likes."""
+
+NO_LABEL = (
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""What is no class: the words that pandas.read_csv takes for a gap, in their spelling alone. So
+"none" and "na" can be classes."""
 
 _ROUNDED = "'[0-9]+([.,][0-9]+)?[ ]?[kKmMbB]|[0-9]+[.,]([0-9]{1,2}|[0-9]{4,})'"
 """1.2k and averages such as 12.6; with three digits behind the sign it is ambiguous instead."""
@@ -134,6 +142,12 @@ _SIGNS = (
 def text(cell: str) -> str:
     """Text without control and direction characters; null when nothing is left."""
     return f"nullif(trim(regexp_replace({cell}, '[{_SIGNS}]', '', 'g'), ' \t\r\n'), '')"
+
+
+def no_label(cell: str) -> str:
+    """Whether a text stands for a gap where a class should be."""
+    # No IN (...), as in _unknown.
+    return f"regexp_full_match({cell}, {literal('|'.join(map(re.escape, NO_LABEL)))})"
 
 
 def plain_texts(cells: Sequence[str]) -> str:

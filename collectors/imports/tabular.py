@@ -149,6 +149,7 @@ def loaded(
         refusals.add(f"{place.file}:{line}", "line not understood", message)
     _ask(db, rows, place, found, options)
     _take_out(db, rows, place, refusals, "problem IS NOT NULL", "replace(problem, '|', ' ')", found)
+    _labels(db, refusals)
     _place_pictures(db, rows, place, refusals)
     _join_copies(db, rows, place, refusals)
     place = _dated(db, place)
@@ -341,6 +342,26 @@ def _take_out(
         named = sum(one == text for _, one in listed)
         refusals.count(text, times - named)
     db.execute(f"DELETE FROM parsed WHERE {condition}")
+
+
+def _labels(db: duckdb.DuckDBPyConnection, refusals: Refusals) -> None:
+    """Take labels that are written gaps for none, and say so: they may be somebody's class."""
+    # pandas writes 1 as 1.0 beside a gap; the same column in Parquet would say 1.
+    db.execute(
+        "UPDATE parsed SET label = split_part(label, '.', 1) "
+        "WHERE regexp_full_match(label, '-?[0-9]+[.]0')"
+    )
+    gap = sqltext.no_label("label")
+    found = db.execute(
+        f"SELECT label, count(*) FROM parsed WHERE {gap} GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    if found:
+        n, words = sum(times for _, times in found), ", ".join(word for word, _ in found)
+        refusals.notes.append(
+            f"{n:,} label{' is' if n == 1 else 's are'} read as none: {words}; if that is a class, "
+            "write it otherwise"
+        )
+        db.execute(f"UPDATE parsed SET label = NULL WHERE {gap}")
 
 
 def _place_pictures(

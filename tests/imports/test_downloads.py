@@ -157,6 +157,7 @@ def shard(source: Path, shape: str) -> None:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+    table["label"] = [1.0, float("nan"), None]
     pq.write_table(pa.table(table), source / "00000.parquet")
     write(source / "00000_stats.json", {"count": 3})
 
@@ -171,6 +172,10 @@ def test_img2dataset(study: Study, source: Path, shape: str) -> None:
     assert "source/00001.parquet" in dict(done.refused)
     found = posts(study)
     assert {k: v["likes"] for k, v in found.items()} == {"00000/000000000": 3, "00000/000000001": 4}
+    assert {k: v["labels"] for k, v in found.items()} == {
+        "00000/000000000": ["class:1"],
+        "00000/000000001": [],
+    }
     assert followers(study) == {"ann": 10, "bob": 20}
     assert set(outcomes(study).values()) == {"ok"}
 
@@ -314,6 +319,15 @@ def test_folders_of_days_are_no_classes_unless_said(
 ) -> None:
     pictures("2024/05/a.jpg", "2024/06/b.jpg")
     assert import_(study, source).kind == "pictures"
+
+
+def test_one_class_folder_is_a_class_and_names_are_said_in_one_line(
+    study: Study, source: Path, pictures: Pictures
+) -> None:
+    pictures("dog\n\u202eold/a.jpg")
+    done = import_(study, source)
+    assert (done.kind, done.recognised) == ("classes", "1 folder of pictures: dog old (1)")
+    assert [row["labels"] for row in posts(study).values()] == [["class:dog old"]]
 
 
 def test_a_table_beside_pictures_is_found(study: Study, source: Path, pictures: Pictures) -> None:

@@ -16,6 +16,7 @@ import duckdb
 import openpyxl
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,47 @@ def test_encodings_and_separators(
     import_(study, csv(source, text, encoding))
     row = posts(study)["7"]
     assert (row["likes"], row["author_id"], row["text"]) == (5, "Zoë", "ein Café – “gut”")
+
+
+GAPS = pd.DataFrame(
+    {
+        "id": ["a", "b", "c", "d", "e"],
+        "picture": [f"https://x.example/{n}.jpg" for n in "abcde"],
+        "word": ["cat", None, "NaN", "", "none"],  # "none" may well be a class
+        "number": [1.0, float("nan"), 2.5, 1e16, -0.0],
+    }
+)
+
+
+@pytest.mark.parametrize("how", ["csv", "xlsx", "jsonl", "parquet", "sqlite", "duckdb"])
+@pytest.mark.parametrize("column", ["word", "number"])
+def test_a_gap_in_a_label_column_is_no_class(
+    study: Study, source: Path, how: str, column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "FRAME", GAPS)
+    done = import_(study, write(source, how), options=Options(columns={"label": column}))
+    assert done.n_refused == 0
+    found = [row["labels"] for row in sorted(posts(study).values(), key=lambda r: r["post_id"])]
+    if column == "word":
+        assert found == [["class:cat"], [], [], [], ["class:none"]]
+    else:
+        assert [labels == [] for labels in found] == [False, True, False, False, False]
+        assert found[0] == ["class:1"]
+    # What reads like a gap and is text is said: it may be somebody's class.
+    assert any("1 label is read as none: NaN" in note for note in done.notes) == (column == "word")
+
+
+def test_a_number_that_is_none_is_no_class(study: Study, source: Path) -> None:
+    """pandas makes a null of a NaN in Parquet; NumPy and Spark write it as the number it is."""
+    columns = {"id": ["a", "b"], "label": pa.array([float("nan"), 2.0], pa.float32())}
+    columns["likes"] = pa.array([3.0, float("nan")])
+    columns["picture"] = ["https://x.example/a.jpg", "https://x.example/b.jpg"]
+    pq.write_table(pa.table(columns), source / "t.parquet")
+    done = import_(study, source / "t.parquet")
+    found = {name: row["labels"] for name, row in posts(study).items()}
+    assert found == {"a": [], "b": ["class:2"]}
+    assert {name: row["likes"] for name, row in posts(study).items()} == {"a": 3, "b": None}
+    assert any("1 label is read as none: nan" in note for note in done.notes)
 
 
 def test_wrong_bytes_are_named_with_their_line(study: Study, source: Path) -> None:
@@ -344,6 +386,8 @@ def test_what_is_missing_is_said(study: Study, source: Path) -> None:
     for word in ('target = "likes"', "no author", "no date", "no picture"):
         assert word in said
     assert posts(study)["1"]["author_id"] == "post:1"
+    assert meanings.missing({"picture", "author", "label"}, classes=True) == []
+    assert "--map label=COLUMN" in meanings.missing({"picture", "author"}, classes=True)[0]
     done = import_(
         study,
         csv(source, "id,likes\n1,2\n"),

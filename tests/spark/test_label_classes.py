@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import likewise
+from likewise.cli import run
 from likewise.config import render
-from likewise.errors import DataError
 from likewise.study import Study
 
 
@@ -99,12 +99,80 @@ def test_unseen_classes_are_held_out_whole(tmp_path: Path) -> None:
     assert splits["newt", "train"] + splits["newt", "validation"] == 0
 
 
-@pytest.mark.parametrize("pictures", [{"cat": 3}, {"cat": 3, "dog": 1}])
-def test_one_class_is_refused_with_the_reasons(tmp_path: Path, pictures: dict[str, int]) -> None:
-    seed = 0
-    for name, n in pictures.items():
-        for _ in range(n):
-            seed += 1
-            _picture(tmp_path / "p" / name / f"{seed}.jpg", seed)
-    with pytest.raises(DataError, match="expected at least 2"):
-        _label(_study(tmp_path / "s"), tmp_path / "p")
+def test_fewer_than_two_classes_are_refused_with_the_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(["cat"] * 3 + ["dog"] * 3 + ["newt"]):
+        _picture(tmp_path / "p" / name / f"{seed}.jpg", seed)
+    _label(_study(tmp_path / "s"), tmp_path / "p")
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"classes": ["cat"]}, ["one class, cat (3)", "4 left out: no class", "another class"]),
+        ({"classes": ["dog", "newt"]}, ["one class, dog (3)", "1 left out", "newt (1)"]),
+        ({"classes": ["dog", "gnu"]}, ["one class, dog (3)", "too few: gnu (0)"]),
+        ({"min_pictures": 4}, ["no class", "7 left out", "cat (3), dog (3), newt (1)"]),
+        ({"source": "tag"}, ["no class", "a label column or hashtags"]),
+    ]
+    for question, says in cases:
+        study = _study(tmp_path / "s", **question)
+        assert run(["label", str(study.root)]) == 2
+        told = capsys.readouterr().err
+        for words in (*says, "expected at least 2 classes"):
+            assert words in told
+
+
+ODD = ["Cat", "cat", "CAT ", "dog\nfish", "\u202edog", "🐕", "שלום", "a:b*?", "b..", "x" * 200]
+
+
+def test_odd_names_of_folders_are_classes_and_what_happened_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(len(ODD) * 3):
+        _picture(tmp_path / "p" / ODD[i // 3] / f"{i}.jpg", i)
+    _picture(tmp_path / "p" / "newt" / "one.jpg", 1000)
+    shutil.copy(tmp_path / "p" / "Cat" / "0.jpg", tmp_path / "p" / "🐕" / "same.jpg")
+    study = _study(tmp_path / "s")
+    _label(study, tmp_path / "p")
+    wanted = {
+        "CAT": 8,
+        "dog fish": 3,
+        "dog": 3,
+        "🐕": 3,
+        "שלום": 3,
+        "a:b*?": 3,
+        "b..": 3,
+        "x" * 200: 3,
+    }
+    assert Counter(study.read("labels")["class"].to_pylist()) == wanted
+    assert run(["label", str(study.root)]) == 0
+    told = capsys.readouterr().out
+    assert "too few pictures: newt 1" in told
+    assert "one class: 'CAT', 'Cat', 'cat' are CAT" in told
+    assert "in two classes and left out: 1" in told and ", 🐕" in told
+
+
+SPLITS = {
+    "80/10/10": (0.8, 0.1, 0.1),
+    "70/10/20": (0.7, 0.1, 0.2),
+    "80/20": (0.8, 0.0, 0.2),
+    "3:1": (0.75, 0.0, 0.25),
+}
+
+
+def test_every_split_of_the_papers_is_dealt_stored_and_kept(tmp_path: Path) -> None:
+    for i in range(40):
+        _picture(tmp_path / "p" / ("cat" if i % 2 else "dog") / f"{i}.jpg", i)
+    for split, shares in SPLITS.items():
+        study = str(_study(tmp_path / "s", split=split).root)
+        if split == "80/10/10":
+            assert run(["import", study, str(tmp_path / "p")]) == 0
+            assert [run([verb, study]) for verb in ("clean", "download")] == [0, 0]
+        else:  # what has been dealt never moves: another split needs another beginning
+            shutil.rmtree(tmp_path / "s" / "tables" / "labels")
+        assert run(["label", study]) == 0
+        rows = Study.open(study).read("labels").to_pylist()
+        for name in ("cat", "dog"):
+            found = Counter(row["split"] for row in rows if row["class"] == name)
+            parts = ("train", "validation", "test")
+            assert tuple(found[part] / 20 for part in parts) == pytest.approx(shares)
+        assert run(["label", study, "--redo"]) == 0
+        assert Study.open(study).read("labels").to_pylist() == rows

@@ -67,6 +67,7 @@ def parts(context: Context) -> Section:
     """What each class has in each part."""
     found = context.classes
     said = context.said("labels")
+    funnel = (manifest.funnel if (manifest := context.manifest("labels")) else None) or {}
     rows = []
     if found is not None:
         counts = [part.per_class for part in found.data.parts]
@@ -75,7 +76,7 @@ def parts(context: Context) -> Section:
         "content": found,
         "rows": rows,
         "merged": said.get("merged", {}),
-        "both": said.get("in_two_classes", {}),
+        "both": funnel.get("dropped", {}).get("in two classes", 0),
         "near": said.get("near_copies", 0),
     }
     return Section("labels", "Classes and parts", "class_parts.html", data)
