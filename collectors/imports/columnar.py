@@ -53,12 +53,12 @@ def _as_text(field: Any) -> str:
     if pa.types.is_list(field.type):
         return f"array_to_string({column}::VARCHAR[], ',') AS {column}"
     if pa.types.is_floating(field.type):
-        # 12.0 is 12; DuckDB writes large ones as 1e+16, which no count is. It casts NaN, too,
-        # which the condition rules out.
+        # 12.0 is 12; DuckDB writes large ones as 1e+16, which no count is. A file's statistics
+        # leave NaN out, so that DuckDB may take the condition for true: NaN must cast to null.
         whole = f"{column} = trunc({column}) AND abs({column}) < 9e15"
         return (
-            f"CASE WHEN {whole} THEN try_cast({column} AS BIGINT)::VARCHAR ELSE {column}::VARCHAR END "
-            f"AS {column}"
+            f"CASE WHEN {whole} THEN try_cast({column} AS BIGINT)::VARCHAR "
+            f"ELSE {column}::VARCHAR END AS {column}"
         )
     return f"{column}::VARCHAR AS {column}"
 
