@@ -10,28 +10,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collectors import platforms as registry
-from collectors.budgets.pool import Pool, name_of
+from collectors.budgets.pool import Pool
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl, partial
 from collectors.crawling.failures import CallError
+from collectors.crawling.host import crawl_host
 from collectors.crawling.journal import Journal
+from collectors.crawling.journal.handover import extend_key, fold_all
 from collectors.crawling.manners import check_permission
-from collectors.crawling.neighbours import alone_with
-from collectors.crawling.publish import micros, publish, since_of
+from collectors.crawling.publish import micros, publish
 from collectors.imports.publishing import imports_of
-from collectors.platforms.base import Answer, Chain, Platform
+from collectors.platforms.base import Platform
+from collectors.together import NAMED, Collector, read_together
 from collectors.tokens.store import Token, TokenStore, from_environment
 from likewise.config import CollectSection
-from likewise.errors import ConfigError, CredentialsError, LikewiseError
+from likewise.errors import ConfigError, LikewiseError
 from likewise.progress import progress
-from likewise.study import Manifest, Study
+from likewise.study import Manifest, Study, refuse_links
 from likewise.working import changes_study
 
 __all__ = [
-    "ask_server",
     "collect",
     "collect_from",
-    "first_error",
+    "hours_open",
+    "join",
+    "join_from",
     "open_platforms",
     "tokens_for",
 ]
@@ -83,17 +86,68 @@ def collect_from(
     start = None if since is None else micros(since)
     with Journal(opened.journal_path) as journal:
         start = _remembered_since(journal, start)
-        if until_now and any(hours_open(journal, platform) >= 1 for platform in adapters):
-            journal.set_meta("extend", str(time.time_ns() // 1000))
+        late = until_now and any(hours_open(journal, platform) >= 1 for platform in adapters)
+        if late or since is not None:
+            for platform in adapters:
+                journal.set_meta(extend_key(platform.name, platform.host), "now")
         tokens = [tokens_for(platform) for platform in adapters]
-        raw_folder = opened.folder("raw") if opened.config.collect.keep_raw else None
-        crawl = _crawl(opened.config.collect, journal, adapters, tokens, start, raw_folder)
-        failures, stopped = asyncio.run(crawl)
+        if opened.config.collect.leases:
+            given = zip(adapters, tokens, strict=True)
+            sources = {(one.name, one.host): (one, its) for one, its in given}
+            failures, stopped = read_together(opened, journal, sources, start)
+        else:
+            fold_all(journal)
+            raw_folder = opened.folder("raw") if opened.config.collect.keep_raw else None
+            crawl = _crawl(opened.config.collect, journal, adapters, tokens, start, raw_folder)
+            failures, stopped = asyncio.run(crawl)
         journal.flush()
         manifest = publish(opened, journal, adapters, start)
     if stopped or failures:
         raise _outcome(stopped, failures)
     return manifest
+
+
+def join(study: Study | str | os.PathLike[str]) -> dict[str, int]:
+    """Read hosts for a ``collect`` of this study that runs elsewhere, until all of them are done.
+
+    It needs ``[collect] leases`` and no lock, publishes nothing, and waits for one lease's time
+    where nothing has been offered yet.
+
+    Returns:
+        How many hosts were read to their end (``hosts``), and how many leases were lost (``lost``).
+
+    Raises:
+        ConfigError: no leases or sources; as ``collect``.
+        StorageError: the database of the leases cannot be used.
+        LikewiseError: what stopped a host here; it is left to the others.
+    """
+    opened = Study.open(study)
+    return join_from(opened, open_platforms(opened))
+
+
+def join_from(opened: Study, adapters: Sequence[Platform]) -> dict[str, int]:
+    """As ``join``, from these adapters."""
+    section = opened.config.collect
+    if not section.leases:
+        raise ConfigError(
+            f"{opened.root / 'likewise.toml'}: collectors share a study through leases, and there "
+            "are none",
+            hint='leases = "postgresql://USER@HOST/DATABASE" under [collect], for all of them',
+        )
+    refuse_links(opened.root)
+    for platform in adapters:
+        check_permission(platform)
+    until = time.monotonic() + section.lease_s
+    while not (opened.root / NAMED).is_file():
+        if time.monotonic() >= until:
+            return {"hosts": 0, "lost": 0}
+        time.sleep(min(0.25, section.lease_s))
+    sources = {(one.name, one.host): (one, tokens_for(one)) for one in adapters}
+    collector = Collector(opened, sources)
+    asyncio.run(collector.run(max(0.0, until - time.monotonic())))
+    if collector.stopped:
+        raise _outcome(list(collector.stopped.values()), [])
+    return {"hosts": collector.read, "lost": collector.lost}
 
 
 def hours_open(journal: Journal, platform: Platform) -> float:
@@ -167,8 +221,6 @@ def _remembered_since(journal: Journal, since: int | None) -> int | None:
     earliest = min(times, default=None)
     if earliest is not None:
         journal.set_meta("since", str(earliest))
-    if since is not None:
-        journal.set_meta("extend", str(time.time_ns() // 1000))
     return earliest
 
 
@@ -193,135 +245,6 @@ async def _crawl(
             for platform, given in zip(adapters, tokens, strict=True):
                 client = Client(session, Pool(platform, given), slots, journal, limits)
                 crawls.append(Crawl(client, journal, section, raw_folder, bar))
-                hosts.append(group.create_task(_guarded(client, journal, crawls[-1], since)))
+                hosts.append(group.create_task(crawl_host(client, journal, crawls[-1], since)))
     stopped = [error for error in (host.result() for host in hosts) if error is not None]
     return [failure for crawl in crawls for failure in crawl.failures], stopped
-
-
-async def _guarded(
-    client: Client, journal: Journal, crawl: Crawl, since: int | None
-) -> LikewiseError | None:
-    """Crawl a host; what stops it does not stop the others."""
-    try:
-        await _host(client, journal, crawl, since)
-    except LikewiseError as error:
-        return error
-    except BaseExceptionGroup as group:
-        leaf = first_error(group)
-        if isinstance(leaf, LikewiseError):
-            return leaf
-        raise leaf from None
-    return None
-
-
-async def _host(client: Client, journal: Journal, crawl: Crawl, since: int | None) -> None:
-    platform, pool = client.platform, client.pool
-    pool.restore(await journal.run(journal.budgets.calls), await journal.run(journal.budgets.shut))
-    try:
-        if await _has_work(journal, platform, since):
-            async with alone_with(platform.name, platform.host, journal.path) as spent:
-                pool.restore(*spent)
-                await client.renew_due()
-                await _learn(client)
-                await _plan(journal, platform, since)
-                await crawl.run()
-    finally:
-        names = {name_of(t) for t in pool.tokens} | set(pool.retired)
-        rows = [
-            (n, pool.calls.get(n, 0), pool.failures.get(n, 0), pool.retired.get(n)) for n in names
-        ]
-        await journal.run(journal.budgets.note_tokens, *crawl.where, rows)
-        await journal.run(journal.counters.add, *crawl.where, dict(client.counters))
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that tells most: one of likewise's own, else the first."""
-    ours = group.subgroup(LikewiseError)
-    leaf: BaseException = group if ours is None else ours
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf
-
-
-async def _has_work(journal: Journal, platform: Platform, since: int | None) -> bool:
-    """False when everything planned is done and nothing new is asked for."""
-    where = (platform.name, platform.host)
-    opened = await journal.run(journal.chains.unfinished, *where)
-    waiting = any(map(platform.follows, opened))
-    waiting |= await journal.run(journal.authors.unfinished, *where)
-    planned = await journal.run(journal.chains.planned, *where)
-    extend = bool(await journal.run(journal.meta, "extend"))
-    if platform.most_likes_calls:
-        waiting |= bool(await journal.run(journal.posts.count_without_likes, *where))
-    return waiting or bool(uncovered(_chains(platform, since), planned, extend=extend))
-
-
-def _chains(platform: Platform, since: int | None) -> list[Chain]:
-    """Chains from the oldest day asked for until now."""
-    until = platform.source.until
-    now = time.time_ns() // 1000
-    return platform.plan(
-        since_of(platform, since), now if until is None else min(now, micros(until))
-    )
-
-
-async def ask_server(client: Client) -> None:
-    """Let the adapter learn what the server is; old servers have no page that tells."""
-    while (probe := client.platform.probe()) is not None:
-        try:
-            answer = await client.call(probe)
-        except CallError as error:
-            if not error.reason.startswith("http_404"):
-                raise
-            answer = Answer(404, {})
-        client.platform.learn(answer)
-
-
-async def _learn(client: Client) -> None:
-    """Ask what the server is; a server that asks for a login is told apart from one that fails."""
-    platform = client.platform
-    await ask_server(client)
-    if platform.requires_token and client.pool.tokens == [None]:
-        raise CredentialsError(
-            f"{platform.host} shows what is asked for to logged-in users only",
-            hint=f"likewise auth add {platform.name} --host {platform.base}",
-        )
-
-
-async def _plan(journal: Journal, platform: Platform, since: int | None) -> None:
-    """Add chains for what no earlier run has covered."""
-    planned = await journal.run(journal.chains.planned, platform.name, platform.host)
-    extend = bool(await journal.run(journal.meta, "extend"))
-    fresh = uncovered(_chains(platform, since), planned, extend=extend)
-    await journal.run(journal.chains.add, platform.name, platform.host, fresh)
-    await journal.run(journal.set_meta, "extend", "")
-
-
-def uncovered(chains: Sequence[Chain], planned: Sequence[Chain], *, extend: bool) -> list[Chain]:
-    """The parts of ``chains`` that ``planned`` does not cover, per tag and account.
-
-    Newer time than the newest planned is left alone unless ``extend`` is set.
-    """
-    fresh: list[Chain] = []
-    for chain in chains:
-        old = [p for p in planned if (p.kind, p.value) == (chain.kind, chain.value)]
-        if not old:
-            fresh.append(chain)
-            continue
-        top = max(p.hi for p in old if p.hi is not None)
-        lows = [p.lo for p in old]
-        bottom = None if None in lows else min(lo for lo in lows if lo is not None)
-        fresh += _around(chain, bottom, top, extend=extend)
-    return fresh
-
-
-def _around(chain: Chain, bottom: int | None, top: int, *, extend: bool) -> list[Chain]:
-    """What of a chain lies above ``top`` or below ``bottom``."""
-    parts = []
-    hi = chain.hi if chain.hi is not None else top
-    if extend and hi > top:
-        lo = top if chain.lo is None else max(top, chain.lo)
-        parts.append(Chain(chain.kind, chain.value, lo, hi))
-    if bottom is not None and (chain.lo is None or chain.lo < bottom):
-        parts.append(Chain(chain.kind, chain.value, chain.lo, min(hi, bottom)))
-    return parts

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from collectors.crawling.erase import Doomed, erase, pictures_of
 from collectors.crawling.journal import Journal
+from collectors.crawling.journal.handover import fold_all
 from collectors.crawling.publish import refresh_digests
 from collectors.crawling.reviews import erase_reviews
 from collectors.crawling.traces import blot_out, delete_derived, leave_out, still_named
@@ -113,6 +114,7 @@ def forget(
     """
     opened = Study.open(study)
     with Journal(opened.journal_path) as journal:
+        fold_all(journal)
         people = find(opened, journal, author, host)
         doomed = [Doomed(p.platform, p.host, author_ids=[p.author_id]) for p in people]
         pictures = pictures_of(opened, *doomed)

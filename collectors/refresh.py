@@ -12,11 +12,13 @@ import os
 from typing import TYPE_CHECKING
 
 from collectors.budgets.pool import Pool
-from collectors.collect import ask_server, first_error, open_platforms, tokens_for
+from collectors.collect import open_platforms, tokens_for
 from collectors.crawling.again import Again
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.erase import Doomed, erase, pictures_of
+from collectors.crawling.host import ask_server, first_error
 from collectors.crawling.journal import Journal
+from collectors.crawling.journal.handover import fold_all
 from collectors.crawling.manners import check_permission
 from collectors.crawling.neighbours import alone_with
 from collectors.crawling.publish import publish
@@ -81,6 +83,7 @@ def refresh_from(
     for platform in adapters:
         check_permission(platform)
     with Journal(opened.journal_path) as journal:
+        fold_all(journal)
         age = int(opened.config.clean.min_age_days * DAY)
         if of_age:
             adapters = [p for p in adapters if waits_for_reading(journal, p, age)]

@@ -14,8 +14,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from likewise.errors import ConfigError
 from likewise.hygiene import MAX_ASPECT, MAX_PIXELS, MIN_CONTRAST, MIN_SIDE
@@ -170,6 +171,28 @@ class CollectSection(Section):
     max_vanished_posts: int = Field(
         20, ge=0, description="Posts that may vanish in one `refresh` whatever their share."
     )
+    leases: str = Field(
+        "",
+        pattern=r"^$|^postgres(ql)?://",
+        description="PostgreSQL database through which several collectors share the hosts, "
+        "`postgresql://USER@HOST/DATABASE`, its password in ~/.pgpass or PGPASSWORD; empty: one "
+        "collector. See docs/operations.md.",
+    )
+    lease_s: float = Field(
+        60.0, gt=0, description="A collector that is not heard of for so long loses its hosts, s."
+    )
+    leased_at_once: Positive = Field(
+        4, description="Hosts that one of several collectors reads at once."
+    )
+
+    @field_validator("leases")
+    @classmethod
+    def _without_secret(cls, address: str) -> str:
+        if "password" in address or urlsplit(address).password:
+            raise ValueError(
+                "an address without a password, which others could read: ~/.pgpass or PGPASSWORD"
+            )
+        return address
 
 
 class CleanSection(Section):

@@ -42,6 +42,7 @@ __all__ = [
     "fingerprint",
     "lost_part",
     "open_part",
+    "refuse_links",
     "root_of",
     "write_json",
 ]
@@ -338,7 +339,7 @@ class Study:
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
-            _refuse_links(self.root)
+            refuse_links(self.root)
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
             before = os.environ.get(MARK)
             os.environ[MARK] = str(self.root)
@@ -364,7 +365,7 @@ def _hold(handle: IO[str]) -> None:
         time.sleep(0.05)
 
 
-def _refuse_links(root: Path) -> None:
+def refuse_links(root: Path) -> None:
     """Nothing that a run writes into or deletes may be a link: it could lead anywhere."""
     places = [root, root / "tables", *(root / "tables").glob("*/")]
     for entry in (entry for place in places if place.is_dir() for entry in place.iterdir()):

@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from collectors.crawling.journal.budgets import LONGEST_WINDOW_S
@@ -30,8 +30,11 @@ Spent = tuple[list[tuple[str, float | None]], dict[str, float]]
 
 
 @contextlib.asynccontextmanager
-async def alone_with(platform: str, host: str, journal: Path) -> AsyncIterator[Spent]:
-    """Read a host while no other study of this user does; gives what the others have spent."""
+async def alone_with(platform: str, host: str, *journals: Path) -> AsyncIterator[Spent]:
+    """Read a host while no other study of this user does; gives what the others have spent.
+
+    ``journals`` are the study's own, whose calls are known already.
+    """
     folder, name = config_home() / "hosts", fingerprint([platform, host])
     try:
         lock = await asyncio.to_thread(_lock_file, folder, name)
@@ -41,7 +44,7 @@ async def alone_with(platform: str, host: str, journal: Path) -> AsyncIterator[S
         return
     try:
         await _turn(lock, host)
-        others = await asyncio.to_thread(_others, folder / f"{name}.json", journal)
+        others = await asyncio.to_thread(_others, folder / f"{name}.json", journals)
         yield await asyncio.to_thread(_spent, others)
     finally:
         os.close(lock)
@@ -62,31 +65,33 @@ async def _turn(lock: int, host: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def _others(listed: Path, own: Path) -> list[Path]:
-    """Journals of the other studies that have read the host; this one is listed for them."""
-    own = own.absolute()
+def _others(listed: Path, journals: Sequence[Path]) -> list[Path]:
+    """Journals of the other studies that have read the host; these are listed for them."""
+    own = {path.absolute(): None for path in journals}
     try:
         known = [Path(one) for one in json.loads(listed.read_text(encoding="utf-8"))]
     except (FileNotFoundError, json.JSONDecodeError):
         known = []
-    there = [path for path in known if path.is_file() and path != own]
-    write_json(listed, [str(path) for path in (*there, own)])
+    there = [path for path in known if path.is_file() and path not in own]
+    write_json(listed, [str(path) for path in (*there, *own)])
     return there
 
 
 def _spent(journals: list[Path]) -> Spent:
-    calls: list[tuple[str, float | None]] = []
+    calls: set[tuple[str, str, float, float | None]] = set()  # a lent journal repeats some
     shut: dict[str, float] = {}
     now = time.time()
     for path in journals:
         with contextlib.suppress(sqlite3.Error), contextlib.closing(_reading(path)) as db:
-            rows = db.execute(
-                "SELECT buckets, ended FROM calls WHERE started > ?", (now - LONGEST_WINDOW_S,)
+            calls.update(
+                db.execute(
+                    "SELECT token, buckets, started, ended FROM calls WHERE started > ?",
+                    (now - LONGEST_WINDOW_S,),
+                )
             )
-            calls += [(key, ended) for keys, ended in rows for key in keys.split("\n")]
             for key, until in db.execute("SELECT bucket, until FROM shut WHERE until > ?", (now,)):
                 shut[key] = max(until, shut.get(key, 0.0))
-    return calls, shut
+    return [(key, ended) for _, keys, _, ended in calls for key in keys.split("\n")], shut
 
 
 def _reading(path: Path) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collectors.budgets.pool import Lease
     from collectors.crawling.journal.writer import Writer
+    from collectors.crawling.leases import Lease as HostLease
 
 __all__ = ["Budgets"]
 
@@ -19,14 +20,23 @@ LONGEST_WINDOW_S = 2 * 86400.0
 class Budgets:
     """Every call of the last two days, so that a restart does not spend a budget twice."""
 
-    def __init__(self, db: sqlite3.Connection, writer: Writer) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, writer: Writer, held: HostLease | None = None
+    ) -> None:
         self._db = db
         self._writer = writer
+        self._held = held
         row = db.execute("SELECT max(id) FROM calls").fetchone()
         self._next_call = (row[0] or 0) + 1
 
     def call_started(self, lease: Lease) -> int:
-        """Note a call before it is sent; returns its number. Does not wait."""
+        """Note a call before it is sent; returns its number. Does not wait.
+
+        Raises:
+            LeaseLostError: the host may not be asked any more.
+        """
+        if self._held is not None:
+            self._held.check()
         number, self._next_call = self._next_call, self._next_call + 1
         keys = "\n".join(spec.key for spec in lease.specs)
         token = lease.token.id if lease.token else "anonymous"

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from collectors.crawling.journal.authors import Authors
 from collectors.crawling.journal.budgets import Budgets
@@ -19,12 +19,15 @@ from collectors.crawling.journal.chains import Chains, StoredChain
 from collectors.crawling.journal.counters import Counters
 from collectors.crawling.journal.forgotten import Forgotten
 from collectors.crawling.journal.posts import Posts
-from collectors.crawling.journal.schema import check_version, complete, name_digest
+from collectors.crawling.journal.schema import FENCE, check_version, complete, name_digest
 from collectors.crawling.journal.trouble import explained
 from collectors.crawling.journal.writer import Writer
 from collectors.platforms.base import Page
 from collectors.platforms.records import Author, Post
 from likewise.errors import StudyError
+
+if TYPE_CHECKING:
+    from collectors.crawling.leases import Lease
 
 __all__ = ["Journal", "Progress"]
 
@@ -46,24 +49,43 @@ class Progress:
 class Journal:
     """The journal of one study. Use as a context manager; ``run`` works from an event loop.
 
+    With a ``lease`` it is the journal that was lent of one host: nothing is written, and no call
+    is noted, once the lease has ended or another has the host.
+
     Raises:
         StudyError: the file is no journal, or cannot be written.
+        LeaseLostError: a later lease has written into it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lease: Lease | None = None) -> None:
         self.path = path
-        self.db = _connect(path)
+        self.db = _connect(path, lease is not None)
         try:
-            self.writer = Writer(self.db, path)
+            self.writer = Writer(self.db, path, None if lease is None else self._fenced(lease))
             self.counters = Counters(self.db)
-            self.budgets = Budgets(self.db, self.writer)
+            self.budgets = Budgets(self.db, self.writer, lease)
             self.chains = Chains(self.db, self.counters)
             self.posts = Posts(self.db)
             self.authors = Authors(self.db, self.counters)
             self.forgotten = Forgotten(self.db, path.with_name("forgotten.txt"))
-        except sqlite3.Error as error:
+        except BaseException as error:
             self.db.close()
-            raise explained(path, error) from error
+            if (told := explained(path, error)) is not error:
+                raise told from error
+            raise
+
+    def _fenced(self, lease: Lease) -> Callable[[], None]:
+        """Take the file for this lease; what is returned is to be asked in every transaction."""
+
+        def check() -> None:
+            if int(self.meta(FENCE, "0")) != lease.number:
+                lease.lose()
+
+        with self.transaction():
+            if int(self.meta(FENCE, "0")) > lease.number:
+                lease.lose()
+            self.set_meta(FENCE, str(lease.number))
+        return check
 
     def __enter__(self) -> Journal:
         self.writer.start()
@@ -183,7 +205,7 @@ BUSY_S = 5.0
 """Seconds to wait for another process that holds the journal."""
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, lent: bool) -> sqlite3.Connection:
     # SQLite takes an empty file for a new database; a crawl that has published was not there then.
     published = (path.parent / "tables" / "posts" / "_delta_log").is_dir()
     if published and path.is_file() and not path.stat().st_size:
@@ -195,7 +217,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
         check_version(db)
-        db.execute("PRAGMA journal_mode=WAL")
+        # Readers beside the writer need the write-ahead log, which does not cross machines.
+        db.execute(f"PRAGMA journal_mode={'TRUNCATE' if lent else 'WAL'}")
         db.execute("PRAGMA synchronous=NORMAL")
         complete(db)
     except BaseException as error:

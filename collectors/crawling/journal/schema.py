@@ -8,7 +8,7 @@ import sqlite3
 
 from likewise.errors import StudyError
 
-__all__ = ["SCHEMA", "check_version", "complete", "encode", "name_digest"]
+__all__ = ["FENCE", "SCHEMA", "check_version", "complete", "encode", "name_digest"]
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 """A record as text. ``json.dumps`` would make an encoder for every record."""
@@ -18,6 +18,9 @@ def name_digest(name: str | None) -> str:
     """A name of the whole network as the journal keeps it: good for comparing, not for reading."""
     return "" if not name else hashlib.sha256(name.encode()).hexdigest()[:32]
 
+
+FENCE = "fence"
+"""Under this name a lent journal remembers the number of its newest lease (``handover``)."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;

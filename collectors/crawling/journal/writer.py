@@ -25,11 +25,17 @@ _MOST = 256
 
 
 class Writer:
-    """Runs functions in a thread of its own, in transactions of ``db``."""
+    """Runs functions in a thread of its own, in transactions of ``db``.
 
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+    ``check`` is called at the begin of each, and raises where nothing may be written any more.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, path: Path, check: Callable[[], None] | None = None
+    ) -> None:
         self._db = db
         self._path = path
+        self._check = check
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
@@ -74,6 +80,8 @@ class Writer:
         failed: BaseException | None = None
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            if self._check is not None:
+                self._check()
             results = [function(*arguments) for function, arguments, _ in batch]
             self._db.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - handed to those who wait
