@@ -43,6 +43,9 @@ __all__ = [
 HOUR = 3_600_000_000
 """Microseconds: time that was covered less than an hour ago is not asked for again."""
 
+OFFERED_WITHIN_S = 60.0
+"""A collector that joins may start somewhat before the one that it joins."""
+
 
 @changes_study("collect")
 def collect(
@@ -110,8 +113,8 @@ def collect_from(
 def join(study: Study | str | os.PathLike[str]) -> dict[str, int]:
     """Read hosts for a ``collect`` of this study that runs elsewhere, until all of them are done.
 
-    It needs ``[collect] leases`` and no lock, publishes nothing, and waits for one lease's time
-    where nothing has been offered yet.
+    It needs ``[collect] leases`` and no lock, publishes nothing, and waits for a minute where
+    nothing has been offered yet.
 
     Returns:
         How many hosts were read to their end (``hosts``), and how many leases were lost (``lost``).
@@ -137,11 +140,11 @@ def join_from(opened: Study, adapters: Sequence[Platform]) -> dict[str, int]:
     refuse_links(opened.root)
     for platform in adapters:
         check_permission(platform)
-    until = time.monotonic() + section.lease_s
+    until = time.monotonic() + OFFERED_WITHIN_S
     while not (opened.root / NAMED).is_file():
         if time.monotonic() >= until:
             return {"hosts": 0, "lost": 0}
-        time.sleep(min(0.25, section.lease_s))
+        time.sleep(0.25)
     sources = {(one.name, one.host): (one, tokens_for(one)) for one in adapters}
     collector = Collector(opened, sources)
     asyncio.run(collector.run(max(0.0, until - time.monotonic())))

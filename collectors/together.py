@@ -15,7 +15,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,9 @@ from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl
 from collectors.crawling.host import crawl_host, has_work
 from collectors.crawling.journal import Journal
-from collectors.crawling.journal.handover import FAILURES, fold_all, lend, lent_path
+from collectors.crawling.journal.handover import FAILURES, fold, lend, lent, lent_path
 from collectors.crawling.leases import Lease, LeaseLostError, Leases, Place
-from likewise.errors import LikewiseError, StorageError
+from likewise.errors import LikewiseError, StorageError, StudyBusyError
 from likewise.progress import note, progress
 from likewise.whole import write_bytes
 
@@ -63,14 +63,38 @@ def read_together(
         write_bytes(named, f"{uuid.uuid4().hex}\n".encode())
     collector = Collector(study, sources, leads=True)
     free = collector.leases.close(sources)
-    held = {lent_path(study.root, *place) for place in sources.keys() - free.keys()}
-    fold_all(journal, but=held)  # what a run before could not take back
-    due = [place for place in free if has_work(journal, sources[place][0], since)]
-    for place in due:
-        lend(journal, lent_path(study.root, *place), *place, free[place])
+    read_now = {lent_path(study.root, *place) for place in sources.keys() - free.keys()}
+    # What a run before could not take back; a host that was taken out of likewise.toml, too.
+    _, held = _taken_back(journal, but=read_now)
+    due = []
+    for place, (platform, _) in sources.items():
+        path = lent_path(study.root, *place)
+        if place in free and path not in held and has_work(journal, platform, since):
+            lend(journal, path, *place, free[place])
+            due.append(place)
     collector.leases.open(due)
     asyncio.run(collector.run())
-    return fold_all(journal), list(collector.stopped.values())
+    failures, held = _taken_back(journal)
+    return failures, [*collector.stopped.values(), *held.values()]
+
+
+def _taken_back(
+    journal: Journal, but: Collection[Path] = ()
+) -> tuple[list[tuple[str, str]], dict[Path, LikewiseError]]:
+    """Take back what was lent: what failed, and the journals that another process still holds.
+
+    A collector that was stopped in the middle of a transaction holds its file, lease or not.
+    """
+    failures: list[tuple[str, str]] = []
+    held: dict[Path, LikewiseError] = {}
+    for path in lent(journal):
+        if path in but:
+            continue
+        try:
+            failures += fold(journal, path)
+        except StudyBusyError as error:
+            held[path] = error
+    return failures, held
 
 
 class Collector:
@@ -175,7 +199,7 @@ class Collector:
         """Crawl a host into its journal; what stopped it."""
         try:
             journal = (await asyncio.to_thread(Journal, path, lease)).__enter__()
-        except LeaseLostError as lost:
+        except (LeaseLostError, StudyBusyError) as lost:
             return lost
         try:
             client, crawl = open_client(lease.place, journal)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from likewise.errors import LikewiseError, StorageError
+from likewise.errors import ConfigError, LikewiseError, StorageError
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -111,10 +111,13 @@ class Leases:
         study: What the study is called by all its collectors.
         holder: What this collector is called.
         seconds: Time after which a lease that is not renewed ends.
+
+    Raises:
+        ConfigError: the address cannot be read, or holds a password.
     """
 
     def __init__(self, address: str, study: str, holder: str, seconds: float) -> None:
-        self._address = address
+        self._address = _checked(address)
         self._names = {"study": study, "holder": holder, "seconds": seconds}
         self.seconds = seconds
         self._made = False
@@ -176,6 +179,23 @@ class Leases:
                 hint="start the database, and see that this user may make a table there (its "
                 "password: ~/.pgpass or PGPASSWORD); what was read is kept",
             ) from error
+
+
+def _checked(address: str) -> str:
+    """The address; it is not repeated where it is wrong, for it may hold a password."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    hint = 'leases = "postgresql://USER@HOST/DATABASE", its password in ~/.pgpass or PGPASSWORD'
+    try:
+        found = conninfo_to_dict(address)
+    except psycopg.Error:
+        raise ConfigError("[collect] leases: the address cannot be read", hint=hint) from None
+    if {"password", "sslpassword"} & found.keys():
+        raise ConfigError(
+            "[collect] leases: the address holds a password, which others could read", hint=hint
+        )
+    return address
 
 
 def _rows(cursor: Cursor[tuple[Any, ...]]) -> dict[Place, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from driver import WideMastodon
+from moved_clock import EPOCH, Clock
 
 from collectors.collect import collect, collect_from
 from infra.sandbox.faults import Faults
@@ -160,8 +162,6 @@ def test_max_posts_keeps_the_newest(sandbox: Sandbox, undisturbed: Study, tmp_pa
 
 
 def test_since_extends_the_crawl(sandbox: Sandbox, undisturbed: Study, tmp_path: Path) -> None:
-    import datetime as dt
-
     times = sorted(row["created_at"] for row in rows(undisturbed, "posts"))
     middle, early = times[len(times) // 2].date(), times[len(times) // 4].date()
     study = write_study(tmp_path / "study", sandbox.url, since=middle.isoformat())
@@ -173,6 +173,33 @@ def test_since_extends_the_crawl(sandbox: Sandbox, undisturbed: Study, tmp_path:
     expected = [r for r in rows(undisturbed, "posts") if r["created_at"] >= start]
     assert rows(study, "posts") == expected
     assert gather(study).fingerprint == second.fingerprint
+
+
+def test_a_slow_server_is_read_on_until_now_as_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "time_ns", clock)
+    worlds = [World(WorldSpec(seed=n, authors=30, posts=200, epoch=EPOCH.date())) for n in (1, 2)]
+    with running(worlds[0]) as quick, running(worlds[1]) as slow:
+        sources = [
+            {"platform": "mastodon", "host": one.url, "permission": "x", "tags": [TAG]}
+            for one in (quick, slow)
+        ]
+        text = render({"collect": {"sources": sources}})
+        (tmp_path / "likewise.toml").write_text(text, encoding="utf-8")
+        study = Study.open(tmp_path)
+        adapters = [WideMastodon(source) for source in study.config.collect.sources]
+        clock.set(40)
+        collect_from(study, adapters)
+        clock.set(0)
+        disturb(slow, latency_s=0.3)  # its server is learnt when the other's chains are planned
+        adapters = [WideMastodon(source) for source in study.config.collect.sources]
+        collect_from(study, adapters, until_now=True)
+        start = EPOCH - dt.timedelta(days=40)
+        found = study.read("posts", ["host", "created_at"]).to_pylist()
+        newer = {row["host"] for row in found if row["created_at"] > start}
+    assert newer == {adapter.host for adapter in adapters}
 
 
 def test_raw_pages_are_kept_without_secrets(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def run(*arguments: str, entrypoint: str | None = None) -> str:
     return sh(
         "podman", *DRIVER, "--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--rm",
         "--network=none", "--ulimit=nofile=1024:1024",
-        "--ulimit=nproc=1024:1024", "--tmpfs=/studies:mode=1777,size=3g", "--tmpfs=/tmp:mode=1777",
+        "--ulimit=nproc=1024:1024", "--tmpfs=/tmp:mode=1777",
         *own, TAG, *arguments,
     ).stdout  # fmt: skip
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Collection
 from pathlib import Path
 
 from collectors.crawling.journal.journal import Journal
 from collectors.crawling.journal.schema import FENCE
+from collectors.crawling.journal.trouble import explained
 from likewise.whole import fingerprint
 
-__all__ = ["FAILURES", "extend_key", "fold", "fold_all", "lend", "lent_path"]
+__all__ = ["FAILURES", "extend_key", "fold", "fold_all", "lend", "lent", "lent_path"]
 
 FAILURES = "failures"
 """Under this name its holder says, as JSON, what failed."""
@@ -57,7 +57,7 @@ def lend(journal: Journal, path: Path, platform: str, host: str, number: int) ->
     base = max(int(last), int(journal.meta(_NUMBERS, "0"))) + 1
     journal.set_meta(_NUMBERS, str(base + _CHAINS))
     with contextlib.closing(Journal(begun).db) as db:
-        db.execute("PRAGMA journal_mode=TRUNCATE")  # the write-ahead log does not cross machines
+        db.execute("PRAGMA journal_mode=DELETE")  # the write-ahead log does not cross machines
         db.execute("ATTACH ? AS whole", (str(journal.path),))
         db.execute("BEGIN IMMEDIATE")
         for table in _OF_HOST:
@@ -92,10 +92,17 @@ def fold(journal: Journal, path: Path) -> list[tuple[str, str]]:
 
     Returns:
         What failed for the one who read the host last, as (part of the crawl, reason).
+
+    Raises:
+        StudyBusyError: another process holds the file.
+        StudyError: the file is damaged.
     """
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as lent:
-        lent.execute("UPDATE meta SET value = ? WHERE key = ?", (_CLOSED, FENCE))
-        told = dict(lent.execute("SELECT key, value FROM meta"))
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as own:
+            own.execute("UPDATE meta SET value = ? WHERE key = ?", (_CLOSED, FENCE))
+            told = dict(own.execute("SELECT key, value FROM meta"))
+    except sqlite3.Error as error:
+        raise explained(path, error) from error
     platform, host = json.loads(told[_PLACE])
     db = journal.db
     db.execute("ATTACH ? AS lent", (str(path),))
@@ -113,13 +120,19 @@ def fold(journal: Journal, path: Path) -> list[tuple[str, str]]:
     return [(part, reason) for part, reason in json.loads(told.get(FAILURES, "[]"))]
 
 
-def fold_all(journal: Journal, but: Collection[Path] = ()) -> list[tuple[str, str]]:
-    """Take back every host that was lent, but for these journals; what failed, as ``fold`` says.
+def fold_all(journal: Journal) -> None:
+    """Take back every host, before rows are erased; to be called under the study's lock.
 
-    To be called under the study's lock, before rows are erased or written from elsewhere.
+    Raises:
+        StudyBusyError: as ``fold``.
     """
-    paths = sorted(journal.path.parent.glob("journal-*.sqlite"))
-    return [failure for path in paths if path not in but for failure in fold(journal, path)]
+    for path in lent(journal):
+        fold(journal, path)
+
+
+def lent(journal: Journal) -> list[Path]:
+    """Journals of the hosts that are lent now."""
+    return sorted(journal.path.parent.glob("journal-*.sqlite"))
 
 
 def _columns(db: sqlite3.Connection, schema: str, table: str) -> list[str]:
@@ -131,11 +144,11 @@ def _take_back(db: sqlite3.Connection, table: str, platform: str, host: str) -> 
     names = _columns(db, "lent", table)
     some = ", ".join(names)
     changes = ", ".join(f"{name} = excluded.{name}" for name in names)
-    lent, there = (
+    theirs, ours = (
         f"SELECT {some} FROM {one}.{table} WHERE platform = ?1 AND host = ?2"  # noqa: S608
         for one in ("lent", "main")
     )
-    news = f"SELECT * FROM ({lent} EXCEPT {there}) WHERE true"  # noqa: S608
+    news = f"SELECT * FROM ({theirs} EXCEPT {ours}) WHERE true"  # noqa: S608
     into = f"INSERT INTO main.{table} ({some}) {news}"
     db.execute(f"{into} ON CONFLICT DO UPDATE SET {changes}", (platform, host))
 

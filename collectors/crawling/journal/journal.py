@@ -218,7 +218,7 @@ def _connect(path: Path, lent: bool) -> sqlite3.Connection:
         db = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
         check_version(db)
         # Readers beside the writer need the write-ahead log, which does not cross machines.
-        db.execute(f"PRAGMA journal_mode={'TRUNCATE' if lent else 'WAL'}")
+        db.execute(f"PRAGMA journal_mode={'DELETE' if lent else 'WAL'}")
         db.execute("PRAGMA synchronous=NORMAL")
         complete(db)
     except BaseException as error:
