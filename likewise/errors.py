@@ -26,6 +26,7 @@ from typing import Any
 
 __all__ = [
     "CircuitOpenError",
+    "CommitRaceError",
     "ConfigError",
     "CredentialsError",
     "DataError",
@@ -105,6 +106,13 @@ class StudyBusyError(StudyError):
             hint="wait for it to end, or stop it; a lock left by a dead process frees itself",
         )
         self.pid = pid
+
+
+class CommitRaceError(StudyError):
+    """Another run, which this machine's lock does not know of, has committed to a table first."""
+
+    exit_code = ExitCode.BUSY
+    topic = "7-busy"
 
 
 class StorageError(StudyError):

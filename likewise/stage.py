@@ -106,7 +106,7 @@ class Stage:
 
         Raises:
             StudyError: a part cannot be read back, or buckets are missing.
-            StudyBusyError: another run has published the table meanwhile.
+            CommitRaceError: another run has published the table meanwhile.
         """
         missing = self.missing_buckets()
         if missing:

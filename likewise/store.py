@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likewise import __version__
-from likewise.errors import StorageError, StudyBusyError, StudyError
+from likewise.errors import CommitRaceError, StorageError, StudyError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,6 +91,12 @@ class Manifest:
             raise StudyError(
                 f"{source} is not a manifest: {error}", hint="delete it and run the stage"
             ) from None
+
+
+def _said(error: Exception) -> str:
+    """What a library says, in one line: delta-rs draws its causes as a tree, in colours."""
+    lines = re.sub(r"\x1b\[\d*m", "", str(error)).replace("\u21b3", "\n").splitlines()
+    return ": ".join(filter(None, map(str.strip, lines)))
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -166,9 +172,8 @@ def _reached(place: str) -> Iterator[None]:
     except OSError as error:
         if "://" not in place:  # a folder: what the system says of it is told elsewhere
             raise
-        said = str(error).strip().splitlines()[0]
         raise StorageError(
-            f"{place} does not answer, or refuses: {said}",
+            f"{place} does not answer, or refuses: {_said(error)}",
             hint="is the store reachable, and do the credentials hold? What was finished stays: "
             "run the same command again",
         ) from error
@@ -250,7 +255,7 @@ class Store:
             # What does not answer now may answer later: schedulers try that again.
             kind = StorageError if self.remote and not isinstance(error, DeltaError) else StudyError
             raise kind(
-                f"{place} cannot be opened: {str(error).splitlines()[0]}",
+                f"{place} cannot be opened: {_said(error)}",
                 hint="is the store reachable? If the log is damaged, delete the table's folder "
                 "and run the stage again",
             ) from error
@@ -272,7 +277,7 @@ class Store:
             last = table.history(1)
         except OSError as error:
             raise StorageError(
-                f"{self.place(name)} cannot be read: {str(error).splitlines()[0]}",
+                f"{self.place(name)} cannot be read: {_said(error)}",
                 hint="is the store reachable?",
             ) from error
         # Commits of other programs may say nothing, or not even that they are.
@@ -425,7 +430,7 @@ class Store:
             new: The table is not there yet; what else lies at its place is not looked at.
 
         Raises:
-            StudyBusyError: another run has committed meanwhile.
+            CommitRaceError: another run has committed meanwhile.
         """
         from deltalake import CommitProperties, Schema, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
@@ -438,6 +443,9 @@ class Store:
         said = CommitProperties(
             custom_metadata={KEY: json.dumps(manifest.to_dict(), default=str)},
             app_transactions=[Transaction(key, 1)],
+            # A commit stands on the version that it was made from: delta-rs would put it behind
+            # another's, and a table that two runs create at once would hold the rows of both.
+            max_commit_retries=0,
         )
         table = None if new else self.open(manifest.table)
         now = int(time.time() * 1000)
@@ -471,7 +479,12 @@ class Store:
                 raise _newer(self.place(manifest.table), error) from error
             after = self.open(manifest.table)
             if after is None or after.transaction_version(key) is None:
-                raise StudyBusyError(Path(self.place(manifest.table)), None) from error
+                raise CommitRaceError(
+                    f"{self.place(manifest.table)}: another run has committed to it meanwhile, "
+                    "and this one did not",
+                    hint="two schedulers share this store: let one of them work on it. What is "
+                    "finished stays; the same command goes on from the other's commit",
+                ) from error
         after = self.open(manifest.table)
         assert after is not None
         return int(after.version())
@@ -571,8 +584,7 @@ def check_store(store: Store) -> None:
                 "Google Cloud Storage, Azure, MinIO, Ceph from version 19)",
             )
     except (OSError, BaseError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise StudyError(f"{store.address} cannot be written: {said}") from error
+        raise StudyError(f"{store.address} cannot be written: {_said(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             filesystem.delete_dir(path)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Running", "recent", "running"]
+from likewise.errors import ExitCode
+from likewise.study import MADE_BY
+
+__all__ = ["Running", "recent", "running", "troubles"]
 
 TAIL = 256 * 1024
 """Bytes at the end of the log that are looked at."""
@@ -33,6 +37,31 @@ def recent(root: Path, most: int) -> list[dict[str, Any]]:
         {"time": line["time"], "level": line["level"], "message": _words(line)}
         for line in _lines(root)[-most:]
     ]
+
+
+def troubles(root: Path, most: int) -> Counter[str]:
+    """Errors among the last lines of the log that no later run has made good, by their words.
+
+    A run that ended with 0 or 3 makes good what the same command had met before it; ``run`` also
+    what one of its stages had.
+    """
+    met: list[tuple[str, str]] = []
+    verbs: dict[object, str] = {}
+    for line in _lines(root)[-most:]:
+        if line["message"] == "begin":
+            verbs[line["run"]] = str(line.get("command", [""])[-1])
+        verb = verbs.get(line["run"], "")
+        good = line.get("exit_code") in (ExitCode.DONE, ExitCode.PARTIAL)
+        if line["message"] == "end" and good:
+            made_good = {verb, *(STAGES if verb == "run" else ())}
+            met = [one for one in met if one[0] not in made_good]
+        if line["level"] == "error":
+            met.append((verb, _words(line)))
+    return Counter(words for _, words in met)
+
+
+STAGES = {*MADE_BY.values(), "refresh", "report"}
+"""Verbs that ``likewise run`` goes through."""
 
 
 def running(root: Path) -> Running | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +39,22 @@ TABLES = (
     "people",
     "features",
 )
+TO_THE_REPORT = (*TABLES, "faces", "comparison", "fold_scores", "scores")
+"""Tables of a whole night, which the others end before."""
+
 WHEN = ("fetched_at", "attempts")
 """Columns that say when a server was asked, by the real clock, and how often."""
 
 
-def make(folder: Path, url: str) -> Path:
+def make(folder: Path, url: str, store: str = "", detector: str = "none") -> Path:
     source = {"platform": "mastodon", "host": url, "permission": "a test", "tags": ["photo"]}
     folder.mkdir()
     text = render(
         {
+            "study": {"store": store},
             "collect": {"sources": [source]},
             "download": {"allow_hosts": ["127.0.0.1"], "buckets": 2, "workers": 1},
-            "faces": {"detector": "none"},
+            "faces": {"detector": detector},
             "extract": {"backbone": "efficientnet-lite0"},
             "label": {"folds": 2, "require_faces": False},
             "compare": {"classifiers": ["linear-svc"], "bootstrap": 100, "permutations": 99},
@@ -58,7 +64,10 @@ def make(folder: Path, url: str) -> Path:
     return folder
 
 
-def start(folder: Path, days_ago: float, *options: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, days_ago: float, *options: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """A night in the background; ``environment`` goes beside this process's own."""
     clock = Clock()
     clock.set(days_ago)
     return subprocess.Popen(
@@ -66,11 +75,12 @@ def start(folder: Path, days_ago: float, *options: str) -> subprocess.Popen[byte
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )
 
 
-def finish(folder: Path, days_ago: float) -> None:
-    process = start(folder, days_ago)
+def finish(folder: Path, days_ago: float, *options: str) -> None:
+    process = start(folder, days_ago, *options)
     _, said = process.communicate(timeout=900)
     assert process.returncode in {0, 3}, said.decode()
 
@@ -86,18 +96,20 @@ def place(folder: Path, pid: int) -> str:
     last = lines[-1]
     if last["message"] == "stage begins":
         return str(last["stage"])
+    if last.get("stage") == "rank":
+        return "report"  # which writes no table, and so no line
     return f"after {last['stage']}" if last["message"] == "stage ends" else "start"
 
 
 def differing(mine: dict[str, list[str]], yours: dict[str, list[str]]) -> dict[str, int]:
     """Rows of each table that only one side has."""
-    counts = {table: (Counter(mine[table]), Counter(yours[table])) for table in TABLES}
+    counts = {table: (Counter(mine[table]), Counter(yours[table])) for table in yours}
     return {table: ((a - b) + (b - a)).total() for table, (a, b) in counts.items()}
 
 
-def state(study: Study) -> dict[str, list[str]]:
-    """Every row of every table, without what hangs on the real clock."""
-    return {table: rows(study, table) for table in TABLES}
+def state(study: Study, tables: Sequence[str] = TABLES) -> dict[str, list[str]]:
+    """Every row of these tables, without what hangs on the real clock."""
+    return {table: rows(study, table) for table in tables}
 
 
 def rows(study: Study, table: str) -> list[str]:
@@ -109,9 +121,9 @@ def rows(study: Study, table: str) -> list[str]:
 class Reader(threading.Thread):
     """Reads every night that has ended, again and again, and what is newest."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tables: Sequence[str] = TABLES) -> None:
         super().__init__(daemon=True)
-        self.folder, self.stop = folder, threading.Event()
+        self.folder, self.tables, self.stop = folder, tables, threading.Event()
         self.seen: dict[int, dict[str, list[str]]] = {}
         self.reads, self.errors = 0, list[str]()
 
@@ -128,7 +140,7 @@ class Reader(threading.Thread):
             if newest.manifest(table) is not None:
                 newest.read(table, newest.dataset(table).schema.names[:3])
         for night in [one["night"] for one in nights(Study.open(self.folder))]:
-            found = state(Study.open(self.folder, at=night))
+            found = state(Study.open(self.folder, at=night), self.tables)
             before = self.seen.setdefault(night, found)
             if found != before:
                 self.errors.append(f"night {night} has changed")

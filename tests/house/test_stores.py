@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3_servers import KEYS, PROXY, served
 
 from collectors.crawling.erase import Doomed, erase
 from infra.sandbox import World, WorldSpec, running
@@ -27,37 +25,6 @@ from likewise.nights import end_night, prune
 from likewise.store import Store, check_store, filesystem_of, parquet_file
 from likewise.study import Study
 from likewise.tables import TABLES
-
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "a",
-    "AWS_SECRET_ACCESS_KEY": "b",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-
-
-@contextlib.contextmanager
-def served(*command: str) -> Iterator[str]:
-    """A server of S3 in a process of its own: delta-rs keeps the GIL while it reads a history."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +107,7 @@ def test_the_doctor_refuses_a_store_that_ignores_the_condition(
     study: Study, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same server, through one that drops ``If-None-Match``: both writers win there."""
-    with served(str(Path(__file__).with_name("careless_store.py")), moto) as careless:
+    with served(PROXY, moto, "--careless") as careless:
         publish(study, [1])
         monkeypatch.setenv("AWS_ENDPOINT_URL", careless)
         assert study.store.names() == ["posts"], "in all else it is a store"
@@ -160,6 +127,8 @@ def test_a_store_that_went_away_is_named(study: Study, monkeypatch: pytest.Monke
     with pytest.raises(StorageError, match="cannot be opened") as error:
         study.read("posts")
     assert "reachable" in str(error.value.hint)
+    assert "onnection refused" in str(error.value), "the cause, not only that there was one"
+    assert str(error.value).isprintable(), "one line, without colours"
     assert error.value.exit_code == 8, "schedulers try it again"
 
 

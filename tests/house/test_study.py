@@ -18,6 +18,7 @@ import pytest
 from deltalake import DeltaTable
 
 from likewise.errors import (
+    CommitRaceError,
     MissingTableError,
     StudyBusyError,
     StudyError,
@@ -150,7 +151,7 @@ def test_two_writers_of_one_version_one_wins_and_the_other_is_told(study: Study)
             return opened.pop() if opened else super().open(name, version)
 
     study.store = Behind(study.store.address)
-    with pytest.raises(StudyBusyError):
+    with pytest.raises(CommitRaceError):
         stages[1].publish()
     assert study.read("posts").to_pydict() == {"n": [1]}
 

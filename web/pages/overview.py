@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from likewise.errors import LikewiseError
 from likewise.overview import StageStatus, status
 from likewise.study import Study
 from training.comparison import results
-from web.running import recent, running
+from web.running import running, troubles
 from web.snapshots import Served, ServedDep, Snapshot, SnapshotDep
 from web.templating import page
 
@@ -106,10 +105,9 @@ def _warnings(
     found = []
     if snapshot.failed:
         found.append(f"The index could not be made: {snapshot.failed}")
-    errors = Counter(line["message"] for line in recent(one.root, 500) if line["level"] == "error")
     found += [
         f"The log says{f' {times} times' if times > 1 else ''}: {words}"
-        for words, times in errors.most_common(3)
+        for words, times in troubles(one.root, 500).most_common(3)
     ]
     stale = [state for state in states if state.stale_because]
     if len(stale) == 1:
