@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -238,6 +239,22 @@ def test_the_reference_follows_the_tables_and_dies_with_forget(known: Study) -> 
     assert list((known.root / "reports" / "score").glob("*.npz"))
     delete_derived(known)
     assert not (known.root / "reports" / "score").exists()
+
+
+def test_old_references_go(known: Study) -> None:
+    from training.rank import saved_model
+
+    folder = known.folder("reports", "score")
+    for n in range(5):
+        old = folder / f"linear-svc.{n:016d}.npz"
+        old.write_bytes(b"")
+        os.utime(old, (n, n))
+    other = folder / "linear-svc-2.0000000000000000.npz"
+    other.write_bytes(b"")
+    reference(known, saved_model(known))
+    left = {file.name for file in folder.glob("linear-svc.*.npz")}
+    assert {f"linear-svc.{n:016d}.npz" for n in (3, 4)} < left and len(left) == 3
+    assert other.exists()
 
 
 def test_neither_torch_nor_spark_is_loaded() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.errors import UsageError
+from likewise.whole import whole_file
 from training.exporting.view import described
 
 if TYPE_CHECKING:
@@ -47,14 +46,8 @@ def write(db: duckdb.DuckDBPyConnection, query: str, rows: int, path: Path) -> l
         )
     if path.is_dir():
         raise UsageError(f"{path} is a folder, expected a file to write to")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        said = writer(db, query, rows, staged)
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
-    return said
+    with whole_file(path) as staged:
+        return writer(db, query, rows, staged)
 
 
 def _name(column: str) -> str:

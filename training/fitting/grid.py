@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
+
+from likewise.whole import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class GridStore:
         found = _read(path)
         if found is None:
             found = dict(compute())
-            self.keep(path, lambda staged: _write(staged, found or {}))
+            _write(path, found)
         self._advance()
         return found
 
@@ -61,7 +61,7 @@ class GridStore:
         for name in missing:
             self._title(name)
             point = found[name] = next(results)
-            self.keep(self.path(f"{name}.npz"), lambda staged, point=point: _write(staged, point))  # type: ignore[misc]
+            _write(self.path(f"{name}.npz"), point)
             self._advance()
         return {name: point for name, point in found.items() if point is not None}
 
@@ -76,12 +76,6 @@ class GridStore:
     def path(self, name: str) -> Path:
         """Place of a file of this store."""
         return self.folder / safe_name(name)
-
-    def keep(self, path: Path, write: Callable[[Path], object]) -> None:
-        """Let ``write`` make the file elsewhere, then put it in its place at once."""
-        staged = path.with_name(f".{uuid.uuid4().hex[:8]}{path.suffix}")
-        write(staged)
-        os.replace(staged, path)
 
     def discard(self) -> None:
         """Delete all points: the table that they were for is published."""
@@ -102,7 +96,7 @@ def safe_name(name: str) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    with path.open("wb") as file:
+    with whole_file(path) as staged, staged.open("wb") as file:
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]
 
 

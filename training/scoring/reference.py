@@ -7,8 +7,7 @@ below ``reports/``, where ``forget`` deletes what shows a person.
 from __future__ import annotations
 
 import json
-import os
-import uuid
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from likewise.errors import DataError
 from likewise.progress import progress
 from likewise.study import Study, fingerprint
+from likewise.whole import whole_file
 from training.data.unit import UNIT_KEY, unit_codes
 from training.scoring.intervals import drawn_sigmoids
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["FAR", "Reference", "reference"]
 
 CODE = 2
+
+KEPT = 3
+"""References of a model that stay in the study."""
 MOST = 10_000
 """Pictures that a new one is compared with; of larger studies a fixed sample."""
 LOOKED_AT = 400
@@ -95,9 +98,12 @@ def reference(study: Study, scorer: Scorer) -> Reference:
         "sha256": scorer.card.get("sha256"),
     }
     folder = study.folder("reports", "score")
-    path = folder / f"{fingerprint(made_from)}.npz"
+    stem = re.sub(r"[^A-Za-z0-9_=+-]", "_", scorer.name)
+    path = folder / f"{stem}.{fingerprint(made_from)}.npz"
     if not path.is_file():
-        for old in folder.glob(f"*{scorer.name}.name"):
+        # A server may still look at last night's: some stay.
+        made = sorted(folder.glob(f"{stem}.*.npz"), key=lambda file: file.stat().st_mtime)
+        for old in made[: 1 - KEPT]:
             old.unlink(missing_ok=True)
         _write(path, _made(study, scorer))
     return _read(path)
@@ -232,10 +238,8 @@ def _usual(study: Study, picture_ids: list[str]) -> dict[str, NDArray[np.float64
 
 
 def _write(path: Path, arrays: Mapping[str, Any]) -> None:
-    staged = path.with_name(f".{uuid.uuid4().hex[:8]}.npz")
-    with staged.open("wb") as file:
+    with whole_file(path) as staged, staged.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(staged, path)
 
 
 def _read(path: Path) -> Reference:

@@ -6,8 +6,6 @@ The file is named by the features and the layer, so that nights that add no pict
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from likewise.errors import LikewiseError
 from likewise.study import Study, fingerprint, open_part
+from likewise.whole import whole_file
 from training.data.layers import matrix
 from training.data.mapped import create
 from training.models import saved
@@ -143,18 +142,13 @@ class _File:
 
 @contextlib.contextmanager
 def _mapping(study: Study, path: Path, backbone: str) -> Iterator[_File]:
-    if path.is_file():
-        yield _File(None, 0)
-        return
     rule = (pc.field("status") == "ok") & ~pc.field("flipped") & (pc.field("backbone") == backbone)
     most = study.dataset("features").count_rows(filter=rule)
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    if path.is_file() or not most:
+        yield _File(None, 0)
+        return
+    with whole_file(path) as staged:
         yield _File(staged, most)
-        if staged.is_file():
-            os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _linear(study: Study, layers: Sequence[str], published: str | None) -> list[Scorer]:
