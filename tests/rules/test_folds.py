@@ -166,21 +166,26 @@ def test_keys_are_mixed_by_splitmix64() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12),
     st.sampled_from([(0.75, 0.25), (0.2, 0.2, 0.2, 0.2, 0.2), (0.5, 0.3, 0.2)]),
+    st.lists(st.integers(0, 30), min_size=10, max_size=10),
     st.integers(0, 3),
 )
 def test_each_large_author_goes_where_the_parts_stay_most_alike(
-    counts: list[tuple[int, int]], shares: tuple[float, ...], seed: int
+    counts: list[tuple[int, int]], shares: tuple[float, ...], old: list[int], seed: int
 ) -> None:
     good, bad = (np.array(column) for column in zip(*counts, strict=True))
-    nothing = [np.zeros(len(shares)), np.zeros(len(shares))]
-    chosen = list(folds._one_by_one(good, bad, nothing, np.array(shares), seed))
-    total = [max(1, int(side.sum())) for side in (good, bad)]
+    n = len(shares)
+    before = [np.array(old[:n], float), np.array(old[n : 2 * n], float)]
+    chosen = list(folds._one_by_one(good, bad, before, np.array(shares), seed))
+    total = [
+        max(1, int(side.sum() + held.sum())) for side, held in zip((good, bad), before, strict=True)
+    ]
 
     def unevenness(places: list[int]) -> float:
         cost = 0.0
-        for side, whole in zip((good, bad), total, strict=True):
+        for side, there, whole in zip((good, bad), before, total, strict=True):
             for part, share in enumerate(shares):
-                held = sum(int(side[i]) for i, place in enumerate(places) if place == part)
+                held = there[part]
+                held += sum(int(side[i]) for i, place in enumerate(places) if place == part)
                 cost += (held / whole) ** 2 / share
         return cost
 
