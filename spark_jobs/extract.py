@@ -198,6 +198,7 @@ def _publish(growth: Growth, plan: Plan, labelled: pa.Array) -> Manifest:
         layers=list(plan.layers),
         weights=plan.weights_id,
         random_weights=plan.random_weights,
+        pre_relu=plan.pre_relu,
         engine=plan.engine,
         precision=plan.precision,
         views=plan.views,

@@ -252,3 +252,51 @@ def test_doubtful_labels_are_found_rejected_and_taken_back(tmp_path: Path) -> No
     assert undo_doubts(study) == 24
     assert study.read("reviews").num_rows == 0
     assert undo_doubts(study) == 0
+
+
+@pytest.mark.slow
+def test_files_are_read_by_the_network_that_the_model_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table of features is the oracle: the same files must get the same probabilities."""
+    import cv2
+
+    import likewise
+
+    for i in range(40):
+        path = tmp_path / "p" / NAMES[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(i).integers(0, 200, (9, 9, 3), dtype=np.uint8)
+        coarse[..., i % 2] //= 2
+        cv2.imwrite(str(path), cv2.resize(coarse, (300, 280), interpolation=cv2.INTER_CUBIC))
+    folder = tmp_path / "s"
+    folder.mkdir()
+    values: dict[str, Any] = {
+        "question": {"kind": "classes"},
+        "compare": {"classifiers": ["softmax"], "c_values": [1.0], "jobs": 1},
+        "extract": {"backbone": "efficientnet-lite0", "random_weights": False},
+    }
+    (folder / "likewise.toml").write_text(render(values), encoding="utf-8")
+    study = Study.open(folder)
+    likewise.import_(study, tmp_path / "p")
+    for stage in (likewise.clean, likewise.download, likewise.label, likewise.extract):
+        stage(study)
+    train(study)
+    labels, model = load_labels(study), load_classes(study, "classes")
+    with borrowed_matrix(study, labels) as matrix:
+        share = model.probabilities(model.scores(matrix.upright))
+    by_picture = dict(zip(labels.picture_id.tolist(), share[:, 0].tolist(), strict=True))
+    assert np.ptp(share[:, 0]) > 0.1  # else anything would be equal
+    found, _ = classify.predict(study, [tmp_path / "p"])
+    assert len(found) == 40
+    for one in found:
+        own = hashlib.sha256(Path(one.file).read_bytes()).hexdigest()
+        assert one.shares["cat"] == pytest.approx(by_picture[own], abs=1e-3)
+    values["extract"]["random_weights"] = True
+    (folder / "likewise.toml").write_text(render(values), encoding="utf-8")
+    likewise.extract(Study.open(folder))
+    capsys.readouterr()
+    for verb in (["evaluate", str(folder)], ["predict", str(folder), str(tmp_path / "p")]):
+        assert run(["classify", *verb]) == 2
+        said = capsys.readouterr().err
+        assert "features of other weights" in said and "likewise classify train" in said

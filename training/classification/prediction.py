@@ -12,15 +12,15 @@ import numpy as np
 
 from backbones.folder import find_pictures
 from backbones.inference import embed
-from backbones.planning import make_plan
 from likewise.errors import UsageError
 from likewise.progress import progress
 from likewise.study import Study
 from training.classification.evaluation import check_promise, matrix_read_by, share_of_rest
+from training.classification.reading import plan_of
 from training.comparison.class_judge import ClassJudge, nearness_of
 from training.comparison.class_words import promised
 from training.data.matrix import load_labels
-from training.models.saved import load_classes, own_network
+from training.models.saved import load_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +75,7 @@ def predict(
     if threshold is not None and accuracy is not None:
         raise UsageError("give a threshold or an accuracy to promise, not both")
     found = load_classes(opened, model)
+    plan = plan_of(opened, found)
     notes: list[str] = []
     least, limit, measure = 0.0, -np.inf, None
     if known is not None and not 0 < known < 1:
@@ -105,8 +106,6 @@ def predict(
             "something."
         )
     paths = [path for file in files for path in find_pictures(Path(file))]
-    weights = own_network(opened, found)
-    plan = make_plan(found.backbone, [found.layer], flip=False, weights=weights)
     answer: list[Prediction] = []
     with progress("predict", len(paths)) as bar:
         for batch in embed(((str(path), path.read_bytes()) for path in paths), plan):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,46 @@ from training.models.saved import own_network
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from backbones.plan import Plan
     from training.data.labels import Labels
     from training.models.classes import ClassScorer
 
-__all__ = ["features_of", "tuned_matrix"]
+__all__ = ["features_of", "plan_of", "tuned_matrix"]
+
+
+def plan_of(study: Study, model: ClassScorer) -> Plan:
+    """How a model's features are computed from pictures: as the study computed what it learned.
+
+    Raises:
+        DataError: they were computed with other weights than those that are here.
+        MissingTableError, WeightsError: the network's weights are missing or damaged.
+    """
+    threads = len(os.sched_getaffinity(0))
+    own = own_network(study, model)
+    if own is not None:
+        return make_plan(model.backbone, [model.layer], flip=False, weights=own, threads=threads)
+    features, settings = study.manifest("features"), study.config.extract
+    made: Mapping[str, Any] = {} if features is None else features.extra
+    layers = made.get("layers", ())
+    plan = make_plan(
+        model.backbone,
+        # The export with the study's own layers is there already; another needs torch.
+        layers if model.layer in layers else [model.layer],
+        random_weights=made.get("random_weights", settings.random_weights),
+        folder=study.folder("cache", "onnx"),
+        flip=False,
+        pre_relu=made.get("pre_relu", settings.pre_relu),
+        half=settings.storage == "float16",
+        threads=threads,
+    )
+    maker, weights = made.get("maker"), made.get("weights")
+    if maker not in (None, model.card["maker"]) or weights not in (None, plan.weights_id):
+        raise DataError(
+            f"model {model.name} reads features of other weights or of another preprocessing than "
+            f"{study.root} has now",
+            hint=f"run: likewise extract {study.root} && likewise classify train {study.root}",
+        )
+    return plan
 
 
 def features_of(
@@ -33,12 +69,9 @@ def features_of(
 ) -> tuple[list[str], list[str | None], NDArray[np.float32]]:
     """Names, error classes, and (good pictures, d) features of n pictures, by the model's network.
 
-    Raises:
-        WeightsError: the network's weights are missing or damaged.
+    Raises as ``plan_of`` does.
     """
-    layer, weights = model.layer, own_network(study, model)
-    threads = len(os.sched_getaffinity(0))
-    plan = make_plan(model.backbone, [layer], flip=False, weights=weights, threads=threads)
+    layer, plan = model.layer, plan_of(study, model)
     names: list[str] = []
     errors: list[str | None] = []
     found = [np.empty((0, int(model.card["dim"])), np.float32)]
