@@ -23,7 +23,7 @@ from likewise.moments import NIGHTS, At, decoded, versions_at
 from likewise.stage import Stage
 from likewise.store import Manifest, Store, local_path, open_part
 from likewise.tables import MADE_BY
-from likewise.whole import fingerprint, write_json
+from likewise.whole import fingerprint, sweep, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -341,6 +341,8 @@ class Study:
             handle.flush()
             refuse_links(self.root)
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
+            for name in ("models", "reports"):
+                sweep(self.root / name)
             before = os.environ.get(MARK)
             os.environ[MARK] = str(self.root)
             try:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 __all__ = [
     "fingerprint",
     "sha256_of",
+    "sweep",
     "whole_file",
     "whole_folder",
     "write_bytes",
@@ -56,16 +58,36 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """As ``whole_file``, for a folder, which is made. One that is there stays but for ``replace``:
     another process was faster, and its content is the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = _beside(path)
+    staged, gone = _beside(path), _beside(path)
     staged.mkdir()
     try:
         yield staged
         if replace:
-            shutil.rmtree(path, ignore_errors=True)
+            # Taken away whole: one that is half deleted would be read as damaged.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, gone)
         if not path.exists():
             os.rename(staged, path)
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        for folder in (staged, gone):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers have left beside their files, in ``folder`` and below it.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.rglob(".*"):
+        if _STAGED.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+_STAGED = re.compile(r"\..+\.[0-9a-f]{8}", re.DOTALL)
+"""Names that ``_beside`` gives."""
 
 
 def _beside(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from likewise.commands._common import emit, finish, json_option, study_argument
 from likewise.errors import PartialError, UsageError
 from likewise.study import Study
+from likewise.whole import write_bytes
 
 if TYPE_CHECKING:
     from training.classification.prediction import Prediction
@@ -256,12 +258,13 @@ def predict(
 
     found, notes = run(study, files, **rules)
     if csv_file is not None:
-        with csv_file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", "class", "probability", "answered", "far", "error"])
-            for one in found:
-                row = [one.file, one.said, one.probability, one.answered, one.far, one.error]
-                writer.writerow(row)
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["file", "class", "probability", "answered", "far", "error"])
+        for one in found:
+            row = [one.file, one.said, one.probability, one.answered, one.far, one.error]
+            writer.writerow(row)
+        write_bytes(csv_file, table.getvalue().encode("utf-8", "surrogateescape"))
     tell_predictions(found, notes, as_json=as_json)
 
 

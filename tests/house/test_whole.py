@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from likewise.whole import whole_file, whole_folder, write_bytes
+from likewise.whole import sweep, whole_file, whole_folder, write_bytes
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -41,3 +41,13 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="planted"), whole_folder(tmp_path / "model"):
         raise RuntimeError("planted")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".card.json.0123abcd", "a/.model.89abcdef/card.json", ".network/x", "a/.b.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    sweep(tmp_path)
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [".network/x", "a/.b.json"]
+    sweep(tmp_path / "not there")

@@ -23,6 +23,7 @@ from training import classify
 from training.classification.cleaning import apply_doubts, undo_doubts
 from training.classify import clean_labels
 from training.compare import compare
+from training.comparison.looks import look
 from training.data.matrix import borrowed_matrix, load_labels
 from training.models.saved import load_classes
 from training.statistics.temperature import temperature
@@ -204,6 +205,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     parameters.write_bytes(parameters.read_bytes()[:-4] + b"0000")
     with pytest.raises(DataError, match="is not the file"):
         evaluate(study)
+
+
+def test_a_torn_line_hides_no_later_look(study_folder: Path) -> None:
+    study = Study.open(study_folder)
+    look(study, "compare", "one", 3)
+    with (study.folder("logs") / "held-out.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"at": "2026-')  # the power went here
+    found = look(study, "evaluate", "two", 1)
+    assert (found.runs, found.models) == (2, 4)
+    assert look(study, "evaluate", "two", 1) == found
 
 
 def test_models_are_compared_on_the_same_pictures(tmp_path: Path) -> None:

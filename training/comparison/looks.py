@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ def look(study: Study, stage: str, fingerprint: str, models: int) -> Looks:
             "fingerprint": fingerprint,
             "models": models,
         }
-        with _path(study).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with _path(study).open("ab+") as file:
+            # A line that a power cut has left open must not swallow this one.
+            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n"
+            file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
     return looks(study)
 
 

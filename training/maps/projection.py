@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
@@ -25,6 +26,8 @@ Batches = Callable[[], Iterator["NDArray[np.float32]"]]
 
 PERPLEXITY = 30.0
 JUDGED = 2000
+FIRST = 8
+"""Part of the components that are looked for first."""
 NEIGHBOURS = 10
 
 
@@ -57,25 +60,24 @@ def principal_components(batches: Batches, share: float = 0.8) -> Components:
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected 0 < share <= 1")
-    n, total, products, shift = 0, np.zeros(0), np.zeros((0, 0)), np.zeros(0)
+    n, total, products, shift = 0, np.zeros(0), np.zeros((0, 0)), np.zeros(0, np.float32)
     for batch in batches():
-        rows = batch.astype(np.float64)
         if n == 0:
             # Summed around a first guess of the mean: X'X - n mm' would lose digits otherwise.
-            shift = rows.mean(axis=0)
-            total, products = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
-        rows -= shift
-        n, total = n + len(rows), total + rows.sum(axis=0)
+            shift = batch.mean(axis=0, dtype=np.float64).astype(np.float32)
+            total, products = np.zeros(len(shift)), np.zeros((len(shift),) * 2)
         # Around the mean single precision loses nothing that a share of the variance would show.
-        narrow = rows.astype(np.float32)
-        products += narrow.T @ narrow
+        rows = batch - shift
+        n, total = n + len(rows), total + rows.sum(axis=0, dtype=np.float64)
+        products += rows.T @ rows
     if n < 2:
         raise ValueError(f"a map needs at least two pictures, got {n}")
     offset = total / n
-    value, vector = np.linalg.eigh((products - n * np.outer(offset, offset)) / (n - 1))
-    value, vector = np.maximum(value[::-1], 0), vector[:, ::-1]
-    held = np.cumsum(value) / max(float(value.sum()), np.finfo(float).tiny)
+    covariance = (products - n * np.outer(offset, offset)) / (n - 1)
+    value, vector = _largest(covariance, share)
     # Equal pictures have no variance at all; one component of noughts then stands for them.
+    variance = max(float(np.trace(covariance)), np.finfo(float).tiny)
+    held = np.minimum(np.cumsum(np.maximum(value, 0)) / variance, 1)
     n_axes = min(int(np.searchsorted(held, share - 1e-12)) + 1, len(value))
     # An eigenvector's sign is free: the largest entry is made positive, so that maps agree.
     axes = vector[:, :n_axes]
@@ -83,6 +85,24 @@ def principal_components(batches: Batches, share: float = 0.8) -> Components:
     axes = axes * np.where(largest < 0, -1, 1)
     in_two = float(held[min(1, len(held) - 1)])
     return Components(shift + offset, axes, float(held[n_axes - 1]), in_two)
+
+
+def _largest(
+    covariance: NDArray[np.float64], share: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues from the largest on, and eigenvectors as columns; all where an eighth is less
+    than ``share`` of the trace.
+
+    A network's features mostly need fewer, and vectors are what costs.
+    """
+    d = len(covariance)
+    few = max(2, d // FIRST)
+    if few < d:
+        value, vector = eigh(covariance, subset_by_index=(d - few, d - 1))
+        if value.sum() >= share * np.trace(covariance):
+            return value[::-1], vector[:, ::-1]
+    value, vector = eigh(covariance)
+    return value[::-1], vector[:, ::-1]
 
 
 def lay_out(points: NDArray[np.float32], *, seed: int, jobs: int = 1) -> NDArray[np.float32]:
