@@ -30,7 +30,7 @@ BOTH = "margin and neighbours"
 """The ranking that lists and proposals follow."""
 
 NEIGHBOURS = 10
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 512
 
 
 def self_confidence(share: NDArray[np.float64], label: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -90,19 +90,47 @@ def neighbour_agreement(
     """
     unit = features - features.mean(axis=0)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    k = min(neighbours, len(unit) - 1)
+    n = len(unit)
+    k = min(neighbours, n - 1)
     if k < 1:
-        return np.ones(len(unit))
-    answer = np.empty(len(unit))
-    for start in range(0, len(unit), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(unit)))
-        similar = unit[rows] @ unit.T
-        similar[group[rows, None] == group] = -np.inf
-        near = np.argpartition(similar, len(unit) - k, axis=1)[:, -k:]
-        weight = np.maximum(np.take_along_axis(similar, near, axis=1), 0) + 1e-6
-        same = label[near] == label[rows, None]
-        answer[rows] = (weight * same).sum(axis=1) / weight.sum(axis=1)
+        return np.ones(n)
+    # (n, k) the most similar so far, in any order, and their rows; -inf stands for nobody.
+    best, near = np.full((n, k), -np.inf, np.float32), np.zeros((n, k), np.int64)
+    for top in range(0, n, ROWS_AT_ONCE):
+        rows = slice(top, min(top + ROWS_AT_ONCE, n))
+        for left in range(top, n, ROWS_AT_ONCE):
+            others = slice(left, min(left + ROWS_AT_ONCE, n))
+            similar = unit[rows] @ unit[others].T
+            similar[group[rows, None] == group[others]] = -np.inf
+            _keep_nearest(best[rows], near[rows], similar, left)
+            if left > top:  # what a is to b, b is to a
+                _keep_nearest(best[others], near[others], similar.T, top)
+    weight = np.where(np.isneginf(best), 0, np.maximum(best, 0) + 1e-6)
+    total = weight.sum(axis=1)
+    same = (weight * (label[near] == label[:, None])).sum(axis=1)
+    answer: NDArray[np.float64] = np.divide(same, total, out=np.ones(n), where=total > 0)
     return answer
+
+
+def _keep_nearest(
+    best: NDArray[np.float32], near: NDArray[np.int64], similar: NDArray[np.float32], first: int
+) -> None:
+    """Let the columns of ``similar``, numbered from ``first`` on, into the rows' k best, in place.
+
+    Few of them are nearer than what is known after some blocks, and only those are sorted.
+    """
+    row, column = np.nonzero(similar > best.min(axis=1, keepdims=True))
+    if len(row) == 0:
+        return
+    count = np.bincount(row, minlength=len(best))
+    place = np.arange(len(row)) - (np.cumsum(count) - count)[row]
+    k = best.shape[1]
+    values = np.full((len(best), k + int(count.max())), -np.inf, np.float32)
+    numbers = np.zeros(values.shape, np.int64)
+    values[:, :k], numbers[:, :k] = best, near
+    values[row, k + place], numbers[row, k + place] = similar[row, column], first + column
+    kept = np.argpartition(values, values.shape[1] - k, axis=1)[:, -k:]
+    best[:], near[:] = np.take_along_axis(values, kept, 1), np.take_along_axis(numbers, kept, 1)
 
 
 def rankings(
