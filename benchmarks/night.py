@@ -36,6 +36,7 @@ BUCKETS = 16
 COLLECTED = ("posts", "authors", "post_counts")
 AT_ONCE = 20_000
 DIFFERENT = 64
+AUTHORS = 20_011
 
 
 def grow(folder: Path, before: int, n: int, *, simulated: bool) -> None:
@@ -73,7 +74,8 @@ def _zero(kind: pa.DataType) -> Any:
 
 
 def _picture(number: int, content: bytes) -> dict[str, Any]:
-    return {**fetched(number, content, number % BUCKETS), "author_id": str(number % 997)}
+    keys = {"host": PLACE[1], "post_id": f"{number:018d}", "author_id": str(number % AUTHORS)}
+    return {**fetched(number, content, number % BUCKETS), **keys}  # of the posts of ``collect``
 
 
 def extract(folder: Path, *, simulated: bool) -> None:
@@ -134,7 +136,8 @@ def collect(folder: Path, before: int, n: int) -> None:
         for start in range(0, n, 40):
             some = range(start, min(start + 40, n))
             posts = [_post(before + k, end - span + span * k // n) for k in some]
-            authors = [Author(post.author_id, f"u{post.author_id}", 100) for post in posts]
+            ids = [post.author_id for post in posts]
+            authors = [Author(one, f"u{one}", 100 + int(one) % 5_000) for one in ids]
             with journal.transaction():
                 journal.posts.store(*PLACE, posts, lambda _: True, nights + 1, frozenset())
                 journal.authors.store(*PLACE, authors)
@@ -147,11 +150,12 @@ def collect(folder: Path, before: int, n: int) -> None:
         publish(study, journal, open_platforms(study), None)
 
 
-def _post(number: int, created_at: int, likes: int = 5) -> Post:
+def _post(number: int, created_at: int, likes: int | None = None) -> Post:
     text = hashlib.sha256(str(number).encode()).hexdigest() * 3  # as long as captions are
     media = [Media(0, "image", f"https://a.example/{number}.jpg", width=1080, height=1080)]
     return Post(
-        f"{number:018d}", str(number % 20_011), created_at=created_at, likes=likes, comments=1,
+        f"{number:018d}", str(number % AUTHORS), created_at=created_at, comments=1,
+        likes=number * 7_919 % 97 if likes is None else likes,
         text=text, tags=["photo"], media=media,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Three nights under faults at seeded moments: afterwards every table is that of a calm run.
 
-A wrong clock is none of them: what a night reads under it says so in `collected_at`.
+The clock that jumps is the one that budgets, downloads and locks read; the one that dates rows
+(``time.time_ns``) stands still in these nights, since what is read under a wrong clock says so.
 
 ``LIKEWISE_FAULTS`` (60) moments, for at most ``LIKEWISE_FAULTS_S`` (900) seconds beside the nights
 themselves; what was done is printed, and what the time did not suffice for as well.
@@ -45,10 +46,10 @@ WHO = {
 """Whom ``kill -9`` hits, and what its command line holds."""
 
 ON_SPARK = {"python worker", "jvm"}
-OTHERS = ("group", "second scheduler", "descriptors", "memory")
+OTHERS = ("group", "second scheduler", "descriptors", "memory", "clock")
 KINDS = (*WHO, *OTHERS)
 # Sessions on Spark cost a minute each: every twentieth moment is one of them.
-WEIGHTS = (6, 4, 4, 1, 1, 4, 2, 2, 2)
+WEIGHTS = (6, 4, 4, 1, 1, 4, 2, 2, 2, 2)
 
 
 def fault(kind: str, folder: Path, days: float, draw: random.Random) -> str:
@@ -70,10 +71,33 @@ def fault(kind: str, folder: Path, days: float, draw: random.Random) -> str:
             resource.prlimit(process.pid, limit, (most, most))
         process.communicate(timeout=600)
         return "hit" if process.returncode not in {0, 3} else "missed"
+    if kind == "clock":
+        return jump(folder, days, draw)
     if kind in ("group", "driver"):
         killer = os.killpg if kind == "group" else os.kill
         return end(start(folder, days), draw.uniform(0.5, 8), killer)
     return kill_below(kind, folder, days, draw)
+
+
+def jump(folder: Path, days: float, draw: random.Random) -> str:
+    """Set the wall clock forward and back by a day during a night, which ends as usual."""
+    library, file = folder.parent / "clock.so", folder.parent / "clock"
+    if not library.is_file():
+        source = Path(__file__).with_name("clock.c")
+        command = ["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
+        subprocess.run(command, check=True)
+    file.write_text("0", encoding="ascii")
+    clock = {"LD_PRELOAD": str(library), "LIKEWISE_CLOCK": str(file)}
+    process = start(folder, days, environment=clock)
+    hits = 0
+    for ahead in draw.choices((86_400, -86_400, 0), k=6):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.2, 2))
+        hits += process.poll() is None and ahead != 0
+        file.write_text(str(ahead), encoding="ascii")
+    _, said = process.communicate(timeout=300)  # and nothing waits for a day
+    assert process.returncode in {0, 3}, said.decode()
+    return "hit" if hits else "missed"
 
 
 def end(process: subprocess.Popen[bytes], after: float, killer: object) -> str:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import pytest
 
 from infra.sandbox import World, WorldSpec, running
 from likewise.config import render
+from likewise.orphans import clean, left_files, left_folders
 from likewise.study import Study
 from spark_jobs.java import find_java
 from spark_jobs.session import PACKAGES
@@ -55,8 +57,18 @@ class Cluster:
     processes: dict[str, subprocess.Popen[bytes]]
 
     def executors(self, space: str) -> list[psutil.Process]:
-        found = psutil.Process(self.processes[space].pid).children(recursive=True)
-        return [one for one in found if "CoarseGrainedExecutorBackend" in " ".join(one.cmdline())]
+        return self._below(space, "CoarseGrainedExecutorBackend")
+
+    def pythons(self, space: str) -> list[psutil.Process]:
+        return self._below(space, "pyspark.daemon")
+
+    def _below(self, space: str, word: str) -> list[psutil.Process]:
+        found = []
+        for one in psutil.Process(self.processes[space].pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if word in " ".join(one.cmdline()):
+                    found.append(one)
+        return found
 
 
 def sources() -> list[Path]:
@@ -199,29 +211,56 @@ def test_tables_of_the_cluster_are_those_of_one_machine(
     assert rows(study, table) == rows(made, table)
 
 
-@pytest.mark.parametrize("fault", ["executor killed", "cut off"])
-def test_an_executor_is_lost_in_mid_job(
-    cluster: Cluster, made: Path, tmp_path: Path, fault: str
+FAULTS = {
+    "executor killed": "",
+    "python worker killed": "",
+    "driver killed": "",
+    "cut off": "ip netns exec lw-two iptables -A INPUT -j DROP",
+    "5 % lost": "ip netns exec lw-two iptables -A INPUT -m statistic --mode random "
+    "--probability 0.05 -j DROP",
+    "2 Mbit/s": "ip netns exec lw-two tc qdisc add dev eth0 root tbf rate 2mbit burst 16kb "
+    "latency 400ms",
+}
+"""What happens in mid-job to one of two workers, or to the driver; the command that does it."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_tables_are_the_same_whatever_happens_in_mid_job(
+    cluster: Cluster, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
+    space = tmp_path / "tmp"
+    space.mkdir()
     study = tmp_path / "study"
     shutil.copytree(made, study)
-    process = on_cluster("extract", study)
+    process = on_cluster("extract", study, TMPDIR=str(space))
     until = time.monotonic() + 240
-    while not (there := cluster.executors("lw-two")) and process.poll() is None:
+    while not (there := cluster.pythons("lw-two")) and process.poll() is None:
         assert time.monotonic() < until
-        time.sleep(0.2)
-    time.sleep(3)
-    drop = ("ip", "netns", "exec", "lw-two", "iptables", "{}", "INPUT", "-j", "DROP")
+        time.sleep(0.1)
+    assert there, "the job ended before its fault"
     try:
         if fault == "executor killed":
-            there[0].kill()
+            cluster.executors("lw-two")[0].kill()
+        elif fault == "python worker killed":
+            for one in there:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+        elif fault == "driver killed":
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            process = on_cluster("extract", study, TMPDIR=str(space))
         else:
-            sh(*(part.format("-A") for part in drop))
+            sh(*FAULTS[fault].split())
         finish(process)
     finally:
-        if fault == "cut off":
-            sh(*(part.format("-D") for part in drop), check=False)
+        inside = ("ip", "netns", "exec", "lw-two")
+        sh(*inside, "iptables", "-F", "INPUT", check=False)
+        sh(*inside, "tc", "qdisc", "del", "dev", "eth0", "root", check=False)
     assert rows(study, "features") == rows(made, "features")
+    monkeypatch.setattr(tempfile, "tempdir", str(space))
+    clean(study)
+    assert left_files(Study.open(study), "features") == [] == left_folders()
+    assert [path for path in space.rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture(scope="module")
