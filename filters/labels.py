@@ -58,7 +58,7 @@ class Cut:
         return asdict(self)
 
 
-def cut(at: Callable[[Sequence[int]], Sequence[float]], total: int, *, margin: float = 0.0) -> Cut:
+def cut(at: Callable[[Sequence[int]], Sequence[float]], total: int, *, margin: float) -> Cut:
     """The cut at the median of ``total`` ratios; ``at`` gives their values at ranks, from 0.
 
     Raises:
