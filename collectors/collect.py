@@ -147,7 +147,7 @@ def join_from(opened: Study, adapters: Sequence[Platform]) -> dict[str, int]:
         time.sleep(0.25)
     sources = {(one.name, one.host): (one, tokens_for(one)) for one in adapters}
     collector = Collector(opened, sources)
-    asyncio.run(collector.run(max(0.0, until - time.monotonic())))
+    collector.run(max(0.0, until - time.monotonic()))
     if collector.stopped:
         raise _outcome(list(collector.stopped.values()), [])
     return {"hosts": collector.read, "lost": collector.lost}

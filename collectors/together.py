@@ -73,7 +73,7 @@ def read_together(
             lend(journal, path, *place, free[place])
             due.append(place)
     collector.leases.open(due)
-    asyncio.run(collector.run())
+    collector.run()
     failures, held = _taken_back(journal)
     return failures, [*collector.stopped.values(), *held.values()]
 
@@ -118,12 +118,12 @@ class Collector:
         self.stopped: dict[Place, LikewiseError] = {}
         self.read = 0
         self.lost = 0
-        self._reading = 0
+        self._held_now: dict[Place, Lease] = {}
         name = (study.root / NAMED).read_text(encoding="ascii").strip()
         holder = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self.leases = Leases(self.section.leases, name, holder, self.section.lease_s)
 
-    async def run(self, patience_s: float = 0.0) -> None:
+    def run(self, patience_s: float = 0.0) -> None:
         """Read hosts until all of the study's are done, by whomever.
 
         Where none is offered yet it waits for ``patience_s`` seconds.
@@ -131,6 +131,15 @@ class Collector:
         Raises:
             StorageError: the database of the leases cannot be used.
         """
+        try:
+            asyncio.run(self._run(patience_s))
+        finally:
+            # An interrupt leaves the loop no time for that: others need not wait for their end.
+            for lease in self._held_now.values():
+                with contextlib.suppress(StorageError):
+                    self.leases.give_back(lease, done=False)
+
+    async def _run(self, patience_s: float) -> None:
         section = self.section
         limits = Limits(attempts=section.max_attempts, timeout_s=section.timeout_s)
         slots = asyncio.Semaphore(section.concurrency)
@@ -161,7 +170,7 @@ class Collector:
                     until = 0.0
                     lease = await asyncio.to_thread(self.leases.take, waiting)
             except StorageError:
-                if not self._reading:  # else the hosts that are read may hold out
+                if not self._held_now:  # else the hosts that are read may hold out
                     raise
                 waiting = mine
             if lease is not None:
@@ -174,7 +183,7 @@ class Collector:
     async def _read(self, lease: Lease, open_client: _Opener) -> None:
         """Read one host as long as its lease holds."""
         place, done = lease.place, False
-        self._reading += 1
+        self._held_now[place] = lease
         try:
             path = lent_path(self.study.root, *place)
             if not await asyncio.to_thread(path.is_file):  # it has been taken back
@@ -189,9 +198,9 @@ class Collector:
             done = error is None or (self.leads and place in self.stopped)
             self.read += error is None
         finally:
-            self._reading -= 1
             with contextlib.suppress(StorageError):  # it ends by itself
                 await asyncio.to_thread(self.leases.give_back, lease, done=done)
+            del self._held_now[place]
 
     async def _written(
         self, lease: Lease, path: Path, open_client: _Opener

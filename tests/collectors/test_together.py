@@ -28,7 +28,7 @@ from collectors.crawling.leases import Lease, LeaseLostError, Leases
 from collectors.platforms.base import Chain
 from infra.sandbox import World, WorldSpec, running
 from likewise.config import render
-from likewise.errors import ConfigError, StorageError, StudyBusyError
+from likewise.errors import ConfigError, ExitCode, StorageError, StudyBusyError
 from likewise.study import Study
 
 HERE = Path(__file__).parent
@@ -397,7 +397,9 @@ def test_a_journal_that_is_held_costs_its_host_and_no_other(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["none", "joined killed", "leading killed", "joined stopped"])
+@pytest.mark.parametrize(
+    "fault", ["none", "joined ended", "joined killed", "leading killed", "joined stopped"]
+)
 def test_rows_and_calls_are_those_of_one_collector(
     postgres: str,
     doors: list[tuple[Counted, str]],
@@ -407,7 +409,13 @@ def test_rows_and_calls_are_those_of_one_collector(
 ) -> None:
     study = study_of(tmp_path / "study", doors, postgres)
     leading, joined = both_reading(postgres, study)
-    if fault == "joined killed":
+    if fault == "joined ended":
+        joined.terminate()
+        joined.communicate()
+        assert joined.returncode == ExitCode.INTERRUPTED
+        assert not holding(postgres, study, joined.pid)  # nobody waits for its lease's end
+        finish(leading)
+    elif fault == "joined killed":
         joined.kill()
         joined.communicate()
         finish(leading)

@@ -9,6 +9,7 @@ from collectors.budgets.buckets import BucketSpec
 from collectors.collect import collect_from, join_from
 from collectors.platforms.mastodon import Mastodon
 from collectors.tokens.store import Token
+from likewise.cli import guarded
 from likewise.study import Study
 
 LIMIT, PERIOD_S = int(sys.argv[3]), float(sys.argv[4])
@@ -32,4 +33,4 @@ def main(path: str, part: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    sys.exit(guarded(lambda: main(sys.argv[1], sys.argv[2])))
