@@ -1,7 +1,8 @@
 """Classes on cached features: CPU time beside scikit-learn, single runs and the network itself.
 
-    python -m benchmarks.classify            # 10,000 x 1,280 x 12, about 6 minutes on two cores
+    python -m benchmarks.classify            # 10,000 x 1,280 x 12, about 9 minutes on two cores
     python -m benchmarks.classify --only search
+    python -m benchmarks.classify --only million   # 5.1 GB of disk for a while
 
 Features are made up: rectified, with classes of unlike means. Each part runs in a process of its
 own; times are CPU-seconds of that process on one BLAS thread, memory is its largest resident set.
@@ -15,8 +16,10 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,12 +187,55 @@ def components(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def million(options: argparse.Namespace) -> dict[str, Any]:
+    """The last layer by steps, 18 ways, on a million mapped rows (a file of 5.1 GB for a while)."""
+    from training.classifiers.last_layer import train_runs
+    from training.classifiers.softmax import SEARCH
+    from training.data.mapped import create, let_go, open_rows
+    from training.maps.projection import principal_components
+
+    rows, step = 1_000_000, 20_000
+    label = np.empty(rows, np.int64)
+    held = made_up(step, options.columns, seed=rows)
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        path = Path(folder) / "rows.npy"
+        features = create(path, (rows, options.columns))
+        for at in range(0, rows, step):
+            features[at : at + step], label[at : at + step] = made_up(step, options.columns, at)
+            let_go(features)
+        del features
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        mapped = open_rows(path)
+        scale = float(1 / np.sqrt(np.square(held[0]).sum(axis=1).mean()))
+        cpu, found = timed(
+            lambda: train_runs(
+                mapped, label, held, list(SEARCH), n_classes=CLASSES, seed=1, scale=scale
+            )
+        )
+        trained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        def batches() -> Iterator[NDArray[np.float32]]:
+            for at in range(0, rows, step):
+                yield np.asarray(mapped[at : at + step])
+                let_go(mapped)
+
+        pca, _ = timed(lambda: principal_components(batches))
+    return {
+        "18 runs, CPU-s": cpu,
+        "right on validation": max(one.curve[-1].validation_accuracy for one in found),
+        "components, CPU-s": pca,
+        "MB after making the file": before,
+        "MB after training": trained,
+    }
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "last_layer": last_layer,
     "search": search,
     "clean": clean,
     "cached": cached,
     "components": components,
+    "million": million,
 }
 
 
@@ -197,6 +243,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One part in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.classify", "--part", name]
     command += ["--rows", str(options.rows), "--columns", str(options.columns)]
+    command += ["--scratch", options.scratch] if options.scratch else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -208,6 +255,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--columns", type=int, default=1_280)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), help="these parts, no others")
+    parser.add_argument("--scratch", help="folder with room for 5.1 GB (million)")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from training.data.mapped import let_go
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -188,5 +190,6 @@ def _judge(
         true = share[np.arange(len(own)), :, own]
         loss -= np.log(np.maximum(true, np.finfo(np.float32).tiny)).sum(axis=0, dtype=np.float64)
         right += (share.argmax(axis=2) == own[:, None]).sum(axis=0)
+        let_go(features)  # pages of a mapped file, which else stay until all of it is in memory
     n = len(label)
     return list(zip((right / n).tolist(), (loss / n).tolist(), strict=True))

@@ -147,7 +147,8 @@ def _coverage(found: ClassComparison) -> Shaped:
         low = min([*one.accuracies, one.accuracy])
         axes.set_ylim(max(0.0, low - 0.04), 1.01)
         axes.set_xlim(0, 1.02)
-        axes.set_xlabel(f"share of {part} pictures that are answered, the most certain first")
+        answered = f"share of {part} pictures that are answered"
+        axes.set_xlabel(f"{answered}, the most certain first" if wide else answered)
         axes.set_ylabel("right")
         axes.grid(axis="y")
         legend(axes, wide)

@@ -115,7 +115,8 @@ def class_scores(study: Study, scorer: ClassScorer | FinetunedScorer) -> Callabl
     weight = getattr(scorer, "weight", None)
     if weight is None or hasattr(scorer, "path"):
         raise UsageError(
-            f"model {scorer.name} has no gradient, so what it looks for cannot be drawn",
+            f"model {scorer.name} ({scorer.card.get('classifier', scorer.card['kind'])}) has no "
+            "gradient, so what it looks for cannot be drawn",
             hint="train a linear one: [compare] classifiers = ['softmax'], or --search",
         )
     features = study.manifest("features")

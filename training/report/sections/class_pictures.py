@@ -38,8 +38,14 @@ def difficult(context: Context) -> Section:
     chosen = context.class_galleries
     data: dict[str, Any] = {"galleries": chosen, "cards": [], "confused": [], "why_no_heat": None}
     if chosen is not None:
+        # Of a class of few pictures all may stand among the surest, the unsure ones, too.
         hard = sorted(
-            (one for group in chosen.classes for one in group.worst if one.probability is not None),
+            (
+                one
+                for group in chosen.classes
+                for one in (*group.worst, *group.best)
+                if one.probability is not None
+            ),
             key=lambda one: one.probability or 0.0,
         )[:MOST]
         pairs = [one for group in chosen.confused for one in group.picks]

@@ -9,6 +9,8 @@ import numpy as np
 import backbones
 from likewise.errors import UsageError
 from likewise.progress import progress
+from training.models.classes import LinearClasses
+from training.models.saved import class_names, load_classes
 from training.report.context import Context, Section
 
 __all__ = ["section"]
@@ -32,7 +34,8 @@ def section(context: Context) -> Section:
     try:
         scores = class_scores(context.study, scorer)
     except UsageError as error:  # a forest or a tree
-        return Section("looks", "What it looks for", "looks_for.html", data | {"why": str(error)})
+        data |= {"why": str(error), "hint": error.hint, "other": _linear(context)}
+        return Section("looks", "What it looks for", "looks_for.html", data)
     seed = context.study.config.study.seed
     backbone = backbones.get(scorer.backbone)
     # Networks that end in a mean over places take smaller pictures, at a quarter of the cost.
@@ -50,3 +53,11 @@ def section(context: Context) -> Section:
             real = [context.thumbs.square(one.picture_id) for one in surest.get(name, [])]
             data["classes"].append({"name": name, "drawn": key, "real": real})
     return Section("looks", "What it looks for", "looks_for.html", data)
+
+
+def _linear(context: Context) -> str | None:
+    """The best model of the study that could be drawn; None where there is none."""
+    for name in class_names(context.study):
+        if isinstance(load_classes(context.study, name), LinearClasses):
+            return name
+    return None
