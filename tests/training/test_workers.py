@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,3 +227,22 @@ def _pids(seconds: float) -> dict[str, np.ndarray]:
 
 def _product(a: np.ndarray, b: int) -> dict[str, np.ndarray]:
     return {"product": np.multiply(a, b)}
+
+
+def test_filters_of_warnings_outlive_the_threads_of_a_forest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a race between scikit-learn's threads leaves behind, planted: no filter at all."""
+    grown = forest.RandomForestClassifier.fit
+
+    def race(self: Any, *arguments: Any, **options: Any) -> Any:
+        found = grown(self, *arguments, **options)
+        warnings.resetwarnings()
+        return found
+
+    monkeypatch.setattr(forest.RandomForestClassifier, "fit", race)
+    before = list(warnings.filters)
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    made = forest.grow(rows, np.arange(40) % 2, None, 4, jobs=2, seed=0)
+    assert warnings.filters == before
+    made.predict_proba(rows)  # without filters it would warn once a tree, which is an error here

@@ -12,6 +12,7 @@ its bundles grow, and a killed run loses one of them.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,7 +279,10 @@ def grow(
     """
     forest = RandomForestClassifier(trees, n_jobs=jobs, random_state=seed)
     if engine == "scikit-learn":
-        forest.fit(rows, label, sample_weight=weight)
+        # Its threads take away the filters of warnings and put them back, all at once: some runs
+        # end without any, and then every later tree warns of it.
+        with warnings.catch_warnings():
+            forest.fit(rows, label, sample_weight=weight)
     else:
         from sklearnex import ensemble
 
