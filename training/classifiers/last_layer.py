@@ -29,6 +29,8 @@ CURVE_POINTS = 20
 """How often the learning curves are taken, evenly over the longest run."""
 AT_ONCE = 8_192
 """Rows that are judged in one product: features may lie on disk and be larger than the memory."""
+LET_GO = 128
+"""Steps between which rows of a mapped file stay: each brings 64 KiB with it, 256 MiB in all."""
 ADAGRAD_START = 0.1
 """Starting sum of squares, as in TensorFlow's Adagrad, which both papers used."""
 
@@ -97,7 +99,6 @@ def train_runs(
         raise ValueError("training needs runs with at least one step, and rows")
     features = np.asarray(features)  # a mapped array's own indexing costs more than the product
     passes = sorted({run[:2] for run in runs}, key=lambda key: (key[0] != "sgd", key[1]))
-    column = {key: i for i, key in enumerate(passes)}
     longest = max(run.steps for run in runs)
     ends = {run.steps for run in runs}
     curve_at = set(np.unique(np.linspace(1, longest, CURVE_POINTS).round().astype(int)).tolist())
@@ -105,8 +106,7 @@ def train_runs(
     rate = np.repeat(np.array([rate for _, rate in passes], np.float32), n_classes)
     # Classes lie along rows, so that the runs of one optimiser are one block of memory. The bias is
     # a feature that is always 1, at the end of each row.
-    dim = features.shape[1]
-    weight = np.zeros((len(rate), dim + 1), np.float32)
+    weight = np.zeros((len(rate), features.shape[1] + 1), np.float32)
     gradient = np.empty_like(weight)
     squares = np.full_like(weight[n_sgd:], ADAGRAD_START)
     scratch = np.empty_like(squares)
@@ -114,7 +114,7 @@ def train_runs(
     curves: list[list[CurveStep]] = [[] for _ in passes]
     order = _batches(len(features), BATCH, longest, seed)
     each_row = np.arange(order.shape[1])
-    drawn = np.ones((order.shape[1], dim + 1), np.float32)
+    drawn = np.ones((order.shape[1], weight.shape[1]), np.float32)
     slope, slope_rate = gradient[n_sgd:], rate[n_sgd:, None]
     size = np.float32(scale)
     # Products of 32 rows are too small to share: a second BLAS thread only waits, 40 CPU-s for 1.
@@ -142,11 +142,13 @@ def train_runs(
                 judged = _judge(validation[0], size, validation[1], weight, n_classes)
                 for at, curve in enumerate(curves):
                     curve.append(CurveStep(step, *train[at], *judged[at]))
+            if step % LET_GO == 0:
+                let_go(features)
             if bar is not None:
                 bar.advance(1)
     answer = []
     for run in runs:
-        at = column[run[:2]]
+        at = passes.index(run[:2])
         own = kept[run.steps][at * n_classes : (at + 1) * n_classes].T
         seen = tuple(point for point in curves[at] if point.step <= run.steps)
         answer.append(Trained(run, own[:-1] * size, own[-1].copy(), seen))

@@ -101,6 +101,11 @@ def confused(row: ClassResult, classes: Sequence[str]) -> list[tuple[str, str, i
 def promised(found: Abstention) -> str:
     """What may be promised, or why nothing may."""
     sure = f"{found.accuracy:.1%} at {found.confidence:.0%} confidence"
+    if found.threshold is None and found.validation_pictures == 0:
+        return (
+            f"No threshold can promise {sure}: validation pictures choose it, at least "
+            f"{found.needed} of them, and the split has no such part ([question] split)."
+        )
     if found.threshold is None:
         return (
             f"No threshold can promise {sure}: that needs at least {found.needed} validation "
