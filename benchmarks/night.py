@@ -84,7 +84,7 @@ def extract(folder: Path, *, simulated: bool) -> None:
     from spark_jobs import tasks
 
     if simulated:
-        tasks.LOCAL = tasks.FEW = 1 << 40  # other processes would not know of the numbers
+        tasks.LOCAL = job.FEW = 1 << 40  # other processes would not know of the numbers
         job._Work._write = _write  # type: ignore[method-assign]
     job.extract(folder)
 

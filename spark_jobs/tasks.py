@@ -38,9 +38,12 @@ def in_turn(
     work: Callable[[T], R],
     *,
     items: int,
+    few: int = FEW,
     master: str | None = None,
 ) -> Iterator[list[R]]:
     """Answers of ``work`` for every task, in groups, as they are done; in any order.
+
+    Up to ``few`` items this process does them itself.
 
     ``work`` and its answers are pickled; it may run twice for one task.
     """
@@ -50,7 +53,7 @@ def in_turn(
         yield from _by_spark(config, tasks, work, master)
         return
     workers = min(os.cpu_count() or 1, len(tasks))
-    if workers == 1 or items <= FEW:
+    if workers == 1 or items <= few:
         for task in tasks:
             yield [work(task)]
         return

@@ -65,7 +65,7 @@ def test_spark_and_local_processes_and_any_cut_give_the_same_rows(
     study = make_study([make_jpeg(seed) for seed in range(24)], backbone=LITE)
     runs = []
     for few, local, most in ((100, 100, 512), (0, 100, 16), (0, 0, 7)):
-        monkeypatch.setattr("spark_jobs.tasks.FEW", few)
+        monkeypatch.setattr("spark_jobs.extract.FEW", few)
         monkeypatch.setattr("spark_jobs.tasks.LOCAL", local)
         monkeypatch.setattr("spark_jobs.chunks.MOST", most)
         monkeypatch.setattr("spark_jobs.chunks.LEAST", min(16, most))
