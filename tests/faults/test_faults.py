@@ -156,7 +156,8 @@ def test_three_nights_under_faults(
     space.mkdir()
     monkeypatch.setenv("TMPDIR", str(space))
     monkeypatch.setattr(tempfile, "tempdir", str(space))
-    calm, rough = make(tmp_path / "calm", url), make(tmp_path / "rough", url)
+    # Faces are looked for by worker processes, so that there are some to kill.
+    calm, rough = (make(tmp_path / name, url, detector="dlib-hog") for name in ("calm", "rough"))
     draw, spent = random.Random(int(os.environ.get("LIKEWISE_SEED", "19"))), 0.0
     hits, done = Counter[str](), Counter[str]()
     reader = Reader(rough)
