@@ -20,7 +20,7 @@ from likewise.tables import LABELS
 from training.classifiers.binary_tree import ways
 from training.compare import compare, comparison_text
 from training.comparison import class_results
-from training.comparison.class_words import confused
+from training.comparison.class_words import confused, promised
 from training.comparison.crossing import apart
 from training.data.matrix import borrowed_matrix, load_labels
 from training.explain import explain
@@ -183,6 +183,7 @@ def test_without_a_validation_part_folds_choose(tmp_path: Path) -> None:
     found = class_results.load(study)
     assert found is not None
     assert found.data.held_by == "cross-validation"
+    assert "has no such part" in promised(found.abstention)  # not "there are 0 in all"
     held = {row.held.of for row in found.results}
     assert held == {found.data.parts[0].pictures}  # every training picture, out of its fold
     assert all(row.held.value < 1 for row in found.results)
