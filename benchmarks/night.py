@@ -3,8 +3,9 @@
 ``python -m benchmarks.night [--pictures N] [--nights K] [--simulated | --posts]`` prints a Markdown
 table of CPU-seconds (user + system of the process and all below it) and bytes written by
 ``extract``, each in a process of its own. ``--simulated`` puts sixteen numbers in the place of the
-network, so that a million pictures show what everything around it costs. A night without news is
-measured, too. ``--posts`` measures the tables of ``collect`` in the place of ``extract``: N posts
+network, so that a million pictures show what everything around it costs. A night of one picture is
+the fixed cost, beyond which a night is held against its share; a night without news is measured,
+too. ``--posts`` measures the tables of ``collect`` in the place of ``extract``: N posts
 of a year, then nights that bring 5 % new ones and read what has come of age again.
 """
 
@@ -35,7 +36,7 @@ from likewise.tables import FETCHED, LABELS, features_schema
 BUCKETS = 16
 COLLECTED = ("posts", "authors", "post_counts")
 AT_ONCE = 20_000
-DIFFERENT = 64
+DIFFERENT = 2_000
 AUTHORS = 20_011
 
 
@@ -212,7 +213,7 @@ def main() -> None:
         (folder / "likewise.toml").write_text(text, encoding="utf-8")
         print("| run | new | CPU-s | MB written | CPU / (first x share) | MB / (first x share) |")
         print("| --- | --- | --- | --- | --- | --- |")
-        there, first = 0, (0.0, 0)
+        there, first, nights = 0, (0.0, 0), []
         for night in range(options.nights + 1):
             new = options.pictures if not night else max(1, options.pictures // 20)
             here = ["--range", str(there), str(new)]
@@ -223,12 +224,18 @@ def main() -> None:
                 cpu, size = measured(folder, "extract", *flags)
             there += new
             first = first if night else (cpu, size)
+            nights += [(cpu, size)] if night else []
             part = new / options.pictures
             shares = f"{cpu / (first[0] * part):.2f} | {size / (first[1] * part):.2f}"
             label = f"night {night}" if night else "first"
             print(f"| {label} | {new:,} | {cpu:.1f} | {size / 1e6:.2f} | {shares} |", flush=True)
         if options.posts:
             return
+        measured(folder, "grow", "--range", str(there), "1", *flags)
+        fixed = measured(folder, "extract", *flags)
+        beyond = (np.median(nights, axis=0) - fixed) / (np.array(first) * part)
+        print(f"| one picture | 1 | {fixed[0]:.1f} | {fixed[1] / 1e6:.2f} | | |")
+        print(f"| median night less that | {new:,} | | | {beyond[0]:.2f} | {beyond[1]:.2f} |")
         cpu, size = measured(folder, "extract", *flags)
         print(f"| no news | 0 | {cpu:.1f} | {size / 1e6:.2f} | | |")
 

@@ -106,6 +106,9 @@ def survives_java(function: F) -> F:
             try:
                 return function(*arguments, **options)
             except Exception as error:
+                # A signal to the whole group ends the JVM, too: that is no accident to go on after.
+                if _was_interrupted(error):
+                    raise KeyboardInterrupt from error
                 if not _java_has_gone(error):
                     raise
                 _forget_java()
@@ -116,6 +119,13 @@ def survives_java(function: F) -> F:
         )
 
     return cast(F, work)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error came up while Ctrl-C or SIGTERM was on its way out."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _java_has_gone(error: Exception) -> bool:
@@ -350,6 +360,10 @@ def picture_batches(spark: SparkSession) -> Iterator[None]:
 @contextlib.contextmanager
 def spark_progress(spark: SparkSession, title: str) -> Iterator[Bar]:
     """A bar that counts finished Spark tasks of the jobs that the block starts."""
+    from py4j.protocol import Py4JError
+
+    # Of a JVM that has gone the block itself hears, in the call that it is waiting for.
+    gone = Py4JError, OSError
     group = f"likewise-{threading.get_ident()}-{title}"
     spark.sparkContext.setJobGroup(group, title, interruptOnCancel=True)
     tracker = spark.sparkContext.statusTracker()
@@ -357,25 +371,31 @@ def spark_progress(spark: SparkSession, title: str) -> Iterator[Bar]:
     with progress(title) as bar:
 
         def watch() -> None:
-            while not stop.wait(0.5):
-                done = total = 0
-                for job in tracker.getJobIdsForGroup(group):
-                    info = tracker.getJobInfo(job)
-                    for stage_id in info.stageIds if info else ():
-                        stage = tracker.getStageInfo(stage_id)
-                        if stage is not None:
-                            done += stage.numCompletedTasks
-                            total += stage.numTasks
-                bar.update(done, total=total or None)
+            with contextlib.suppress(*gone):
+                while not stop.wait(0.5):
+                    count()
+
+        def count() -> None:
+            done = total = 0
+            for job in tracker.getJobIdsForGroup(group):
+                info = tracker.getJobInfo(job)
+                for stage_id in info.stageIds if info else ():
+                    stage = tracker.getStageInfo(stage_id)
+                    if stage is not None:
+                        done += stage.numCompletedTasks
+                        total += stage.numTasks
+            bar.update(done, total=total or None)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
             yield bar
         except KeyboardInterrupt:
-            spark.sparkContext.cancelJobGroup(group)
+            with contextlib.suppress(*gone):
+                spark.sparkContext.cancelJobGroup(group)
             raise
         finally:
             stop.set()
             watcher.join()
-            spark.sparkContext.setJobGroup("", "")
+            with contextlib.suppress(*gone):
+                spark.sparkContext.setJobGroup("", "")

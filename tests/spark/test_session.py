@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,41 @@ def test_a_heap_is_never_larger_than_configured(
     section = Config.model_validate({"spark": {"driver_memory": memory}}).spark
     found = session._smaller_heap(section, enough)
     assert found == ({} if heap is None else {"spark.driver.memory": heap})
+
+
+class _DeadContext:
+    """A driver's context whose JVM the same signal has ended."""
+
+    def setJobGroup(self, group: str, *_: Any, **__: Any) -> None:  # noqa: N802 - Spark's name
+        if not group:
+            raise ConnectionRefusedError
+
+    def cancelJobGroup(self, _: str) -> None:  # noqa: N802 - Spark's name
+        raise ConnectionRefusedError
+
+    def statusTracker(self) -> Any:  # noqa: N802 - Spark's name
+        return self
+
+
+def test_a_signal_that_ends_java_too_ends_the_stage() -> None:
+    spark: Any = types.SimpleNamespace(sparkContext=_DeadContext())
+    with pytest.raises(KeyboardInterrupt), session.spark_progress(spark, "clean"):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_stage_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_java_has_gone", lambda _: True)
+    monkeypatch.setattr(session, "_forget_java", lambda: None)
+    lives = []
+
+    @session.survives_java
+    def stage() -> None:
+        lives.append(1)
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ConnectionRefusedError  # what is tidied up speaks to a JVM that has gone
+
+    with pytest.raises(KeyboardInterrupt):
+        stage()
+    assert lives == [1]
