@@ -90,6 +90,10 @@ def root_of(path: str | os.PathLike[str]) -> Path:
     return Path(path).absolute()
 
 
+UNLOCKED = ("score", "review")
+"""Folders below ``reports`` into which servers and ``score`` write without the study's lock."""
+
+
 class Study:
     """One question's folder. ``Study.open(path)`` reads and validates its ``likewise.toml``."""
 
@@ -341,8 +345,8 @@ class Study:
             handle.flush()
             refuse_links(self.root)
             shutil.rmtree(self.root / ".staging", ignore_errors=True)
-            for name in ("models", "reports"):
-                sweep(self.root / name)
+            sweep(self.root / "models")
+            sweep(self.root / "reports", but=UNLOCKED)
             before = os.environ.get(MARK)
             os.environ[MARK] = str(self.root)
             try:

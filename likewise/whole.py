@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,13 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, but: Collection[str] = ()) -> None:
     """Remove what killed writers have left beside their files, in ``folder`` and below it.
 
-    Nobody else may be writing there.
+    Nobody else may be writing there, except in the folders directly below that ``but`` names.
     """
     for path in folder.rglob(".*"):
-        if _STAGED.fullmatch(path.name):
+        if _STAGED.fullmatch(path.name) and path.relative_to(folder).parts[0] not in but:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

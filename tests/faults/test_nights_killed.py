@@ -15,23 +15,13 @@ from pathlib import Path
 import pytest
 from night_runs import DAYS_AGO, TO_THE_REPORT, Reader, differing, finish, make, place, start, state
 
+from likewise import runner
 from likewise.nights import nights
 from likewise.study import Study
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(7200)]
 
-STAGES = (
-    "collect",
-    "refresh",
-    "clean",
-    "download",
-    "faces",
-    "label",
-    "extract",
-    "compare",
-    "rank",
-    "report",
-)
+STAGES = (runner.STAGES[0], "refresh", *runner.STAGES[1:])
 WORK = set(STAGES[2:])
 WHOLE = ("--until", "report")
 KILLS = int(os.environ.get("LIKEWISE_KILLS", "110"))

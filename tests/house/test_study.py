@@ -314,3 +314,17 @@ def test_a_funnel_that_loses_rows_is_a_bug() -> None:
 def test_fingerprints_do_not_depend_on_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": [1.5, None]}) == fingerprint({"b": [1.5, None], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_the_lock_sweeps_nothing_that_others_write_without_it(study_folder: Path) -> None:
+    """``score`` and a server write below reports/ while a night runs."""
+    staged = [
+        study_folder / "reports" / place
+        for place in (".report.html.0123abcd", "score/.m.npz.0123abcd", "review/.b.npz.89abcdef")
+    ]
+    for path in staged:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    with Study.open(study_folder).lock():
+        pass
+    assert [path.exists() for path in staged] == [False, True, True]

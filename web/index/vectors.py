@@ -143,8 +143,8 @@ class _File:
 @contextlib.contextmanager
 def _mapping(study: Study, path: Path, backbone: str) -> Iterator[_File]:
     rule = (pc.field("status") == "ok") & ~pc.field("flipped") & (pc.field("backbone") == backbone)
-    most = study.dataset("features").count_rows(filter=rule)
-    if path.is_file() or not most:
+    # Rows are counted where the file has to be made only: that reads two columns of all parts.
+    if path.is_file() or not (most := study.dataset("features").count_rows(filter=rule)):
         yield _File(None, 0)
         return
     with whole_file(path) as staged:
