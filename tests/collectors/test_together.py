@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from serving import Proxy, served
-from throwaway_postgres import cluster
+from throwaway_postgres import Cluster, cluster
 
 from collectors.collect import collect, join, open_platforms
 from collectors.crawling.journal import Journal
@@ -37,9 +38,14 @@ LONG = Lease(PLACES[0], 0, float("inf"))
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with cluster() as url:
-        yield url
+def server() -> Iterator[Cluster]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def postgres(server: Cluster) -> str:
+    return server.url
 
 
 # -- leases -----------------------------------------------------------------------------------
@@ -446,3 +452,42 @@ def test_rows_and_calls_are_those_of_one_collector(
         assert door.most() <= LIMIT
     assert not list(study.glob("journal-*"))
     shutil.rmtree(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away_s", [0.0, 3 * LEASE_S], ids=["at once", "when leases have ended"])
+def test_the_database_is_killed_and_comes_back(
+    server: Cluster,
+    doors: list[tuple[Counted, str]],
+    alone: dict[str, list[dict[str, Any]]],
+    tmp_path: Path,
+    away_s: float,
+) -> None:
+    """Whoever stops says so with 8, which schedulers try again; nothing is asked too often."""
+    study, draw = study_of(tmp_path / "study", doors, server.url), random.Random(7)
+    working = {part: start(study, part) for part in ("lead", "join")}
+    kills, codes = 0, list[int | None]()
+    while not (working["lead"].poll() == 0 and (study / "posts").exists()):
+        for part, process in working.items():
+            if process.poll() is not None:
+                codes.append(process.returncode)
+                assert process.returncode in {ExitCode.DONE, ExitCode.STORAGE}, (
+                    process.communicate()
+                )
+                working[part] = start(study, part)
+        time.sleep(draw.uniform(0.5, 3))
+        if kills < 8 and any(holding(server.url, study, one.pid) for one in working.values()):
+            server.kill()
+            kills += 1
+            time.sleep(away_s)
+            server.start()
+    working["join"].terminate()
+    working["join"].communicate()
+    print(f"\n{kills} kills, {codes.count(ExitCode.STORAGE)} times 8, calls "
+          f"{[len(d.came) for d, _ in doors]}, most {[d.most() for d, _ in doors]}")  # fmt: skip
+    assert kills >= 2
+    for table, expected in alone.items():
+        assert rows(study, table) == expected
+    for door, _ in doors:
+        assert door.most() <= LIMIT
+    assert not list(study.glob("journal-*"))

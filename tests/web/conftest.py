@@ -54,8 +54,8 @@ def _out_of_fold(study: Study, model: str) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Address of a PostgreSQL server of this session's own."""
-    with cluster() as url:
-        yield url
+    with cluster() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -307,8 +307,8 @@ def test_a_secret_is_not_told() -> None:
 
 @pytest.mark.slow
 def test_a_server_that_goes_away_and_comes_back() -> None:
-    with cluster() as url:
-        book = open_book(url)
+    with cluster() as server:
+        book = open_book(server.url)
         book.review("ann", said())
     with pytest.raises(ReviewsUnavailableError) as caught:
         book.review("ann", said(B))
