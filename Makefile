@@ -19,9 +19,9 @@ $(STAMP): constraints.txt pyproject.toml
 demo: venv
 	@$(BIN)/python -m infra.demo
 
-# One process a core of a small machine; a file's tests stay together, as they share their studies.
+# Three processes, as many tests wait; a file's tests stay together, as they share their studies.
 test: venv
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-slow: venv
 	$(BIN)/pytest -m slow

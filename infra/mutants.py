@@ -33,7 +33,10 @@ MODULES = {
     "collectors/downloading/guard.py": ["tests/servers/test_guard.py"],
     "likewise/study.py": ["tests/house/test_study.py"],
     "backbones/preprocess.py": ["tests/backbones/test_preprocess.py"],
-    "training/classifiers/sgd.py": ["tests/training/test_sgd.py"],
+    "training/classifiers/sgd.py": [
+        "tests/training/test_sgd_grid.py",
+        "tests/training/test_sgd.py",
+    ],
 }
 """Module -> the tests that must notice a fault in it."""
 

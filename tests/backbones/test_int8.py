@@ -16,6 +16,7 @@ from likewise.tables import LABELS
 LITE = "efficientnet-lite0"
 
 
+@pytest.mark.slow
 def test_close_to_fp32_and_used_again(make_jpeg, tmp_path):
     files = [make_jpeg(seed) for seed in range(12)]
     plan = make_plan(LITE, folder=tmp_path)

@@ -17,7 +17,8 @@ from likewise.study import Study
 from spark_jobs.java import find_java
 
 ROOT = Path(__file__).resolve().parents[2]
-JOBS = ["clean", "download", "extract", "faces", "label", "rank", "train_svm"]
+OTHERS = ("download", "extract", "faces", "label", "rank", "train_svm")
+JOBS = ["clean", *(pytest.param(job, marks=pytest.mark.slow) for job in OTHERS)]
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -114,6 +114,7 @@ def test_a_group_is_never_judged_by_a_model_that_saw_it() -> None:
     assert self_confidence(share, label).mean() > self_confidence(leaked, label).mean() + 0.05
 
 
+@pytest.mark.slow
 def test_cleaning_helps_where_labels_are_wrong() -> None:
     features, label, _ = _planted(0.3)
     gains = does_it_help(features, label, np.arange(500), alphas=[0.2], seeds=6)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from fake_study import make, save_model
 
 from likewise.study import Study
@@ -25,6 +26,7 @@ nbformat.write(notebook, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_ranks_anew(tmp_path: Path) -> None:
     study = make(tmp_path / "study", n_authors=12)
     save_model(study, "second", scores={"cv_average_precision": 0.1})

@@ -99,6 +99,7 @@ def test_pictures_without_features_are_counted_under_their_reasons(study: Study)
         ranked(views.slice(1), labels, saved_model(study))
 
 
+@pytest.mark.slow
 def test_spark_gives_the_very_same_rows(study: Study, spark: object) -> None:
     from spark_jobs.rank import score_parts
 
