@@ -122,7 +122,7 @@ class Bucket(ABC):
 
 
 class SlidingWindow(Bucket):
-    """At most ``limit`` calls within any ``period`` seconds."""
+    """At most ``limit`` calls within any ``period`` seconds, and ``slack`` (0.2 %, 2 ms to 1 s)."""
 
     def __init__(self, spec: BucketSpec) -> None:
         super().__init__(spec)

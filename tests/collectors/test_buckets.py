@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -192,3 +193,143 @@ def test_a_call_that_was_never_sent_costs_nothing(window: str) -> None:
     assert bucket.remaining(610.0) == 0
     bucket.release(1)
     assert bucket.ready_at(610.0) == 610.0
+
+
+# -- worked by hand ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "period", "slack"),
+    [
+        ("sliding", 0.5, 0.002), ("sliding", 300.0, 0.6), ("sliding", 3600.0, 1.0),
+        ("fixed", 1.0, 0.02), ("fixed", 100.0, 1.0), ("fixed", 3600.0, 2.0),
+    ],
+)  # fmt: skip
+def test_the_slack_is_a_share_of_the_period_within_bounds(
+    window: Literal["sliding", "fixed"], period: float, slack: float
+) -> None:
+    assert BucketSpec("b", 5, period, window).open().slack == pytest.approx(slack, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("reset", "free"), [(None, 110.02), (104.0, 104.02), (500.0, 110.02), (90.0, 100.02)]
+)
+def test_what_a_server_has_counted_is_free_at_its_reset_and_no_later_than_a_period(
+    reset: float | None, free: float
+) -> None:
+    bucket = BucketSpec("b", 3, 10.0).open()
+    bucket.correct(Correction("b", remaining=0, reset=reset), 100.0, 100.0)
+    assert bucket.ready_at(100.0) == pytest.approx(free)
+    assert bucket.resets_at(100.0) == pytest.approx(free)
+
+
+def test_cells_that_became_free_during_a_call_are_not_taken_twice() -> None:
+    for started, left in ((5.0, 1), (10.5, 0)):  # the first call's cell is free from 10.02 on
+        bucket = BucketSpec("b", 2, 10.0).open()
+        bucket.reserve(1, 0.0)
+        bucket.settle(1, 0.0)
+        bucket.reserve(2, started)
+        bucket.correct(Correction("b", remaining=0), started, 11.0)
+        assert bucket.remaining(11.0) == left
+
+
+def test_a_sliding_window_of_an_earlier_run() -> None:
+    bucket = BucketSpec("b", 2, 100.0).open()
+    bucket.restore([1040.0, 1020.0, 949.7], 1050.0)  # the last one's cell is free since 1049.9
+    assert bucket.remaining(1050.0) == 0
+    assert bucket.ready_at(1050.0) == pytest.approx(1120.2)
+    assert bucket.resets_at(1050.0) == pytest.approx(1140.2)
+    bucket.settle(7, 1060.0)  # nobody has reserved it
+    bucket.release(7)
+    assert bucket.resets_at(1060.0) == pytest.approx(1140.2)
+    assert bucket.remaining(1130.0) == 1 and bucket.ready_at(1130.0) == 1130.0
+
+
+def test_calls_in_flight_leave_no_moment_to_wait_for() -> None:
+    bucket = BucketSpec("b", 2, 10.0).open()
+    bucket.reserve(1, 0.0)
+    bucket.reserve(2, 0.0)
+    assert bucket.ready_at(1.0) == math.inf
+    bucket.settle(2, 3.0)
+    assert bucket.ready_at(4.0) == pytest.approx(13.02)
+    bucket.release(1)
+    assert bucket.ready_at(4.0) == 4.0
+
+
+def fixed(limit: int = 3) -> Bucket:
+    """Windows of a hundred seconds, and a second of slack around their turns."""
+    return BucketSpec("b", limit, 100.0, "fixed").open()
+
+
+def test_no_call_starts_within_the_slack_of_a_turn() -> None:
+    bucket = fixed()
+    assert bucket.ready_at(999.0) == 999.0
+    assert bucket.ready_at(1000.0) == bucket.ready_at(1000.5) == 1001.0
+    assert bucket.ready_at(1001.0) == 1001.0
+    assert bucket.resets_at(1050.0) == 1050.0  # nothing is used
+    for ticket in range(3):
+        bucket.reserve(ticket, 1001.0)
+    assert bucket.remaining(1050.0) == 0
+    assert bucket.ready_at(1050.0) == bucket.resets_at(1050.0) == 1101.0
+
+
+def test_what_two_windows_may_have_counted_counts_in_both() -> None:
+    bucket = fixed(10)
+    for ticket, answered in enumerate((1090.0, 1098.9, 1099.5, 1100.5, None)):
+        bucket.reserve(ticket, 1050.0)
+        if answered is not None:
+            bucket.settle(ticket, answered)
+    assert bucket.remaining(1100.9) == 5
+    # The fourth and the last one were in flight at the turn, the third was answered just before.
+    assert bucket.remaining(1101.0) == 7
+    bucket.settle(4, 1110.0)
+    assert bucket.remaining(1150.0) == 7
+    assert bucket.remaining(1201.0) == 10
+    assert bucket.remaining(1950.0) == 10
+
+
+def test_a_fixed_window_of_an_earlier_run() -> None:
+    bucket = fixed(10)
+    bucket.restore([1020.0, 999.0, 998.9, None, 2000.0], 1050.0)
+    assert bucket.remaining(1050.0) == 6
+    assert bucket.remaining(1101.0) == 10
+
+
+def test_a_server_whose_clock_is_ahead_turns_earlier() -> None:
+    bucket = fixed()
+    for ticket in range(3):
+        bucket.reserve(ticket, 1050.0)
+        bucket.settle(ticket, 1050.0)
+    bucket.shift(5.0, 1060.0)
+    assert bucket.resets_at(1060.0) == bucket.ready_at(1060.0) == 1096.0
+    bucket.shift(60.0, 1060.0)  # then its window began at 1040, and has counted them
+    assert bucket.remaining(1060.0) == 0 and bucket.ready_at(1060.0) == 1141.0
+    bucket.shift(45.0, 1060.0)  # and now at 1055
+    assert bucket.remaining(1060.0) == 3
+
+
+@pytest.mark.parametrize(
+    ("started", "reset", "left"),
+    [
+        (1050.0, None, 0), (1050.0, 1100.0, 0), (1050.0, 1101.4, 0), (1050.0, 1101.5, 10),
+        (1050.0, 1098.6, 0), (1050.0, 1098.5, 10), (1000.0, None, 0), (999.9, None, 10),
+    ],
+)  # fmt: skip
+def test_a_server_is_believed_about_the_window_that_it_speaks_of(
+    started: float, reset: float | None, left: int
+) -> None:
+    bucket = fixed(10)
+    bucket.correct(Correction("b", remaining=0, reset=reset), started, 1060.0)
+    assert bucket.remaining(1060.0) == left
+
+
+def test_only_what_is_over_the_servers_count_is_taken_away() -> None:
+    bucket = fixed(10)
+    bucket.reserve(1, 1050.0)
+    bucket.settle(1, 1051.0)
+    for told, left in ((9, 9), (6, 6), (8, 6), (-4, 0)):
+        bucket.correct(Correction("b", remaining=told), 1050.0, 1060.0)
+        assert bucket.remaining(1060.0) == left
+    bucket.release(99)  # nobody has reserved it
+    bucket.settle(99, 1060.0)
+    assert bucket.remaining(1060.0) == 0
