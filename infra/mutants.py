@@ -31,7 +31,7 @@ MODULES = {
     "filters/posts.py": ["tests/spark/test_clean.py"],
     "collectors/budgets/buckets.py": ["tests/collectors/test_buckets.py"],
     "collectors/downloading/guard.py": ["tests/servers/test_guard.py"],
-    "likewise/study.py": ["tests/house/test_study.py"],
+    "likewise/study.py": ["tests/house/test_study_reads.py", "tests/house/test_study.py"],
     "backbones/preprocess.py": ["tests/backbones/test_preprocess.py"],
     "training/classifiers/sgd.py": [
         "tests/training/test_sgd_grid.py",
