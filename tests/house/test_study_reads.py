@@ -69,6 +69,7 @@ def test_open_knows_studies_folders_and_snapshots(study: Study) -> None:
         ("x/part-0000.parquet", "posts", "likewise collect here"),
         ("x/part-0000.parquet", "kept_posts", "likewise clean here --redo"),
         ("b0001-a.parquet", "features", "likewise extract here"),
+        ("a/import-/b/c.parquet", "authors", "likewise collect here"),
         ("x/import-a.parquet", "posts", "likewise import here SOURCE, with the source that the "
          "part is named after"),
     ],
