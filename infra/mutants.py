@@ -28,7 +28,7 @@ MODULES = {
     "filters/outliers.py": ["tests/rules/test_outliers.py"],
     "filters/quantiles.py": ["tests/rules/test_quantiles.py"],
     "filters/labels.py": ["tests/rules/test_labels.py", "tests/rules/test_blocks.py"],
-    "filters/posts.py": ["tests/spark/test_clean.py"],
+    "filters/posts.py": ["tests/rules/test_posts.py", "tests/spark/test_clean.py"],
     "collectors/budgets/buckets.py": ["tests/collectors/test_buckets.py"],
     "collectors/downloading/guard.py": ["tests/servers/test_guard.py"],
     "likewise/study.py": ["tests/house/test_study_reads.py", "tests/house/test_study.py"],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import backbones
+from backbones import preprocess
 from backbones.preprocess import crop_box, prepare, prepare_views, to_input, to_square
 from backbones.registry import get
 from filters.pictures.decode import PictureError, decode_rgb
@@ -217,3 +218,20 @@ def test_two_views_are_the_picture_and_its_mirror_image(make_jpeg):
     assert views.shape == (2, 3, 224, 224)
     assert (views[1] == views[0][:, :, ::-1]).all() and (views[0] != views[1]).any()
     assert (views[0] == prepare(make_jpeg(1, 300, 260), "alexnet")).all()
+
+
+@pytest.mark.parametrize(
+    ("short", "decoded"),
+    [(767, None), (768, 384), (1535, 767), (1536, 384), (3071, 767), (3072, 384), (6000, 750)],
+)
+def test_jpegs_are_halved_while_1_5_times_the_side_is_left(short, decoded):
+    """256 x 1.5 = 384 pixels, and at most three times."""
+    spec = get("alexnet").preprocess
+    file = encode(Image.new("L", (short, short + 8)), "JPEG", quality=1)
+    assert preprocess._least_side(file, spec) == decoded
+
+
+def test_the_middle_square_of_a_long_picture():
+    spec = get("efficientnet-lite0").preprocess
+    assert crop_box(512, 2048, spec) == (32, 800, 480, 1248)
+    assert crop_box(2048, 512, spec) == (800, 32, 1248, 480)
