@@ -19,9 +19,10 @@ $(STAMP): constraints.txt pyproject.toml
 demo: venv
 	@$(BIN)/python -m infra.demo
 
-# Three processes, as many tests wait; a file's tests stay together, as they share their studies.
+# One process a core of a small machine, each with one thread: more of either only wait for each
+# other. A file's tests stay together, as they share their studies.
 test: venv
-	$(BIN)/pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: venv
 	$(BIN)/pytest -m slow
