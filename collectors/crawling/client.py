@@ -177,8 +177,9 @@ class Client:
     def _remember(self) -> None:
         """Note what is shut, so that a restart does not ask before the time."""
         if self.journal is not None:
+            now = self.pool.clock()
             for key, until in self.pool.shut().items():
-                self.journal.budgets.note_shut(key, until)
+                self.journal.budgets.note_shut(key, until, now)
 
     def _pause(self, failures: int, verdict: Verdict) -> float:
         """Full jitter: uniform between 0 and a limit that doubles; a Retry-After is the least.

@@ -89,8 +89,10 @@ def _spent(journals: list[Path]) -> Spent:
                     (now - LONGEST_WINDOW_S,),
                 )
             )
-            for key, until in db.execute("SELECT bucket, until FROM shut WHERE until > ?", (now,)):
-                shut[key] = max(until, shut.get(key, 0.0))
+            # Journals of before do not know when it was noted; see ``Budgets.shut``.
+            for key, until, *noted in db.execute("SELECT * FROM shut WHERE until > ?", (now,)):
+                ahead = max(0.0, noted[0] - now) if noted and noted[0] else 0.0
+                shut[key] = max(until - ahead, shut.get(key, 0.0))
     return [(key, ended) for _, keys, _, ended in calls for key in keys.split("\n")], shut
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import itertools
 import re
+import sqlite3
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from test_tokens import Simple
 from collectors.budgets.buckets import BucketSpec
 from collectors.budgets.door import TROUBLED, Door, waiting_line
 from collectors.budgets.pool import Pool
+from collectors.crawling import neighbours
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.journal import Journal
 from collectors.overview import budgets
@@ -129,7 +132,7 @@ async def test_a_restart_remembers_what_was_shut(tmp_path: Path) -> None:
     with Journal(path) as journal:
         await calls(Busy(refusals=1, retry_after="1"), 1, journal)
         lease_until = time.time() + 3000
-        journal.budgets.note_shut("b", lease_until)
+        journal.budgets.note_shut("b", lease_until, time.time())
     with Journal(path) as journal:
         platform = Simple("http://h.example", {"anonymous": [BucketSpec("b", 1000, 60.0)]})
         pool = Pool(platform, [])
@@ -138,6 +141,32 @@ async def test_a_restart_remembers_what_was_shut(tmp_path: Path) -> None:
         assert pool.door.alone
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pool.acquire("call"), 0.05)
+
+
+def test_what_a_wrong_clock_has_shut_is_not_shut_for_a_day(tmp_path: Path) -> None:
+    """A refusal while the clock was a day ahead, for 300 s; then the clock is set right."""
+    now = time.time()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.budgets.note_shut("ahead", now + 86_400 + 300, now + 86_400)
+        journal.budgets.note_shut("behind", now - 86_400 + 300, now - 86_400)
+        journal.budgets.note_shut("right", now + 5000, now - 10)
+    expected = {"ahead": pytest.approx(now + 300, abs=5), "right": pytest.approx(now + 5000)}
+    _, theirs = neighbours._spent([tmp_path / "journal.sqlite"])
+    assert theirs == expected  # what another study is told of it
+    for _ in range(2):  # the second look does not begin anew
+        with Journal(tmp_path / "journal.sqlite") as journal:
+            found = journal.budgets.shut()
+        assert found == expected
+
+
+def test_a_journal_of_before_keeps_what_was_shut(tmp_path: Path) -> None:
+    path, until = tmp_path / "journal.sqlite", time.time() + 900
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE shut (bucket TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO shut VALUES ('b', ?)", (until,))
+        db.commit()
+    with Journal(path) as journal:
+        assert journal.budgets.shut() == {"b": until}
 
 
 async def test_a_long_pause_of_a_busy_server_holds_for_every_call(tmp_path: Path) -> None:
@@ -157,7 +186,7 @@ async def test_a_429_without_any_budget_shuts_the_host(tmp_path: Path) -> None:
         pool.block(client_lease, pool.clock() + 3000)
         pool.settle(client_lease)
         for key, until in pool.shut().items():
-            journal.budgets.note_shut(key, until)
+            journal.budgets.note_shut(key, until, pool.clock())
     with Journal(tmp_path / "journal.sqlite") as journal:
         again = Pool(Simple("http://h.example", {"anonymous": []}), [])
         again.restore([], journal.budgets.shut())
@@ -171,7 +200,7 @@ def test_tokens_show_what_is_waited_for(tmp_path: Path) -> None:
     TokenStore().put(new_token("mastodon", "x.example", {"access_token": "t"}, user="7"))
     until = float(int(time.time()) + 1000)  # what is shown has whole seconds
     with Journal(tmp_path / "journal.sqlite") as journal:
-        journal.budgets.note_shut("x.example/user/7/paged", until)
+        journal.budgets.note_shut("x.example/user/7/paged", until, time.time())
     rows = {row["bucket"]: row["waiting_until"] for row in budgets(tmp_path)}
     assert rows["x.example/user/7"] is None
     told = dt.datetime.fromisoformat(rows["x.example/user/7/paged"]).timestamp()

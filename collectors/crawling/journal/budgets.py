@@ -61,16 +61,24 @@ class Budgets:
         rows = self._db.execute("SELECT buckets, ended FROM calls ORDER BY ended")
         return [(key, ended) for keys, ended in rows for key in keys.split("\n")]
 
-    def note_shut(self, key: str, until: float) -> None:
+    def note_shut(self, key: str, until: float, now: float) -> None:
         """Note until when a server has shut a bucket. Does not wait."""
-        self._writer.hand_over(self._shut, key, until)
+        self._writer.hand_over(self._shut, key, until, now)
 
-    def _shut(self, key: str, until: float) -> None:
-        self._db.execute("INSERT OR REPLACE INTO shut VALUES (?, ?)", (key, until))
+    def _shut(self, key: str, until: float, now: float) -> None:
+        self._db.execute("INSERT OR REPLACE INTO shut VALUES (?, ?, ?)", (key, until, now))
 
     def shut(self) -> dict[str, float]:
-        """Buckets that are still shut, and until when."""
-        rows = self._db.execute("SELECT bucket, until FROM shut WHERE until > ?", (time.time(),))
+        """Buckets that are still shut, and until when.
+
+        What was noted in the future was noted by a clock that has been set back: it lasts as long
+        as it was to last, from now on.
+        """
+        now = time.time()
+        self._db.execute(
+            "UPDATE shut SET until = ?1 + until - noted, noted = ?1 WHERE noted > ?1", (now,)
+        )
+        rows = self._db.execute("SELECT bucket, until FROM shut WHERE until > ?", (now,))
         return dict(rows.fetchall())
 
     def note_tokens(

@@ -161,7 +161,8 @@ EXCEPT SELECT token, buckets, started, ended FROM main.calls
 
 _SHUT = """
 INSERT INTO main.shut SELECT * FROM lent.shut WHERE true
-ON CONFLICT DO UPDATE SET until = max(until, excluded.until)
+ON CONFLICT DO UPDATE SET until = excluded.until, noted = excluded.noted
+WHERE excluded.until > until
 """
 
 

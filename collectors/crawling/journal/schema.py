@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS chains (
 CREATE TABLE IF NOT EXISTS accounts (
     platform TEXT, host TEXT, value TEXT, author_id TEXT NOT NULL,
     PRIMARY KEY (platform, host, value)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS shut (bucket TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shut (
+    bucket TEXT PRIMARY KEY, until REAL NOT NULL, noted REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (
     platform TEXT, host TEXT, post_id TEXT, author_id TEXT NOT NULL, created_at INTEGER,
     collected_at INTEGER NOT NULL, chain INTEGER, kept INTEGER NOT NULL, sensitive INTEGER,
@@ -82,6 +83,7 @@ _ADDED = {
     },
     "posts": {"uri": "TEXT NOT NULL DEFAULT ''", "since": "INTEGER"},
     "authors": {"person": "TEXT NOT NULL DEFAULT ''"},
+    "shut": {"noted": "REAL"},
 }
 """Columns that journals of earlier versions lack."""
 
