@@ -34,7 +34,7 @@ c_values = [0.01, 1.0]
 trees = 20
 reg_params = [0.01]
 step_sizes = [1.0]
-sgd_iterations = 20
+sgd_iterations = 5
 bootstrap = 100
 permutations = 20
 """

@@ -34,6 +34,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_job_runs_in_the_session_of_spark_submit(study_folder: Path) -> None:
     """The options of spark-submit win over likewise.toml: a master that cannot be reached."""
     publish(study_folder, "posts", [post(1), post(2, likes=None)])

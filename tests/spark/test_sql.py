@@ -44,7 +44,9 @@ def made(folder: Path, master: str | None) -> list[Any]:
     [
         pytest.param({}, id="pooled"),
         pytest.param(
-            {"method": "per-author", "margin": 0.1, "hour_correction": True}, id="per-author"
+            {"method": "per-author", "margin": 0.1, "hour_correction": True},
+            id="per-author",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             {"target": "likes/views", "age_correction": True, "margin": 0.2},

@@ -39,7 +39,7 @@ def content(opened: Study) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Study:
     """All three classifiers on both sets of two layers."""
-    settings = {"trees": 20, "bootstrap": 200, "permutations": 99, "sgd_iterations": 15}
+    settings = {"trees": 20, "bootstrap": 200, "permutations": 99, "sgd_iterations": 5}
     world = World(layers=("fc6", "fc7"), settings={**settings, "c_values": [0.001, 0.1, 10.0]})
     opened, _ = study(tmp_path_factory.mktemp("whole") / "study", world)
     compare(opened)

@@ -34,6 +34,7 @@ def compared(folder: Path, **world: Any) -> tuple[dict[str, Any], Planted, Any]:
     return content["results"][0], planted, models.load(opened, content["best"])
 
 
+@pytest.mark.slow
 def test_precision_rises_with_the_planted_appeal(tmp_path: Path) -> None:
     found = [
         compared(tmp_path / str(strength), strength=strength, authors=200, seed=4)

@@ -60,15 +60,15 @@ def test_all_three_agree(
     points = spark.sparkContext.parallelize(
         [LabeledPoint(y, x) for x, y in zip(scaled, label, strict=True)], 2
     )
-    oracle = SVMWithSGD.train(points, 20, 1.0, 0.01).weights.toArray()
+    oracle = SVMWithSGD.train(points, 8, 1.0, 0.01).weights.toArray()
     monkeypatch.setattr(train_svm, "ROWS_A_FILE", 70)
     train_svm.write_vectors(tmp_path / "vectors", rows, label, scaling.mean, scaling.scale)
     assert len(list((tmp_path / "vectors").iterdir())) == 5
-    asked = {"reg_param": 0.01, "step_size": 1.0, "iterations": 20, "tolerance": 1e-3}
+    asked = {"reg_param": 0.01, "step_size": 1.0, "iterations": 8, "tolerance": 1e-3}
     cached, again = (train_svm.fit(spark, tmp_path / "vectors", **asked) for _ in range(2))
     sign = (2 * label - 1).astype(np.float32)
     share = np.ones((1, len(rows)), np.float32)
-    batched = batched_sgd(rows, sign, share, scaling, np.array([0.01]), 1.0, 20)[0]
+    batched = batched_sgd(rows, sign, share, scaling, np.array([0.01]), 1.0, 8)[0]
     np.testing.assert_allclose(cached, oracle, atol=1e-5)
     np.testing.assert_array_equal(cached, again)
     np.testing.assert_allclose(batched, oracle, atol=1e-4)
