@@ -14,7 +14,7 @@ from collectors.budgets.pool import Pool
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl, partial
 from collectors.crawling.failures import CallError
-from collectors.crawling.host import crawl_host
+from collectors.crawling.host import crawl_host, one_error
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import extend_key, fold_all
 from collectors.crawling.manners import check_permission
@@ -102,7 +102,8 @@ def collect_from(
             fold_all(journal)
             raw_folder = opened.folder("raw") if opened.config.collect.keep_raw else None
             crawl = _crawl(opened.config.collect, journal, adapters, tokens, start, raw_folder)
-            failures, stopped = asyncio.run(crawl)
+            with one_error():
+                failures, stopped = asyncio.run(crawl)
         journal.flush()
         manifest = publish(opened, journal, adapters, start)
     if stopped or failures:

@@ -16,7 +16,7 @@ from collectors.collect import open_platforms, tokens_for
 from collectors.crawling.again import Again
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.erase import Doomed, erase, pictures_of
-from collectors.crawling.host import ask_server, first_error
+from collectors.crawling.host import ask_server, one_error
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import fold_all
 from collectors.crawling.manners import check_permission
@@ -201,18 +201,11 @@ async def _refresh(
                 again = Again(client, journal, bar, age)
                 asked.append(again)
                 try:
-                    async with alone_with(platform.name, platform.host, journal.path) as spent:
-                        pool.restore(*spent)
-                        await ask_server(again.client)
-                        await again.run(section.concurrency, of_age=of_age)
-                except (LikewiseError, BaseExceptionGroup) as error:
-                    stopped.append(_ours(error))
+                    with one_error():
+                        async with alone_with(platform.name, platform.host, journal.path) as spent:
+                            pool.restore(*spent)
+                            await ask_server(again.client)
+                            await again.run(section.concurrency, of_age=of_age)
+                except LikewiseError as error:
+                    stopped.append(error)
     return asked, stopped
-
-
-def _ours(error: BaseException) -> LikewiseError:
-    """What stopped a host, if it is one of likewise's own errors; anything else is raised."""
-    leaf = first_error(error) if isinstance(error, BaseExceptionGroup) else error
-    if isinstance(leaf, LikewiseError):
-        return leaf
-    raise leaf from None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from collectors.budgets.pool import Pool
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl
-from collectors.crawling.host import crawl_host, has_work
+from collectors.crawling.host import crawl_host, has_work, one_error
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import FAILURES, fold, lend, lent, lent_path
 from collectors.crawling.leases import Lease, LeaseLostError, Leases, Place
@@ -132,7 +132,8 @@ class Collector:
             StorageError: the database of the leases cannot be used.
         """
         try:
-            asyncio.run(self._run(patience_s))
+            with one_error():
+                asyncio.run(self._run(patience_s))
         finally:
             # An interrupt leaves the loop no time for that: others need not wait for their end.
             for lease in self._held_now.values():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from collectors.budgets.pool import name_of
@@ -17,7 +18,7 @@ from collectors.crawling.publish import micros, since_of
 from collectors.platforms.base import Answer, Chain, Platform
 from likewise.errors import CredentialsError, LikewiseError
 
-__all__ = ["ask_server", "crawl_host", "first_error", "has_work"]
+__all__ = ["ask_server", "crawl_host", "has_work", "one_error"]
 
 
 async def crawl_host(
@@ -28,14 +29,10 @@ async def crawl_host(
     ``whole`` is the study's journal, where this one holds nothing but the host.
     """
     try:
-        await _host(client, journal, crawl, since, [whole or journal.path, journal.path])
+        with one_error():
+            await _host(client, journal, crawl, since, [whole or journal.path, journal.path])
     except LikewiseError as error:
         return error
-    except BaseExceptionGroup as group:
-        leaf = first_error(group)
-        if isinstance(leaf, LikewiseError):
-            return leaf
-        raise leaf from None
     return None
 
 
@@ -61,13 +58,20 @@ async def _host(
         await journal.run(journal.counters.add, *crawl.where, dict(client.counters))
 
 
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that tells most: one of likewise's own, else the first."""
-    ours = group.subgroup(LikewiseError)
-    leaf: BaseException = group if ours is None else ours
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf
+@contextlib.contextmanager
+def one_error() -> Iterator[None]:
+    """Let what task groups raise leave as the error that tells most: one of ours, else the first.
+
+    Exit codes and messages hang on it, and callers of the Python functions expect it.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours = group.subgroup(LikewiseError)
+        leaf: BaseException = group if ours is None else ours
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        raise leaf from None
 
 
 def has_work(journal: Journal, platform: Platform, since: int | None) -> bool:

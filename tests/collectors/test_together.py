@@ -27,6 +27,7 @@ from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import fold, fold_all, lend, lent_path
 from collectors.crawling.leases import Lease, LeaseLostError, Leases
 from collectors.platforms.base import Chain
+from collectors.together import NAMED, Collector
 from infra.sandbox import World, WorldSpec, running
 from likewise.config import render
 from likewise.errors import ConfigError, ExitCode, StorageError, StudyBusyError
@@ -138,6 +139,19 @@ def test_there_is_nothing_to_join_without_leases(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are none") as caught:
         join(tmp_path)
     assert "leases =" in str(caught.value.hint)
+
+
+def test_a_database_that_goes_away_stops_a_collector_with_its_own_error(tmp_path: Path) -> None:
+    """8 for schedulers, not a bug in a group of readers."""
+    away = f"postgresql://ann@/x?host={tmp_path}"
+    source = {"platform": "mastodon", "host": "https://a.example", "permission": "x", "tags": ["x"]}
+    text = render({"collect": {"sources": [source], "leases": away}})
+    (tmp_path / "likewise.toml").write_text(text, encoding="utf-8")
+    study = Study.open(tmp_path)
+    (tmp_path / NAMED).write_text("its name", encoding="ascii")
+    sources: Any = {(one.name, one.host): (one, []) for one in open_platforms(study)}
+    with pytest.raises(StorageError, match="cannot be used"):
+        Collector(study, sources).run()
 
 
 # -- journals that are lent -------------------------------------------------------------------
