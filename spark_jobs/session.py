@@ -256,7 +256,7 @@ def _interrupts_end_java() -> Iterator[None]:
     take a minute; and the handler that pyspark installs calls the JVM in the middle of another call
     to it, which breaks both. ``spark_progress`` cancels jobs instead.
     """
-    logging.getLogger().addFilter(_not_an_interrupted_call)
+    logging.getLogger().addFilter(_not_a_broken_call)
     # Whatever py4j logs as an error it raises too; its tracebacks of calls that Ctrl-C broke off
     # would only look like a bug.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
@@ -299,9 +299,12 @@ def _forget_java() -> None:
     SparkSession._instantiatedSession = None
 
 
-def _not_an_interrupted_call(record: logging.LogRecord) -> bool:
-    """py4j logs a traceback for the call that Ctrl-C broke off; the interrupt itself is enough."""
-    return record.msg != "KeyboardInterrupt while sending command."
+def _not_a_broken_call(record: logging.LogRecord) -> bool:
+    """py4j logs a traceback for a call that Ctrl-C or the JVM's end broke off, and raises it."""
+    return record.msg not in (
+        "KeyboardInterrupt while sending command.",
+        "Exception while sending command.",
+    )
 
 
 MEANINGLESS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from likewise.config import parse, render
 from likewise.errors import ConfigError
-from spark_jobs.session import _patient
+from spark_jobs.session import _interrupts_end_java, _patient
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,3 +119,19 @@ def test_signals_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError), _interrupts_end_java():
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_call_that_the_jvms_end_breaks_off_is_raised_and_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What ``java_gateway.send_command`` of py4j says to the root logger before it raises."""
+    with _interrupts_end_java():
+        pass
+    for said in ("Exception while sending command.", "KeyboardInterrupt while sending command."):
+        try:
+            raise ConnectionError("Error while sending or receiving")
+        except ConnectionError:
+            logging.exception(said)
+    assert caplog.records == []
+    logging.getLogger().error("another")
+    assert len(caplog.records) == 1
