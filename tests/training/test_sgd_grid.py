@@ -225,6 +225,11 @@ def test_each_problem_stops_where_its_steps_are_short() -> None:
         steps.append(taken)
         np.testing.assert_allclose(weight, expected, atol=1e-5)
     assert steps[0] < steps[2] < 200, steps
+    # The first step is never the last one: spark.mllib compares from the second on.
+    short, taken = by_hand(rows, sign, scaling, 0.01, 1e-5, 200)
+    assert taken == 2
+    own = batched_sgd(rows, sign, share[:1], scaling, np.array([0.01]), 1e-5, 200)[0]
+    np.testing.assert_allclose(own, short, rtol=1e-5)
     all_stop = batched_sgd(rows, sign, share[:1], scaling, regs[:1], 0.3, 10**6)
     np.testing.assert_allclose(all_stop[0], found[0], atol=1e-6)
 
