@@ -21,7 +21,7 @@ from training.fitting.fitted import Problem
 from training.fitting.grid import GridStore
 
 N_TRAIN, N_REST, DIM = 60, 20, 6
-REGS, STEPS, SCALINGS, ITERATIONS = [0.01, 0.5], [0.1, 1.0], ["standardised", "none"], 12
+REGS, STEPS, SCALINGS, ITERATIONS = [0.01, 0.5], [0.1, 1.0], ["standardised", "none"], 11
 CARD = {"name": "x", "dim": DIM}
 
 
