@@ -211,6 +211,25 @@ def test_rows_go_and_come_back_once(tmp_path: Path) -> None:
     assert dump(main) == once
 
 
+def test_what_is_shut_comes_back_from_a_journal_that_an_earlier_version_lent(
+    tmp_path: Path,
+) -> None:
+    main, path = tmp_path / "journal.sqlite", lent_path(tmp_path, *PLACES[0])
+    two_hosts(main)
+    until = time.time() + 900
+    with Journal(main) as journal:
+        journal.budgets.note_shut("later", until, until - 900)
+        journal.flush()
+        lend(journal, path, *PLACES[0], 1)
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("ALTER TABLE shut DROP COLUMN noted")
+            db.execute("INSERT OR REPLACE INTO shut VALUES ('later', ?)", (until - 5,))
+            db.execute("INSERT INTO shut VALUES ('new', ?)", (until,))
+            db.commit()
+        fold(journal, path)
+        assert journal.budgets.shut() == {"later": until, "new": until}
+
+
 def test_rows_of_a_zombie_stay_out(tmp_path: Path) -> None:
     main, place = tmp_path / "journal.sqlite", PLACES[0]
     two_hosts(main)

@@ -111,7 +111,7 @@ def fold(journal: Journal, path: Path) -> list[tuple[str, str]]:
             for table in _OF_HOST:
                 _take_back(db, table, platform, host)
             db.execute(_CALLS)
-            db.execute(_SHUT)
+            db.execute(_SHUT.format(", ".join(_columns(db, "lent", "shut"))))
             key = extend_key(platform, host)
             journal.set_meta(key, told.get(key, ""))
     finally:
@@ -160,7 +160,7 @@ EXCEPT SELECT token, buckets, started, ended FROM main.calls
 """
 
 _SHUT = """
-INSERT INTO main.shut SELECT * FROM lent.shut WHERE true
+INSERT INTO main.shut ({0}) SELECT {0} FROM lent.shut WHERE true
 ON CONFLICT DO UPDATE SET until = excluded.until, noted = excluded.noted
 WHERE excluded.until > until
 """
