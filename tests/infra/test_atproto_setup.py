@@ -71,6 +71,7 @@ def test_an_installation_is_made_once(path: Path, tmp_path: Path) -> None:
     assert (folder / "servers.mjs").is_file()
 
 
+@pytest.mark.slow
 def test_without_the_servers_their_tests_skip_with_a_reason() -> None:
     command = [sys.executable, "-m", "pytest", "-m", "atproto", "tests/atproto"]
     known = {name: text for name, text in os.environ.items() if name != "LIKEWISE_ATPROTO"}

@@ -34,6 +34,7 @@ print(world.digest(), *(hashlib.sha256(part).hexdigest() for part in (pages, b""
 """
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_world_byte_for_byte() -> None:
     def run(hash_seed: str) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}

@@ -230,6 +230,7 @@ def test_svm_with_sgd_tells_each_class_from_the_rest(
     assert not list((study.root / ".unfinished").glob("compare-*"))
 
 
+@pytest.mark.slow
 def test_of_very_many_pictures_a_stated_sample_is_compared(tmp_path: Path) -> None:
     settings = {**COMPARE, "classifiers": ["softmax"], "sets": ["normal"]}
     whole = study_of(tmp_path / "whole", settings)

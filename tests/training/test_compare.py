@@ -145,6 +145,7 @@ def test_other_parameters_make_another_version(tmp_path: Path) -> None:
     assert after.rows == before.rows and after.made != before.made
 
 
+@pytest.mark.slow
 def test_models_of_an_older_comparison_go(tmp_path: Path) -> None:
     opened, _ = study(tmp_path, World(settings=LINEAR))
     compare(opened)
@@ -157,6 +158,7 @@ def test_models_of_an_older_comparison_go(tmp_path: Path) -> None:
     assert models.names(tmp_path) == ["pooled-normal-linear-svc"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
     settings = {**LINEAR, "classifiers": ["linear-svc", "random-forest"], "trees": 20}
     tables = []

@@ -127,6 +127,7 @@ def counts(study: Study, likes: dict[str, tuple[int, ...]]) -> None:
     stage.publish()
 
 
+@pytest.mark.slow
 def test_what_moved_since_the_last_night(tmp_path: Path) -> None:
     study = make(tmp_path / "study", n_authors=24)
     rank(study)

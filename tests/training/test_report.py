@@ -171,6 +171,7 @@ def test_fairness_numbers_are_scikit_learns(study: Study, page: Page) -> None:
     assert f"{truth:.3f}" in page.text
 
 
+@pytest.mark.slow
 def test_a_real_comparison_stands_in_tables_figures_and_the_first_sentence(tmp_path: Path) -> None:
     from training.compare import compare
 

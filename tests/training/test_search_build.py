@@ -128,6 +128,7 @@ def test_nc_comes_only_when_asked_for(tmp_path: Path, services: SearchServices) 
     assert found["open"] <= {"cc0", "pdm", "by", "by-sa"} and found["nc"] == {"by", "by-nc"}
 
 
+@pytest.mark.slow
 def test_the_same_picture_and_its_resized_copies_under_two_keywords(
     tmp_path: Path, web_folder: Path
 ) -> None:
@@ -172,6 +173,7 @@ def test_results_that_are_html_dead_or_no_picture_cost_themselves_only(
     assert done.usable == expected
 
 
+@pytest.mark.slow
 def test_a_quota_that_is_used_up_says_when_and_the_next_run_goes_on(
     tmp_path: Path, web_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
