@@ -25,6 +25,11 @@ _OF_PROCESS = re.compile(
 )
 """Temporary folders that hold a process's id in their names."""
 
+_OF_SPARK = "likewise-spark-*/*"
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - joblib's own place, where it has room
+"""What killed fits leave there takes memory until the machine starts anew."""
+
 
 def clean(study: Study | str | os.PathLike[str]) -> dict[str, int]:
     """Remove what killed runs of this study left; returns how much of each kind.
@@ -77,8 +82,9 @@ def left_folders() -> list[Path]:
 
 
 def _temporary() -> Iterator[tuple[Path, int]]:
-    base = Path(tempfile.gettempdir())
-    for path in (*base.iterdir(), *base.glob("likewise-spark-*/*")):
+    named = (tempfile.gettempdir(), os.environ.get("JOBLIB_TEMP_FOLDER"), _SHARED_MEMORY)
+    bases = [base for base in {Path(name) for name in named if name} if base.is_dir()]
+    for path in (one for base in bases for one in (*base.iterdir(), *base.glob(_OF_SPARK))):
         found = _OF_PROCESS.search(str(path))
         if found and not path.is_symlink() and path.is_dir() and path.stat().st_uid == os.getuid():
             yield path, int(next(filter(None, found.groups())))
