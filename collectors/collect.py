@@ -14,7 +14,7 @@ from collectors.budgets.pool import Pool
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl, partial
 from collectors.crawling.failures import CallError
-from collectors.crawling.host import crawl_host, one_error
+from collectors.crawling.host import crawl_host
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import extend_key, fold_all
 from collectors.crawling.manners import check_permission
@@ -26,6 +26,7 @@ from collectors.tokens.store import Token, TokenStore, from_environment
 from likewise.config import CollectSection
 from likewise.errors import ConfigError, LikewiseError
 from likewise.progress import progress
+from likewise.raised import one_error
 from likewise.study import Manifest, Study, refuse_links
 from likewise.working import changes_study
 

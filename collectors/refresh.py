@@ -16,7 +16,7 @@ from collectors.collect import open_platforms, tokens_for
 from collectors.crawling.again import Again
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.erase import Doomed, erase, pictures_of
-from collectors.crawling.host import ask_server, one_error
+from collectors.crawling.host import ask_server
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import fold_all
 from collectors.crawling.manners import check_permission
@@ -26,6 +26,7 @@ from collectors.crawling.traces import blot_out
 from collectors.imports.publishing import imports_of
 from likewise.errors import CircuitOpenError, LikewiseError, PartialError
 from likewise.progress import note, progress
+from likewise.raised import one_error
 from likewise.study import Manifest, Study
 from likewise.working import changes_study
 

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from collectors.budgets.pool import Pool
 from collectors.crawling.client import Client, Limits, open_session
 from collectors.crawling.crawl import Crawl
-from collectors.crawling.host import crawl_host, has_work, one_error
+from collectors.crawling.host import crawl_host, has_work
 from collectors.crawling.journal import Journal
 from collectors.crawling.journal.handover import FAILURES, fold, lend, lent, lent_path
 from collectors.crawling.leases import Lease, LeaseLostError, Leases, Place
 from likewise.errors import LikewiseError, StorageError, StudyBusyError
 from likewise.progress import note, progress
+from likewise.raised import one_error
 from likewise.whole import write_bytes
 
 if TYPE_CHECKING:

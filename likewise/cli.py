@@ -28,6 +28,7 @@ import click
 from likewise import __version__
 from likewise.errors import ExitCode, LikewiseError, PartialError
 from likewise.extras import advice
+from likewise.raised import has_interrupt
 from likewise.whole import write_bytes
 
 __all__ = ["COMMANDS", "cli", "guarded", "main", "run"]
@@ -155,7 +156,7 @@ def guarded(work: Callable[[], object], *, as_json: bool = False) -> int:
     except BaseException as error:  # the last line of defence: exit codes are a contract
         # A signal to the whole group ends workers and the JVM too, and the first to notice may be
         # the library that has lost them.
-        if stopped or isinstance(error, click.Abort) or _has_interrupt(error):
+        if stopped or isinstance(error, click.Abort) or has_interrupt(error):
             return _interrupted(tell)
         if isinstance(error, LikewiseError):
             return _planned(error, tell, as_json=as_json)
@@ -236,22 +237,6 @@ def _unraisable(args: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(args)
 
 
-def _has_interrupt(error: BaseException | None) -> bool:
-    """True for an interrupt, and for what a library made of one (an ImportError, say)."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, KeyboardInterrupt) or str(one).startswith(DUCKDB_INTERRUPTED):
-            return True
-        waiting += [one.__cause__, one.__context__]
-        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
-    return False
-
-
 def _interrupted(tell: Tell) -> int:
     said = "interrupted; what was finished is kept, run the same command to go on"
     tell(ExitCode.INTERRUPTED, said)
@@ -279,9 +264,6 @@ Tell = Callable[..., None]
 """Says what went wrong: exit code, message, hint, failures (item, reason), and what was done."""
 
 PAGE = "docs/troubleshooting.md"
-
-DUCKDB_INTERRUPTED = ("Query interrupted", "INTERRUPT Error")
-"""How DuckDB's exceptions begin when Ctrl-C came during a query: it keeps the interrupt itself."""
 
 
 def _tell_people(

@@ -23,6 +23,7 @@ import psutil
 from likewise.config import Config
 from likewise.errors import ResourcesError
 from likewise.progress import Bar, note, progress
+from likewise.raised import has_interrupt
 from spark_jobs.java import find_java
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def survives_java(function: F) -> F:
                 return function(*arguments, **options)
             except Exception as error:
                 # A signal to the whole group ends the JVM, too: that is no accident to go on after.
-                if _was_interrupted(error):
+                if has_interrupt(error):
                     raise KeyboardInterrupt from error
                 if not _java_has_gone(error):
                     raise
@@ -119,13 +120,6 @@ def survives_java(function: F) -> F:
         )
 
     return cast(F, work)
-
-
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error came up while Ctrl-C or SIGTERM was on its way out."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
 
 
 def _java_has_gone(error: Exception) -> bool:

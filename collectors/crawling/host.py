@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from collectors.budgets.pool import name_of
@@ -17,8 +16,9 @@ from collectors.crawling.neighbours import alone_with
 from collectors.crawling.publish import micros, since_of
 from collectors.platforms.base import Answer, Chain, Platform
 from likewise.errors import CredentialsError, LikewiseError
+from likewise.raised import one_error
 
-__all__ = ["ask_server", "crawl_host", "has_work", "one_error"]
+__all__ = ["ask_server", "crawl_host", "has_work"]
 
 
 async def crawl_host(
@@ -56,22 +56,6 @@ async def _host(
         ]
         await journal.run(journal.budgets.note_tokens, *crawl.where, rows)
         await journal.run(journal.counters.add, *crawl.where, dict(client.counters))
-
-
-@contextlib.contextmanager
-def one_error() -> Iterator[None]:
-    """Let what task groups raise leave as the error that tells most: one of ours, else the first.
-
-    Exit codes and messages hang on it, and callers of the Python functions expect it.
-    """
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        ours = group.subgroup(LikewiseError)
-        leaf: BaseException = group if ours is None else ours
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
-        raise leaf from None
 
 
 def has_work(journal: Journal, platform: Platform, since: int | None) -> bool:

@@ -36,6 +36,7 @@ from collectors.downloading.spool import Parts
 from collectors.downloading.turns import Turns
 from collectors.imports.places import SCHEME, is_imported
 from filters.pictures.decode import Hygiene, Inspection
+from likewise.raised import one_error
 from likewise.tables import FETCHED
 
 __all__ = ["Renew", "Settings", "Tally", "fetch_all", "host_of"]
@@ -141,7 +142,7 @@ class _Run:
     async def all(self, items: Iterator[Item]) -> None:
         """Work until every item has its row."""
         clock = asyncio.get_running_loop().time
-        try:
+        with one_error():
             async with asyncio.TaskGroup() as group:
                 group_done = False
                 while not group_done:
@@ -151,8 +152,6 @@ class _Run:
                     group_done = not (more or self._turns.pending or self._turns.active)
                     if not group_done:
                         await self._pause(self._turns.next_time(), clock())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
 
     def _fill(self, items: Iterator[Item]) -> bool:
         """Read ahead; whether there may be more."""

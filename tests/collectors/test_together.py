@@ -371,6 +371,21 @@ def alone(
     return {table: rows(study, table) for table in ("posts", "authors")}
 
 
+def as_alone(
+    study: Path,
+    doors: list[tuple[Counted, str]],
+    alone: dict[str, list[dict[str, Any]]],
+    what: str,
+) -> None:
+    """The rows of one collector, no more calls in a window than its, and no journal left lent."""
+    print(f"\n{what}: calls {[len(d.came) for d, _ in doors]}, most {[d.most() for d, _ in doors]}")
+    for table, expected in alone.items():
+        assert rows(study, table) == expected
+    for door, _ in doors:
+        assert door.most() <= LIMIT
+    assert not list(study.glob("journal-*"))
+
+
 def holding(postgres: str, study: Path, pid: int) -> int:
     """How many hosts a process reads now."""
     import psycopg
@@ -476,14 +491,7 @@ def test_rows_and_calls_are_those_of_one_collector(
     else:
         finish(leading)
         assert '"lost": 0' in finish(joined)
-    for table, expected in alone.items():
-        assert rows(study, table) == expected
-    print(
-        f"\n{fault}: calls {[len(d.came) for d, _ in doors]}, most {[d.most() for d, _ in doors]}"
-    )
-    for door, _ in doors:
-        assert door.most() <= LIMIT
-    assert not list(study.glob("journal-*"))
+    as_alone(study, doors, alone, fault)
     shutil.rmtree(study)
 
 
@@ -516,11 +524,5 @@ def test_the_database_is_killed_and_comes_back(
             server.start()
     working["join"].terminate()
     working["join"].communicate()
-    print(f"\n{kills} kills, {codes.count(ExitCode.STORAGE)} times 8, calls "
-          f"{[len(d.came) for d, _ in doors]}, most {[d.most() for d, _ in doors]}")  # fmt: skip
     assert kills >= 2
-    for table, expected in alone.items():
-        assert rows(study, table) == expected
-    for door, _ in doors:
-        assert door.most() <= LIMIT
-    assert not list(study.glob("journal-*"))
+    as_alone(study, doors, alone, f"{kills} kills, {codes.count(ExitCode.STORAGE)} times 8")
